@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/config/schema.h"
+
+namespace wattle {
+
+/// How a file is read besides its own content.
+struct ReadOptions {
+  /// `a.b=c` each, applied in order; the value is YAML. A number in the key reaches into a list.
+  std::vector<std::string> overrides;
+  /// Keys of which a file may give one: an override of one removes the other.
+  std::vector<std::pair<std::string, std::string>> alternatives;
+};
+
+/// Reads a YAML file into the struct behind `fields`, strictly: unknown and duplicate keys, wrong
+/// types, unknown values, broken constraints and failed checks are all collected in `diagnostics`,
+/// structural errors first; semantic checks run only on a file that is structurally right.
+/// Throws Error(kConfig) if the file can't be read or is no YAML at all.
+void read_config(const std::string& path, Fields& fields, const ReadOptions& options,
+                 Diagnostics& diagnostics);
+
+/// The same for text that is already here; `name` stands for the file in messages.
+void read_config_text(const std::string& text, const std::string& name, Fields& fields,
+                      const ReadOptions& options, Diagnostics& diagnostics);
+
+/// The section as YAML text, every key with the value it has now.
+std::string write_config(const Fields& fields);
+
+/// Markdown rows of a reference page: key, type, default, unit and meaning of every key below
+/// `fields`, nested sections with dotted keys.
+std::string reference_table(const Fields& fields);
+
+}  // namespace wattle

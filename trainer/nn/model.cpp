@@ -1,0 +1,38 @@
+#include "trainer/nn/model.h"
+
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "common/error.h"
+
+namespace wattle {
+
+at::Tensor Model::forward(const at::Tensor& inputs, const ForwardContext& context) {
+  at::Tensor activations = inputs;
+  for (const auto& layer : layers) activations = layer->forward(activations, context);
+  return activations;
+}
+
+LossResult Model::loss(const Batch& batch, const ForwardContext& context) {
+  return objective->loss(forward(batch.inputs, context), batch.targets, context);
+}
+
+void Model::update_running_statistics(const std::vector<BatchStatistics>& statistics) {
+  if (statistics.size() * 2 != buffers.size()) {
+    throw Error(ErrorCode::kInternal,
+                fmt::format("{} batch statistics for {} buffers", statistics.size(), buffers.size()));
+  }
+  at::AutoGradMode no_grad(false);
+  for (size_t i = 0; i < statistics.size(); ++i) {
+    buffers[2 * i].value.lerp_(statistics[i].mean, running_average_momentum);
+    buffers[2 * i + 1].value.lerp_(statistics[i].variance, running_average_momentum);
+  }
+}
+
+int64_t Model::parameter_count() const {
+  int64_t count = 0;
+  for (const Parameter* parameter : parameters) count += parameter->value().numel();
+  return count;
+}
+
+}  // namespace wattle

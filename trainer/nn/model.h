@@ -1,0 +1,102 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trainer/nn/parameter.h"
+
+namespace wattle {
+
+/// Some samples. Tokens: inputs and targets [batch, seq] int64 (target -1 = not scored). Images:
+/// inputs [batch, channels, height, width], targets [batch] int64. Rows: inputs [batch, features],
+/// targets [batch] float or int64.
+struct Batch {
+  at::Tensor inputs;
+  at::Tensor targets;
+  std::vector<int64_t> sample_indices;  ///< global sample index of each row (the sampler's order)
+};
+
+/// Mean and unbiased variance of one batch-norm layer over one micro-batch, [channels] each.
+struct BatchStatistics {
+  at::Tensor mean;
+  at::Tensor variance;
+};
+
+/// Follows forward and backward through the layer kinds, to share time and energy among them.
+/// Absent on the steps that are not traced, so that it costs nothing there.
+class LayerTrace {
+ public:
+  virtual ~LayerTrace() = default;
+  virtual void enter_forward(LayerKind kind) = 0;
+  virtual void enter_backward(LayerKind kind) = 0;
+};
+
+/// What a forward pass needs to know besides its input.
+struct ForwardContext {
+  bool training = false;
+  uint64_t seed = 0;
+  int64_t step = 0;
+  const std::vector<int64_t>* sample_indices = nullptr;  ///< for dropout; required when training
+  /// The micro-batch's mean loss counts this much in the step's loss (1 / micro-batches).
+  double loss_weight = 1.0;
+  /// Batch norm appends here when training, in layer order; running averages are then updated by
+  /// the trainer, in the order of the global micro-batches.
+  std::vector<BatchStatistics>* statistics = nullptr;
+  LayerTrace* trace = nullptr;
+};
+
+/// A unit that a pipeline may cut between: an embedding, a block, a final norm.
+class Layer {
+ public:
+  virtual ~Layer() = default;
+  /// Activations in, activations out; shapes are the model's own.
+  virtual at::Tensor forward(const at::Tensor& input, const ForwardContext& context) = 0;
+  virtual LayerKind kind() const = 0;
+};
+
+/// What is minimised, and what is predicted.
+struct LossResult {
+  at::Tensor loss;        ///< scalar float32, mean over the scored positions; backward() starts here
+  int64_t scored = 0;     ///< positions or samples in that mean
+  int64_t correct = -1;   ///< right classifications among them; -1 where there are no classes
+};
+
+/// The head of a model: from the last activations to a loss, and to predictions.
+class Objective {
+ public:
+  virtual ~Objective() = default;
+  virtual LossResult loss(const at::Tensor& activations, const at::Tensor& targets,
+                          const ForwardContext& context) = 0;
+  /// Logits or values, [batch, ..., outputs].
+  virtual at::Tensor predict(const at::Tensor& activations) = 0;
+};
+
+/// A batch-norm layer's running statistics, [channels] each; part of a checkpoint.
+struct Buffer {
+  std::string name;
+  at::Tensor value;
+};
+
+/// A plain model: layers in order, an objective, and the registry of its parameters. Parallelism,
+/// precision and compression are applied to it from outside, through the registry.
+struct Model {
+  std::vector<std::unique_ptr<Layer>> layers;
+  std::unique_ptr<Objective> objective;
+  std::vector<Parameter*> parameters;  ///< in the order of the forward pass; owned by the layers
+  std::vector<Buffer> buffers;
+  double running_average_momentum = 0.1;  ///< of batch norm's running statistics
+
+  at::Tensor forward(const at::Tensor& inputs, const ForwardContext& context);
+  LossResult loss(const Batch& batch, const ForwardContext& context);
+
+  /// running = (1 - momentum) * running + momentum * statistics, one micro-batch.
+  void update_running_statistics(const std::vector<BatchStatistics>& statistics);
+
+  int64_t parameter_count() const;
+};
+
+}  // namespace wattle
