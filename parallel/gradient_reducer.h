@@ -48,7 +48,8 @@ class GradientReducer {
 /// The reducer that moves the least for this group: shared memory where all ranks are on one host,
 /// the communicator otherwise. Collective. `communicator` must outlive it.
 std::unique_ptr<GradientReducer> make_gradient_reducer(Communicator& communicator,
-                                                       const FlatLayout& layout, at::ScalarType type,
+                                                       const FlatLayout& layout,
+                                                       at::ScalarType type,
                                                        const ReducerOptions& options);
 
 }  // namespace wattle

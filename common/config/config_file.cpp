@@ -153,14 +153,16 @@ void Reader::apply_overrides(YAML::Node& root, const ReadOptions& options) {
   }
 }
 
-void Reader::read_elements(const YAML::Node& node, Field& field, const std::string& path, int depth) {
+void Reader::read_elements(const YAML::Node& node, Field& field, const std::string& path,
+                           int depth) {
   if (!node.IsSequence()) {
     diagnostics_.error(location_of(node, path), path, "expected a list of sections (- key: value)");
     return;
   }
   if (node.size() > kMostElements) {
-    diagnostics_.error(location_of(node, path), path,
-                       fmt::format("has {} elements, at most {} are allowed", node.size(), kMostElements));
+    diagnostics_.error(
+        location_of(node, path), path,
+        fmt::format("has {} elements, at most {} are allowed", node.size(), kMostElements));
     return;
   }
   for (size_t i = 0; i < node.size(); ++i) {
@@ -214,9 +216,9 @@ void Reader::read(const YAML::Node& node, Fields& fields, const std::string& pat
     }
     if (!field) {
       const std::string near = nearest(key, keys);
-      diagnostics_.error(at, key_path,
-                         near.empty() ? "unknown key"
-                                      : fmt::format("unknown key (did you mean '{}'?)", near));
+      diagnostics_.error(
+          at, key_path,
+          near.empty() ? "unknown key" : fmt::format("unknown key (did you mean '{}'?)", near));
       continue;
     }
     given_[key_path] = location_of(entry.second, key_path);
@@ -273,7 +275,7 @@ void add_rows(const Fields& fields, const std::string& path, std::string& rows) 
       add_rows(*field->section, field->append ? key + "[]" : key, rows);
       continue;
     }
-    const std::string shown = field->is_required          ? "required"
+    const std::string shown = field->is_required            ? "required"
                               : field->default_text.empty() ? ""
                                                             : "`" + field->default_text + "`";
     rows += fmt::format("| `{}` | {} | {} | {} | {} |\n", key, field->type, shown, field->unit_text,
@@ -286,8 +288,8 @@ void add_rows(const Fields& fields, const std::string& path, std::string& rows) 
 void read_config_text(const std::string& text, const std::string& name, Fields& fields,
                       const ReadOptions& options, Diagnostics& diagnostics) {
   if (text.size() > kMostBytes) {
-    throw Error(ErrorCode::kConfig,
-                fmt::format("{}: has {} bytes; a configuration has at most {}", name, text.size(), kMostBytes));
+    throw Error(ErrorCode::kConfig, fmt::format("{}: has {} bytes; a configuration has at most {}",
+                                                name, text.size(), kMostBytes));
   }
   YAML::Node root;
   try {

@@ -38,7 +38,8 @@ std::string read_scalar(const YAML::Node& node, T& value) {
 template <class T>
 std::string read_list(const YAML::Node& node, std::vector<T>& value) {
   if (!node.IsSequence()) {
-    return fmt::format("expected a list ([a, b, ...]) of {}, got {}", name_of_type<T>(), shown(node));
+    return fmt::format("expected a list ([a, b, ...]) of {}, got {}", name_of_type<T>(),
+                       shown(node));
   }
   std::vector<T> read;
   for (size_t i = 0; i < node.size(); ++i) {
@@ -164,7 +165,8 @@ Field& Fields::add(std::string key, std::string type, std::string meaning) {
 Field& Fields::add_choice(std::string key, std::vector<std::string> names,
                           std::function<size_t()> get, std::function<void(size_t)> set,
                           std::string meaning) {
-  Field& field = add(std::move(key), fmt::format("{}", fmt::join(names, " \\| ")), std::move(meaning));
+  Field& field =
+      add(std::move(key), fmt::format("{}", fmt::join(names, " \\| ")), std::move(meaning));
   field.default_text = names[get()];
   field.choices = names;
   field.read = [names, set](const YAML::Node& node) -> std::string {
@@ -184,11 +186,11 @@ Field& Fields::add_choice(std::string key, std::vector<std::string> names,
   return field;
 }
 
-#define WATTLE_BIND(Type, text)                                                            \
-  Field& Fields::operator()(std::string key, Type& value, std::string meaning) {           \
-    Field& field = add(std::move(key), text, std::move(meaning));                          \
-    bind(field, value);                                                                    \
-    return field;                                                                          \
+#define WATTLE_BIND(Type, text)                                                  \
+  Field& Fields::operator()(std::string key, Type& value, std::string meaning) { \
+    Field& field = add(std::move(key), text, std::move(meaning));                \
+    bind(field, value);                                                          \
+    return field;                                                                \
   }
 WATTLE_BIND(bool, "true or false")
 WATTLE_BIND(int64_t, "integer")

@@ -32,7 +32,9 @@ class Fields;
 ///     }
 ///   };
 template <class T>
-concept Section = requires(T& section, Fields& fields) { section.describe(fields); };
+concept Section = requires(T& section, Fields& fields) {
+  section.describe(fields);
+};
 
 /// Handed to a section's semantic checks; `key` may be a path below the section ("schedule.kind").
 class Checker {
@@ -55,15 +57,15 @@ inline constexpr size_t kMostElements = 64;
 struct Field {
   std::string key;
   std::string meaning;
-  std::string type;           ///< for people: "integer", "number", "list of text", ...
-  std::string default_text;   ///< for people; "" if there is none
+  std::string type;          ///< for people: "integer", "number", "list of text", ...
+  std::string default_text;  ///< for people; "" if there is none
   std::string unit_text;
   bool is_required = false;
   std::vector<std::string> choices;
-  ReadValue read;             ///< empty for nested sections
+  ReadValue read;  ///< empty for nested sections
   WriteValue write;
   std::vector<std::function<std::string()>> constraints;  ///< each: "" or what is wrong
-  std::function<double()> number;                          ///< the bound value, if it has one
+  std::function<double()> number;                         ///< the bound value, if it has one
 
   std::unique_ptr<Fields> section;                ///< a nested section, or a list's element
   std::function<void()> engage;                   ///< makes an optional section exist
@@ -81,7 +83,8 @@ struct Field {
   Field& less_than(double bound);
 };
 
-/// What a section says of itself: its keys in order and its checks. The bound struct must outlive it.
+/// What a section says of itself: its keys in order and its checks. The bound struct must outlive
+/// it.
 class Fields {
  public:
   Field& operator()(std::string key, bool& value, std::string meaning);
@@ -99,9 +102,9 @@ class Fields {
 
   /// A key with a closed set of values, each a name and what it stands for.
   template <class E>
-    requires std::is_enum_v<E>
-  Field& choice(std::string key, E& value, std::vector<std::pair<std::string, E>> names,
-                std::string meaning);
+  requires std::is_enum_v<E> Field& choice(std::string key, E& value,
+                                           std::vector<std::pair<std::string, E>> names,
+                                           std::string meaning);
 
   /// A nested section, one that may be absent, and a list of sections.
   template <Section T>
@@ -134,9 +137,9 @@ Fields fields_of(T& section) {
 }
 
 template <class E>
-  requires std::is_enum_v<E>
-Field& Fields::choice(std::string key, E& value, std::vector<std::pair<std::string, E>> names,
-                      std::string meaning) {
+requires std::is_enum_v<E> Field& Fields::choice(std::string key, E& value,
+                                                 std::vector<std::pair<std::string, E>> names,
+                                                 std::string meaning) {
   std::vector<std::string> texts;
   std::vector<E> values;
   for (auto& [text, meant] : names) {
@@ -180,7 +183,7 @@ Field& Fields::operator()(std::string key, std::vector<T>& value, std::string me
   Field& field = add(std::move(key), "list of sections", std::move(meaning));
   auto shape = std::make_shared<T>();  // describes an element to the reference page
   field.section = std::make_unique<Fields>(fields_of(*shape));
-  value.reserve(kMostElements);         // bindings point into it
+  value.reserve(kMostElements);  // bindings point into it
   field.append = [&value, shape] {
     value.emplace_back();
     return fields_of(value.back());

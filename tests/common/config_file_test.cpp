@@ -48,7 +48,8 @@ struct Root {
     f("compression", compression, "callbacks");
     f.check([this](Checker& c) {
       c.require(!(steps && epochs), "epochs", "give either steps or epochs");
-      c.require(!steps || schedule.warmup_steps < *steps, "schedule.warmup_steps", "lies past the end");
+      c.require(!steps || schedule.warmup_steps < *steps, "schedule.warmup_steps",
+                "lies past the end");
     });
   }
 };
@@ -65,8 +66,9 @@ struct Reading {
 };
 
 TEST(ConfigFile, ReadsEveryTypeAndKeepsDefaults) {
-  Reading r("name: a\nsteps: 5\nbetas: [0.8, 0.9]\nschedule: {kind: linear}\n"
-            "compression:\n  - prune: {final_sparsity: 0.25}\n");
+  Reading r(
+      "name: a\nsteps: 5\nbetas: [0.8, 0.9]\nschedule: {kind: linear}\n"
+      "compression:\n  - prune: {final_sparsity: 0.25}\n");
   ASSERT_THAT(r.errors(), ElementsAre());
   EXPECT_EQ(r.root.name, "a");
   EXPECT_EQ(r.root.lr, 3e-4);
@@ -78,14 +80,16 @@ TEST(ConfigFile, ReadsEveryTypeAndKeepsDefaults) {
 }
 
 TEST(ConfigFile, NamesEveryMistakeWithItsPlaceInOnePass) {
-  Reading r("name: a\nlearning: 1\nlr: fast\nsteps: 0\nschedule:\n  kind: cosin\n  warmup_step: 3\n");
-  EXPECT_THAT(r.errors(),
-              ElementsAre("run.yaml:2:1: learning: unknown key",
-                          "run.yaml:3:5: lr: expected number, got 'fast'",
-                          "run.yaml:4:8: steps: expected at least 1, got 0",
-                          "run.yaml:6:9: schedule.kind: expected one of cosine, linear, got 'cosin' "
-                          "(did you mean 'cosine'?)",
-                          "run.yaml:7:3: schedule.warmup_step: unknown key (did you mean 'warmup_steps'?)"));
+  Reading r(
+      "name: a\nlearning: 1\nlr: fast\nsteps: 0\nschedule:\n  kind: cosin\n  warmup_step: 3\n");
+  EXPECT_THAT(
+      r.errors(),
+      ElementsAre(
+          "run.yaml:2:1: learning: unknown key", "run.yaml:3:5: lr: expected number, got 'fast'",
+          "run.yaml:4:8: steps: expected at least 1, got 0",
+          "run.yaml:6:9: schedule.kind: expected one of cosine, linear, got 'cosin' "
+          "(did you mean 'cosine'?)",
+          "run.yaml:7:3: schedule.warmup_step: unknown key (did you mean 'warmup_steps'?)"));
 }
 
 TEST(ConfigFile, NamesWhatIsMissingOrGivenTwice) {

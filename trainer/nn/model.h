@@ -60,9 +60,9 @@ class Layer {
 
 /// What is minimised, and what is predicted.
 struct LossResult {
-  at::Tensor loss;        ///< scalar float32, mean over the scored positions; backward() starts here
-  int64_t scored = 0;     ///< positions or samples in that mean
-  int64_t correct = -1;   ///< right classifications among them; -1 where there are no classes
+  at::Tensor loss;       ///< scalar float32, mean over the scored positions; backward() starts here
+  int64_t scored = 0;    ///< positions or samples in that mean
+  int64_t correct = -1;  ///< right classifications among them; -1 where there are no classes
 };
 
 /// The head of a model: from the last activations to a loss, and to predictions.

@@ -1,0 +1,67 @@
+# Sets up what a build needs; sourced by the other scripts, from the repository's root.
+#
+# Packages come from Debian, LibTorch from PyPI's torch wheel. A folder ${WATTLE_CACHE:-~/.cache/wattle},
+# where there is one, keeps downloads between checkouts; without it they go to .deps/.
+
+torch_version=2.11.0
+cuda_wheels="nvidia-cuda-runtime==13.0.* nvidia-cuda-cupti==13.0.*"
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+
+# The folder for downloads and unpacked archives.
+cache_dir() {
+  local cache=${WATTLE_CACHE:-$HOME/.cache/wattle}
+  if [ -d "$cache" ]; then echo "$cache"; else echo "$PWD/.deps"; fi
+}
+
+install_packages() {
+  local wanted missing
+  wanted=$(grep -v '^#' launch/packages.txt)
+  missing=$(comm -23 <(sort <<<"$wanted") \
+    <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u))
+  [ -z "$missing" ] && return
+  if [ "$(id -u)" != 0 ]; then
+    echo "Debian packages are missing. Ask an administrator to run:" >&2
+    echo "  apt-get install --no-install-recommends" $missing >&2
+    exit 1
+  fi
+  say "Installing Debian packages:" $missing
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+# The wheel's headers and libraries; its side libraries for CUDA lie beside it, where its rpath looks.
+fetch_libtorch() {
+  local root wheels
+  [ -e .deps/libtorch/torch/lib/libtorch_cpu.so ] && return
+  root=$(cache_dir)/torch-$torch_version
+  wheels=$(cache_dir)/wheels
+  if [ ! -e "$root/torch/lib/libtorch_cpu.so" ]; then
+    say "Fetching LibTorch $torch_version (540 MB)"
+    mkdir -p "$wheels"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+      --python-version 3.11 --platform "manylinux_2_28_$(uname -m)" \
+      --platform "manylinux_2_25_$(uname -m)" --platform "manylinux2014_$(uname -m)" \
+      -d "$wheels" "torch==$torch_version" $cuda_wheels
+    python3 launch/unpack_wheels.py "$root.part" "$wheels"/torch-$torch_version-*.whl \
+      "$wheels"/nvidia_cuda_runtime-13.0.*.whl "$wheels"/nvidia_cuda_cupti-13.0.*.whl
+    mv "$root.part" "$root"
+  fi
+  mkdir -p .deps
+  ln -sfn "$root" .deps/libtorch
+}
+
+# build [preset]: configures once, builds what changed. Programs land in <build folder>/bin.
+build() {
+  local preset=${1:-default} dir=build
+  [ "$preset" = default ] || dir=build-$preset
+  [ -e "$dir/build.ninja" ] || cmake --preset "$preset" >/dev/null
+  say "Building ($preset)"
+  cmake --build --preset "$preset" --parallel "$(nproc)" >&2
+}
+
+# Flags that mpirun needs for this user and machine: it refuses root, and more ranks than cores.
+mpirun_flags() {
+  echo --bind-to none --oversubscribe
+  [ "$(id -u)" != 0 ] || echo --allow-run-as-root
+}
