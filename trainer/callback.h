@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/run/metrics.h"
+#include "trainer/nn/model.h"
+
+namespace wattle {
+
+class FlatParameters;
+
+/// What a callback may look at and change.
+struct TrainingView {
+  Model& model;
+  FlatParameters& parameters;
+  int64_t step = 0;   ///< steps finished
+  int64_t steps = 0;  ///< steps in all
+  int rank = 0;
+  int ranks = 1;
+};
+
+/// Something that acts beside the training loop: compression, early stop, logging. Called on every
+/// rank at the same points, in the order of the list; a callback that must act alike on all ranks
+/// decides from what is alike on all ranks.
+class Callback {
+ public:
+  virtual ~Callback() = default;
+
+  virtual void train_begins(const TrainingView&) {}
+  virtual void step_begins(const TrainingView&) {}
+  /// After the optimizer's update and publish.
+  virtual void step_ends(const TrainingView&, const MetricsRecord&) {}
+  /// Return true to end training after this evaluation.
+  virtual bool evaluation_ends(const TrainingView&, const MetricsRecord&) { return false; }
+  virtual void train_ends(const TrainingView&) {}
+
+  /// The key of its state in a checkpoint, and that state; "" keeps none.
+  virtual std::string name() const { return ""; }
+  virtual std::string save_state() const { return ""; }
+  virtual void load_state(const std::string&) {}
+};
+
+}  // namespace wattle
