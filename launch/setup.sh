@@ -14,9 +14,10 @@ cache_dir() {
   if [ -d "$cache" ]; then echo "$cache"; else echo "$PWD/.deps"; fi
 }
 
+# install_packages [list]: what is missing of a list of Debian packages.
 install_packages() {
   local wanted missing
-  wanted=$(grep -v '^#' launch/packages.txt)
+  wanted=$(grep -v '^#' "${1:-launch/packages.txt}")
   missing=$(comm -23 <(sort <<<"$wanted") \
     <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u))
   [ -z "$missing" ] && return
