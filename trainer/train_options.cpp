@@ -7,9 +7,10 @@ void RunOptions::describe(Fields& f) {
       .default_is("the name of the output directory");
   f("seed", seed, "seed of initial weights, order of samples and dropout");
   f("output_dir", output_dir, "folder of all that the run writes").required();
-  f.choice("resume", resume, {{"auto", Resume::kAuto}, {"never", Resume::kNever}},
-           "auto: go on from the newest whole checkpoint in output_dir; never: refuse a folder that "
-           "holds one");
+  f.choice(
+      "resume", resume, {{"auto", Resume::kAuto}, {"never", Resume::kNever}},
+      "auto: go on from the newest whole checkpoint in output_dir; never: refuse a folder that "
+      "holds one");
   f("deterministic", deterministic,
     "the same bits on every number of ranks: gradients are reduced in the order of micro-batches "
     "and threads per rank are fixed; give train.micro_batch too");
@@ -43,10 +44,10 @@ void TrainOptions::describe(Fields& f) {
       .at_least(1)
       .unit("steps");
   f("early_stop", early_stop, "stop when the validation loss no longer improves");
-  f.choice("on_non_finite", on_non_finite,
-           {{"error", NonFinite::kError}, {"skip", NonFinite::kSkip}},
-           "a loss or gradient that is NaN or infinite: end with an error, or leave that update out, "
-           "counted and logged");
+  f.choice(
+      "on_non_finite", on_non_finite, {{"error", NonFinite::kError}, {"skip", NonFinite::kSkip}},
+      "a loss or gradient that is NaN or infinite: end with an error, or leave that update out, "
+      "counted and logged");
   f("max_skipped_steps", max_skipped_steps, "skipped updates in a row that are an error after all")
       .at_least(0)
       .unit("steps");

@@ -2,12 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "common/error.h"
+#include "common/atomic_file.h"
 #include "common/report/chart.h"
 
 namespace wattle {
@@ -99,13 +97,10 @@ std::string table(const Json& part) {
   return html + "</table>" + note_of(part);
 }
 
-void write_file(const std::filesystem::path& path, const std::string& text) {
-  const std::filesystem::path aside = path.string() + ".tmp";
-  std::ofstream file(aside, std::ios::binary);
-  file << text << std::flush;
-  if (!file) throw Error(ErrorCode::kIo, aside.string() + ": can't be written; is the disk full?");
-  file.close();
-  std::filesystem::rename(aside, path);
+void write_file(const std::string& path, const std::string& text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
 }
 
 }  // namespace
@@ -128,9 +123,8 @@ std::string report_html(const Json& report) {
 }
 
 void write_report(const std::string& output_dir, const Json& report) {
-  const std::filesystem::path folder = output_dir;
-  write_file(folder / "report.json", report.dump(1) + "\n");
-  write_file(folder / "report.html", report_html(report));
+  write_file(output_dir + "/report.json", report.dump(1) + "\n");
+  write_file(output_dir + "/report.html", report_html(report));
 }
 
 }  // namespace wattle
