@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
 #include <bit>
 #include <cfloat>
 #include <cmath>
@@ -112,14 +113,17 @@ Bytes plainly_encoded(DType dtype, const Floats& values) {
 }
 
 /// Blocks as weights have them, and blocks that reach the corners of the rounding rules: few
-/// distinct values, hence ties of magnitude and exact halves; zeros of both signs; one sign only.
+/// distinct values, hence ties of magnitude; values a hair from the middle between two codes of
+/// each format; zeros of both signs; one sign only.
 Floats varied_blocks(size_t blocks, uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   Floats values;
   for (size_t block = 0; block < blocks; ++block) {
     const float scale = std::ldexp(1.0f, static_cast<int>(random() % 24) - 18);
-    const uint32_t shape = random() % 5;
+    const uint32_t shape = random() % 6;
+    const int codes = std::array{16, 30, 254}[random() % 3];
+    const float extreme = normal(random);
     for (size_t j = 0; j < kBlock; ++j) {
       const float steps = static_cast<float>(static_cast<int>(random() % 17) - 8);
       float value = normal(random);
@@ -127,6 +131,10 @@ Floats varied_blocks(size_t blocks, uint32_t seed) {
       if (shape == 2) value = std::fabs(steps) / 2;
       if (shape == 3) value = random() % 2 ? 0.0f : -0.0f;
       if (shape == 4) value = random() % 4 ? std::fabs(value) : (random() % 2 ? 0.0f : -0.0f);
+      if (shape == 5) {
+        const int odd = static_cast<int>(random() % static_cast<uint32_t>(codes)) | 1;
+        value = j == 7 ? extreme : extreme * static_cast<float>(odd) / static_cast<float>(codes);
+      }
       values.push_back(value * scale);
     }
   }
