@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "formats/tensor_info.h"
+
+namespace wattle {
+
+/// The codecs of F32, F16, BF16, Q4_0, Q4_1 and Q8_0, bit for bit those of ggml's reference
+/// (quantize_row_*_ref and dequantize_row_* in ggml-quants.c, float32 arithmetic, no contraction).
+///
+/// Encoding what was decoded from an encoded block gives the same bits again, unless the block's
+/// scale has vanished in f16 or, for Q4_1, its minimum is thousands of times its scale.
+///
+/// Two points that the reference leaves open are fixed here. A block whose scale's reciprocal
+/// overflows (all magnitudes below 3e-38) encodes zeros. A block that holds a NaN or an infinity,
+/// or whose scale is beyond f16, has no encoding: Error(kNonFinite) names its first element.
+///
+/// Threading: pure functions; split a tensor at whole blocks to run several at once. Alignment of
+/// the bytes: any.
+
+/// Whether decode() and encode() take it.
+bool has_codec(DType dtype);
+
+/// `bytes` holds values.size() elements of `dtype`: both a whole number of blocks that agree, else
+/// Error(kInternal). Error(kUnsupported) if there is no codec.
+void decode(DType dtype, std::span<const std::byte> bytes, std::span<float> values);
+void encode(DType dtype, std::span<const float> values, std::span<std::byte> bytes);
+
+}  // namespace wattle
