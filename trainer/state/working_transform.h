@@ -1,0 +1,42 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trainer/nn/parameter.h"
+#include "trainer/state/named_tensor.h"
+
+namespace wattle {
+
+/// What lies between the master values and those that the forward pass reads: a mask, a fake
+/// quantisation. Transforms form a chain: the first one gets a copy of the master values, each next
+/// one what the one before made of it; rounding to bf16 comes after the last. Gradients go through
+/// the chain backwards.
+///
+/// A transform owns its state per parameter; whatever of it cannot be computed again from the
+/// master values and the step stands in state(). Parameters are known by their index in the model's
+/// order. Called under no-grad by the one thread that trains.
+class WorkingTransform {
+ public:
+  virtual ~WorkingTransform() = default;
+
+  /// Tells the transforms of a run apart; part of the names in a checkpoint.
+  virtual std::string name() const = 0;
+  virtual bool applies_to(int64_t index, const Parameter& parameter) const = 0;
+
+  /// Changes in place the values of parameter `index`, in its shape and the master's type.
+  virtual void transform(int64_t index, at::Tensor& values) = 0;
+
+  /// Turns in place the gradient at the transformed values into that at the values before, once a
+  /// step after reduction. Straight through unless said otherwise. `master` has the same shape.
+  virtual void transform_gradient(int64_t /*index*/, const at::Tensor& /*master*/,
+                                  at::Tensor& /*gradient*/) {}
+
+  /// The same tensors on every rank, at fixed addresses.
+  virtual std::vector<NamedTensor> state() { return {}; }
+};
+
+}  // namespace wattle
