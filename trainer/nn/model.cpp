@@ -19,8 +19,8 @@ LossResult Model::loss(const Batch& batch, const ForwardContext& context) {
 
 void Model::update_running_statistics(const std::vector<BatchStatistics>& statistics) {
   if (statistics.size() * 2 != buffers.size()) {
-    throw Error(ErrorCode::kInternal,
-                fmt::format("{} batch statistics for {} buffers", statistics.size(), buffers.size()));
+    throw Error(ErrorCode::kInternal, fmt::format("{} batch statistics for {} buffers",
+                                                  statistics.size(), buffers.size()));
   }
   at::AutoGradMode no_grad(false);
   for (size_t i = 0; i < statistics.size(); ++i) {

@@ -6,13 +6,20 @@ namespace wattle {
 
 const char* name_of(LayerKind kind) {
   switch (kind) {
-    case LayerKind::kEmbedding: return "embedding";
-    case LayerKind::kNorm: return "norm";
-    case LayerKind::kAttention: return "attention";
-    case LayerKind::kFeedForward: return "feed_forward";
-    case LayerKind::kConvolution: return "convolution";
-    case LayerKind::kDense: return "dense";
-    case LayerKind::kHead: return "head";
+    case LayerKind::kEmbedding:
+      return "embedding";
+    case LayerKind::kNorm:
+      return "norm";
+    case LayerKind::kAttention:
+      return "attention";
+    case LayerKind::kFeedForward:
+      return "feed_forward";
+    case LayerKind::kConvolution:
+      return "convolution";
+    case LayerKind::kDense:
+      return "dense";
+    case LayerKind::kHead:
+      return "head";
   }
   throw Error(ErrorCode::kInternal, "unknown layer kind");
 }
