@@ -20,8 +20,9 @@ find_package_handle_standard_args(LibTorch REQUIRED_VARS ${libtorch_required}
 
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   add_library(LibTorch::LibTorch INTERFACE IMPORTED)
-  set_target_properties(LibTorch::LibTorch PROPERTIES
-    INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
+  # The wheel carries headers of other libraries too (fmt, dnnl, ...): the system's come first.
+  target_compile_options(LibTorch::LibTorch INTERFACE "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}"
+    "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
   # libtorch_cpu registers its operators in static initialisers, so it must stay on the link line.
   target_link_options(LibTorch::LibTorch INTERFACE
     "LINKER:--no-as-needed,${LibTorch_CPU},--as-needed" "LINKER:-rpath,${LIBTORCH_ROOT}/lib"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "trainer/nn/parameter.h"
+#include "trainer/nn/registry.h"
 
 namespace wattle {
 
@@ -60,7 +61,9 @@ class Layer {
 
 /// What is minimised, and what is predicted.
 struct LossResult {
-  at::Tensor loss;       ///< scalar float32, mean over the scored positions; backward() starts here
+  /// Scalar (float32, or float64 if the model is), mean over the scored positions. backward()
+  /// starts here, with no other gradient than 1, and gives gradients of loss * context.loss_weight.
+  at::Tensor loss;
   int64_t scored = 0;    ///< positions or samples in that mean
   int64_t correct = -1;  ///< right classifications among them; -1 where there are no classes
 };
@@ -86,8 +89,10 @@ struct Buffer {
 struct Model {
   std::vector<std::unique_ptr<Layer>> layers;
   std::unique_ptr<Objective> objective;
-  std::vector<Parameter*> parameters;  ///< in the order of the forward pass; owned by the layers
-  std::vector<Buffer> buffers;
+  std::vector<Parameter*> parameters;     ///< in the order of the forward pass; owned by the layers
+  std::vector<Weight> weights;            ///< those of the parameters that multiply activations
+  std::vector<UnitGroup> groups;          ///< hidden units that can be pruned or spread over ranks
+  std::vector<Buffer> buffers;            ///< mean and variance of each batch norm, in layer order
   double running_average_momentum = 0.1;  ///< of batch norm's running statistics
 
   at::Tensor forward(const at::Tensor& inputs, const ForwardContext& context);

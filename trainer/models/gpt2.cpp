@@ -1,0 +1,139 @@
+#include <ATen/TensorOperators.h>
+
+#include <cmath>
+
+#include "trainer/models/families.h"
+#include "trainer/nn/layers/activation.h"
+#include "trainer/nn/layers/attention.h"
+#include "trainer/nn/layers/dropout.h"
+#include "trainer/nn/layers/embedding.h"
+#include "trainer/nn/layers/norm.h"
+#include "trainer/nn/layers/trace.h"
+#include "trainer/nn/objectives/token_objective.h"
+
+namespace wattle {
+namespace {
+
+constexpr double kDeviation = 0.02;
+
+/// Projections into the residual stream start smaller, as there are two a block.
+double residual_deviation(const ModelOptions& o) {
+  return kDeviation / std::sqrt(2.0 * static_cast<double>(o.layers));
+}
+
+class Embeddings : public Layer {
+ public:
+  Embeddings(const Scope& scope, const ModelOptions& o)
+      : tokens_(scope / "tokens", o.vocab, o.width, kDeviation),
+        positions_(scope / "positions", o.resolved_positions(), o.width, kDeviation),
+        dropout_(o.dropout, 0) {}
+
+  /// [batch, seq] int64 to [batch, seq, width].
+  at::Tensor forward(const at::Tensor& tokens, const ForwardContext& context) override {
+    return traced(context, kind(), [&] { return dropout_(positions_(tokens_(tokens)), context); });
+  }
+  LayerKind kind() const override { return LayerKind::kEmbedding; }
+
+  Parameter& token_table() { return tokens_.table(); }
+
+ private:
+  Embedding tokens_;
+  PositionEmbedding positions_;
+  Dropout dropout_;
+};
+
+class FeedForward {
+ public:
+  FeedForward(const Scope& scope, const ModelOptions& o)
+      : up_(scope / "up", {.inputs = o.width,
+                           .outputs = o.resolved_ffn_width(),
+                           .kind = LayerKind::kFeedForward}),
+        down_(scope / "down", {.inputs = o.resolved_ffn_width(),
+                               .outputs = o.width,
+                               .deviation = residual_deviation(o),
+                               .kind = LayerKind::kFeedForward}) {
+    scope.model().groups.push_back({scope.name_of("neurons"),
+                                    UnitKind::kNeuron,
+                                    o.resolved_ffn_width(),
+                                    {{&up_.weight(), 0}, {up_.bias(), 0}, {&down_.weight(), 1}},
+                                    {}});
+  }
+
+  at::Tensor operator()(const at::Tensor& x) { return down_(wattle::gelu(up_(x))); }
+
+ private:
+  Linear up_;
+  Linear down_;
+};
+
+AttentionOptions attention_of(const ModelOptions& o) {
+  return {.width = o.width,
+          .heads = o.heads,
+          .kv_heads = o.heads,
+          .output_deviation = residual_deviation(o)};
+}
+
+class Block : public Layer {
+ public:
+  Block(const Scope& scope, const ModelOptions& o, int64_t index)
+      : attention_norm_(scope / "attention_norm", o.width, o.norm_eps),
+        attention_(scope / "attention", attention_of(o)),
+        attention_dropout_(o.dropout, 2 * index + 1),
+        feed_forward_norm_(scope / "feed_forward_norm", o.width, o.norm_eps),
+        feed_forward_(scope / "feed_forward", o),
+        feed_forward_dropout_(o.dropout, 2 * index + 2) {}
+
+  /// [batch, seq, width] to the same.
+  at::Tensor forward(const at::Tensor& input, const ForwardContext& context) override {
+    at::Tensor x = input;
+    at::Tensor y = traced(context, LayerKind::kNorm, [&] { return attention_norm_(x); });
+    x = traced(context, LayerKind::kAttention,
+               [&] { return x + attention_dropout_(attention_(y), context); });
+    y = traced(context, LayerKind::kNorm, [&] { return feed_forward_norm_(x); });
+    return traced(context, LayerKind::kFeedForward,
+                  [&] { return x + feed_forward_dropout_(feed_forward_(y), context); });
+  }
+  LayerKind kind() const override { return LayerKind::kAttention; }
+
+ private:
+  LayerNorm attention_norm_;
+  Attention attention_;
+  Dropout attention_dropout_;
+  LayerNorm feed_forward_norm_;
+  FeedForward feed_forward_;
+  Dropout feed_forward_dropout_;
+};
+
+class FinalNorm : public Layer {
+ public:
+  FinalNorm(const Scope& scope, const ModelOptions& o) : norm_(scope, o.width, o.norm_eps) {}
+
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
+    return traced(context, kind(), [&] { return norm_(x); });
+  }
+  LayerKind kind() const override { return LayerKind::kNorm; }
+
+ private:
+  LayerNorm norm_;
+};
+
+}  // namespace
+
+void build_gpt2(const ModelOptions& o, const Scope& scope) {
+  Model& model = scope.model();
+  auto embeddings = std::make_unique<Embeddings>(scope / "embed", o);
+  Parameter& token_table = embeddings->token_table();
+  model.layers.push_back(std::move(embeddings));
+  for (int64_t i = 0; i < o.layers; ++i) {
+    model.layers.push_back(std::make_unique<Block>(scope / "blocks" / std::to_string(i), o, i));
+  }
+  model.layers.push_back(std::make_unique<FinalNorm>(scope / "final_norm", o));
+  if (o.tied_embeddings) {
+    model.objective = std::make_unique<TokenObjective>(token_table);
+  } else {
+    model.objective =
+        std::make_unique<TokenObjective>(scope / "head", o.vocab, o.width, kDeviation);
+  }
+}
+
+}  // namespace wattle

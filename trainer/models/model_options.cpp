@@ -1,0 +1,138 @@
+#include "trainer/models/model_options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+
+namespace wattle {
+namespace {
+
+using enum ModelFamily;
+
+const std::vector<std::pair<std::string, ModelFamily>>& families() {
+  static const std::vector<std::pair<std::string, ModelFamily>> names = {
+      {"from_file", kFromFile}, {"gpt2", kGpt2}, {"llama", kLlama}, {"mlp", kMlp},
+      {"resnet", kResnet},      {"vgg", kVgg}};
+  return names;
+}
+
+/// The families that a key belongs to; keys that are not here belong to all.
+struct KeyFamilies {
+  const char* key;
+  std::vector<ModelFamily> families;
+};
+
+const std::vector<KeyFamilies>& keys_of_families() {
+  static const std::vector<KeyFamilies> keys = {
+      {"layers", {kGpt2, kLlama}},
+      {"width", {kGpt2, kLlama}},
+      {"heads", {kGpt2, kLlama}},
+      {"kv_heads", {kLlama}},
+      {"ffn_width", {kGpt2, kLlama}},
+      {"vocab", {kGpt2, kLlama}},
+      {"positions", {kGpt2, kLlama}},
+      {"tied_embeddings", {kGpt2, kLlama}},
+      {"norm_eps", {kGpt2, kLlama, kResnet, kVgg}},
+      {"rope_theta", {kLlama}},
+      {"inputs", {kMlp, kResnet, kVgg}},
+      {"hidden", {kMlp, kVgg}},
+      {"channels", {kResnet, kVgg}},
+      {"blocks", {kResnet, kVgg}},
+      {"outputs", {kMlp, kResnet, kVgg}},
+      {"loss", {kMlp}},
+      {"dropout", {kGpt2, kMlp, kVgg}},
+  };
+  return keys;
+}
+
+void check_families(const Checker& given, Checker& c, ModelFamily family) {
+  for (const auto& [key, owners] : keys_of_families()) {
+    if (!given.given(key)) continue;
+    std::vector<std::string> names;
+    for (const ModelFamily owner : owners) names.emplace_back(name_of(owner));
+    const bool belongs = std::find(owners.begin(), owners.end(), family) != owners.end();
+    c.require(belongs, key,
+              family == kFromFile
+                  ? std::string("the shape comes from the file that init_from names")
+                  : fmt::format("applies to families {}, not to {}", fmt::join(names, ", "),
+                                name_of(family)));
+  }
+}
+
+}  // namespace
+
+const char* name_of(ModelFamily family) {
+  for (const auto& [name, value] : families()) {
+    if (value == family) return name.c_str();
+  }
+  throw Error(ErrorCode::kInternal, "unknown model family");
+}
+
+int64_t ModelOptions::resolved_ffn_width() const {
+  if (ffn_width) return *ffn_width;
+  return family == kLlama ? (width * 8 / 3 + 31) / 32 * 32 : 4 * width;
+}
+
+int64_t ModelOptions::resolved_outputs() const { return outputs.value_or(family == kMlp ? 1 : 10); }
+
+void ModelOptions::describe(Fields& f) {
+  f.choice("family", family, families(), "what kind of model");
+  f("init_from", init_from,
+    "model to start from: a GGUF file, a folder with safetensors, a checkpoint; its shape too");
+  f("layers", layers, "transformer blocks").at_least(1);
+  f("width", width, "elements of the residual stream").at_least(1);
+  f("heads", heads, "attention heads").at_least(1);
+  f("kv_heads", kv_heads, "key-value heads, each serving heads / kv_heads query heads")
+      .at_least(1)
+      .default_is("heads");
+  f("ffn_width", ffn_width, "hidden neurons of a feed-forward layer")
+      .at_least(1)
+      .default_is("4 x width (gpt2), 8/3 x width rounded up to 32 (llama)");
+  f("vocab", vocab, "tokens").at_least(2);
+  f("positions", positions, "longest sequence").at_least(1).default_is("1024");
+  f("tied_embeddings", tied_embeddings, "the output layer shares the token embedding's weight");
+  f("norm_eps", norm_eps, "added to variances in norms").greater_than(0);
+  f("rope_theta", rope_theta, "base of the rotary positions' wavelengths").greater_than(1);
+  f("inputs", inputs, "features of a row (mlp), channels of an image (resnet, vgg)")
+      .at_least(1)
+      .default_is("1 (resnet, vgg)");
+  f("hidden", hidden, "neurons of each hidden dense layer");
+  f("channels", channels, "filters of each stage; the image is halved between stages");
+  f("blocks", blocks, "residual blocks (resnet) or convolutions (vgg) of each stage").at_least(1);
+  f("outputs", outputs, "values or classes").at_least(1).default_is("1 (mlp), 10 (resnet, vgg)");
+  f.choice("loss", loss,
+           {{"auto", ModelLoss::kAuto},
+            {"bce", ModelLoss::kBce},
+            {"mse", ModelLoss::kMse},
+            {"cross_entropy", ModelLoss::kCrossEntropy}},
+           "what is minimised; auto: bce for one output, cross_entropy for more");
+  f("dropout", dropout, "share of elements dropped while training").at_least(0).less_than(1);
+  f.check([this](Checker& c) {
+    c.require(family != kFromFile || init_from.has_value(), "family",
+              "is required unless init_from names a file that says it");
+    check_families(c, c, family);
+    c.require(width % heads == 0, "heads",
+              fmt::format("{} heads do not divide width {}", heads, width));
+    const int64_t kv = resolved_kv_heads();
+    c.require(heads % kv == 0, "kv_heads",
+              fmt::format("{} kv_heads do not divide {} heads", kv, heads));
+    c.require(family != kLlama || head_width() % 2 == 0, "width",
+              fmt::format("a head of {} elements cannot be rotated: width / heads must be even",
+                          head_width()));
+    c.require(family != kMlp || inputs.has_value(), "inputs", "is required for an mlp");
+    const bool positive =
+        std::all_of(hidden.begin(), hidden.end(), [](int64_t n) { return n > 0; });
+    c.require(positive, "hidden", "every layer needs at least one neuron");
+    c.require(!channels.empty() &&
+                  std::all_of(channels.begin(), channels.end(), [](int64_t n) { return n > 0; }),
+              "channels", "needs at least one stage, each of at least one filter");
+    c.require(loss != ModelLoss::kBce || resolved_outputs() == 1, "loss", "bce needs outputs: 1");
+    c.require(loss != ModelLoss::kCrossEntropy || resolved_outputs() > 1, "loss",
+              "cross_entropy needs outputs of at least 2");
+  });
+}
+
+}  // namespace wattle
