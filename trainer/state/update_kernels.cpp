@@ -1,12 +1,11 @@
 #include "trainer/state/update_kernels.h"
 
 #include <bit>
-#include <cstdint>
+#include <cmath>
 
-// Contraction to fused multiply-adds would make bits depend on the processor and on whether an
-// element falls into a vector or into its loop's rest; a square root that sets errno is not
-// vectorised, and std::sqrt is compiled before this line.
-#pragma GCC optimize("O3,fp-contract=off,no-math-errno,no-trapping-math")
+// Compiled with -ffp-contract=off -fno-math-errno -fno-trapping-math (CMakeLists.txt): fused
+// multiply-adds would make bits depend on the processor and on whether an element falls into a
+// vector or into its loop's rest, and a std::sqrt that sets errno is not vectorised.
 
 // A build for the thread sanitizer starts before its runtime can resolve clones.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
@@ -19,13 +18,10 @@
 namespace wattle {
 namespace {
 
-WATTLE_INLINE float root(float value) { return __builtin_sqrtf(value); }
-WATTLE_INLINE double root(double value) { return __builtin_sqrt(value); }
-
 WATTLE_INLINE float widened(float value) { return value; }
 WATTLE_INLINE double widened(double value) { return value; }
 WATTLE_INLINE float widened(Bfloat16Bits value) {
-  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
 }
 
 /// Adam (Kingma and Ba 2015, arXiv:1412.6980) and AdamW (Loshchilov and Hutter 2019,
@@ -39,9 +35,11 @@ WATTLE_INLINE void adam(Real* __restrict p, const Gradient* __restrict gradient,
   for (int64_t i = 0; i < n; ++i) {
     const Real decayed = p[i] * kept;
     const Real g = widened(gradient[i]) * scale + coupled * p[i];
-    m[i] = m[i] + one_minus_beta1 * (g - m[i]);
-    v[i] = beta2 * v[i] + one_minus_beta2 * (g * g);
-    p[i] = decayed - step_size * m[i] / (root(v[i]) / second_correction + eps);
+    const Real first = m[i] + one_minus_beta1 * (g - m[i]);
+    const Real second = beta2 * v[i] + one_minus_beta2 * (g * g);
+    m[i] = first;
+    v[i] = second;
+    p[i] = decayed - step_size * first / (std::sqrt(second) / second_correction + eps);
   }
 }
 
@@ -54,8 +52,9 @@ WATTLE_INLINE void sgd(Real* __restrict p, const Gradient* __restrict gradient,
   const Real own_share = c.nesterov ? 1 : 0, ahead = c.nesterov ? momentum : Real(1);
   for (int64_t i = 0; i < n; ++i) {
     const Real g = widened(gradient[i]) * scale + decay * p[i];
-    velocity[i] = momentum * velocity[i] + g;
-    p[i] = p[i] - learning_rate * (own_share * g + ahead * velocity[i]);
+    const Real moved = momentum * velocity[i] + g;
+    velocity[i] = moved;
+    p[i] = p[i] - learning_rate * (own_share * g + ahead * moved);
   }
 }
 

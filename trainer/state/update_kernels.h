@@ -20,9 +20,7 @@ struct SgdConstants {
 };
 
 /// bfloat16 as it lies in memory.
-struct Bfloat16Bits {
-  uint16_t bits;
-};
+enum class Bfloat16Bits : uint16_t {};
 
 /// Elementwise over n elements of non-overlapping arrays; plain IEEE operations in the master's
 /// type without contraction, so that every build and vector width gives the same bits.
