@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/config/schema.h"
+#include "trainer/state/precision.h"
 
 namespace wattle {
 
@@ -21,8 +22,6 @@ struct RunOptions {
   void describe(Fields& f);
 };
 
-enum class Precision { kFloat32, kBfloat16, kFloat64 };
-
 /// When training ends before its last step.
 struct EarlyStopOptions {
   int64_t patience = 3;
@@ -38,7 +37,7 @@ struct TrainOptions {
   std::optional<int64_t> epochs;
   int64_t global_batch = 8;
   std::optional<int64_t> micro_batch;
-  Precision precision = Precision::kFloat32;
+  Precision precision = Precision::kFp32;
   std::optional<double> grad_clip;
   std::optional<int64_t> eval_every;
   std::optional<EarlyStopOptions> early_stop;

@@ -6,12 +6,10 @@
 
 #include "parallel/flat_layout.h"
 #include "trainer/nn/parameter.h"
+#include "trainer/state/precision.h"
 #include "trainer/state/working_transform.h"
 
 namespace wattle {
-
-/// What the forward pass computes in. The master is float32 for fp32 and bf16, float64 for fp64.
-enum class Precision { kFp32, kBf16, kFp64 };
 
 /// The layout of a model's parameters, in the model's order; what the gradient reducer is made of.
 FlatLayout layout_of(const std::vector<Parameter*>& parameters);
