@@ -16,6 +16,8 @@ struct ReducerOptions {
   /// number of ranks that the micro-batches are spread over.
   bool deterministic = false;
   int64_t bucket_bytes = 25 << 20;
+  /// Where the gradients lie; the communicator must move tensors of this device.
+  c10::DeviceType device = c10::kCPU;
 };
 
 /// Owns the flat gradient buffer of a model and makes it the sum over all micro-batches of a step.
@@ -48,7 +50,8 @@ class GradientReducer {
 /// The reducer that moves the least for this group: shared memory where all ranks are on one host,
 /// the communicator otherwise. Collective. `communicator` must outlive it.
 std::unique_ptr<GradientReducer> make_gradient_reducer(Communicator& communicator,
-                                                       const FlatLayout& layout, at::ScalarType type,
+                                                       const FlatLayout& layout,
+                                                       at::ScalarType type,
                                                        const ReducerOptions& options);
 
 }  // namespace wattle
