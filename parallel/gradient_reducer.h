@@ -16,6 +16,8 @@ struct ReducerOptions {
   /// number of ranks that the micro-batches are spread over.
   bool deterministic = false;
   int64_t bucket_bytes = 25 << 20;
+  /// Where the gradients lie; the communicator must move tensors of this device.
+  c10::DeviceType device = c10::kCPU;
 };
 
 /// Owns the flat gradient buffer of a model and makes it the sum over all micro-batches of a step.
