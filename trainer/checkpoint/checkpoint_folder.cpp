@@ -76,12 +76,13 @@ void check_file(const fs::path& path, const std::map<std::string, std::string>& 
                                         ", got none");
   }
   const MappedFile file(path);
-  const std::string got = hash_of(file.data(), file.bytes());
+  const std::string got = hash_of(file.bytes().data(), file.bytes().size());
   if (got == expected->second) return;
   const std::string defect = is_shard ? find_defect(path, file) : "";
   if (!defect.empty()) throw Error(ErrorCode::kFormat, defect);
-  throw Error(ErrorCode::kFormat, fmt::format("{}: bytes 0 to {}: expected checksum {}, got {}",
-                                              path.string(), file.bytes(), expected->second, got));
+  throw Error(ErrorCode::kFormat,
+              fmt::format("{}: bytes 0 to {}: expected checksum {}, got {}", path.string(),
+                          file.bytes().size(), expected->second, got));
 }
 
 void write_text(Storage& storage, const fs::path& path, const std::string& text) {

@@ -82,7 +82,7 @@ void CheckpointReader::read_one(const TensorSlice& slice) const {
                       fmt::join(slice.region.global_shape, ", "), c10::toString(piece.type),
                       fmt::join(piece.region.global_shape, ", ")));
     }
-    const std::byte* in = file->data() + piece.file_offset;
+    const std::byte* in = file->bytes().data() + piece.file_offset;
     for (const Overlap& part : overlaps(piece.region, slice.region)) {
       std::memcpy(out + part.to * item, in + part.from * item, part.numel * item);
       parts.emplace_back(part.to, part.numel);

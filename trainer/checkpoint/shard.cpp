@@ -177,17 +177,17 @@ std::string ShardSnapshot::write(Storage& storage, const std::filesystem::path& 
 
 std::vector<ShardPiece> read_pieces(const std::filesystem::path& path, const MappedFile& file) {
   try {
-    if (file.bytes() < kLengthBytes)
+    if (file.bytes().size() < kLengthBytes)
       throw Error(ErrorCode::kFormat, "ends within its first 8 bytes");
     uint64_t length = 0;
     for (size_t i = 0; i < kLengthBytes; ++i) {
-      length |= std::to_integer<uint64_t>(file.data()[i]) << (8 * i);
+      length |= std::to_integer<uint64_t>(file.bytes().data()[i]) << (8 * i);
     }
-    if (length > file.bytes() - kLengthBytes) {
+    if (length > file.bytes().size() - kLengthBytes) {
       throw Error(ErrorCode::kFormat, fmt::format("expected a header of {} bytes, the file has {}",
-                                                  length, file.bytes()));
+                                                  length, file.bytes().size()));
     }
-    const auto* text = reinterpret_cast<const char*>(file.data()) + kLengthBytes;
+    const auto* text = reinterpret_cast<const char*>(file.bytes().data()) + kLengthBytes;
     const json header = json::parse(text, text + length);
     const json& metadata = header.at("__metadata__");
     if (metadata.at("format").get<std::string>() != kFormatName) {
@@ -198,7 +198,7 @@ std::vector<ShardPiece> read_pieces(const std::filesystem::path& path, const Map
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") continue;
       pieces.push_back(
-          piece_of(name, entry, regions.at(name), kLengthBytes + length, file.bytes()));
+          piece_of(name, entry, regions.at(name), kLengthBytes + length, file.bytes().size()));
     }
     return pieces;
   } catch (const json::exception& error) {
@@ -211,7 +211,7 @@ std::vector<ShardPiece> read_pieces(const std::filesystem::path& path, const Map
 std::string find_defect(const std::filesystem::path& path, const MappedFile& file) {
   try {
     for (const ShardPiece& piece : read_pieces(path, file)) {
-      const std::string got = piece_hash(file.data() + piece.file_offset, piece.bytes);
+      const std::string got = piece_hash(file.bytes().data() + piece.file_offset, piece.bytes);
       if (got != piece.hash) {
         return fmt::format("{}: bytes {} to {} ({}): expected checksum {}, got {}", path.string(),
                            piece.file_offset, piece.file_offset + piece.bytes, piece.name,

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/mapped_file.h"
 #include "trainer/checkpoint/storage.h"
 #include "trainer/checkpoint/tensor_slice.h"
 

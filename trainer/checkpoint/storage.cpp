@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/storage.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -103,20 +102,5 @@ class PosixStorage : public Storage {
 }  // namespace
 
 std::unique_ptr<Storage> make_posix_storage() { return std::make_unique<PosixStorage>(); }
-
-MappedFile::MappedFile(const fs::path& path) {
-  const Descriptor file(path, O_RDONLY);
-  struct stat status;
-  if (::fstat(file.get(), &status) != 0) fail("can't read " + path.string(), errno);
-  bytes_ = static_cast<size_t>(status.st_size);
-  if (bytes_ == 0) return;
-  void* mapped = ::mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (mapped == MAP_FAILED) fail("can't map " + path.string(), errno);
-  data_ = static_cast<const std::byte*>(mapped);
-}
-
-MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), bytes_);
-}
 
 }  // namespace wattle

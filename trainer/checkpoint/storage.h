@@ -35,20 +35,4 @@ class Storage {
 
 std::unique_ptr<Storage> make_posix_storage();
 
-/// The whole of a file mapped to be read. Throws Error(kIo).
-class MappedFile {
- public:
-  explicit MappedFile(const std::filesystem::path& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-
-  const std::byte* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  const std::byte* data_ = nullptr;
-  size_t bytes_ = 0;
-};
-
 }  // namespace wattle
