@@ -21,9 +21,7 @@ uint64_t bytes_of(const TensorSpec& tensor) {
 std::vector<TensorSpec> in_file_order(std::vector<TensorSpec> tensors) {
   // Widest first keeps every tensor aligned to its type.
   std::sort(tensors.begin(), tensors.end(), [](const TensorSpec& a, const TensorSpec& b) {
-    const uint32_t a_bytes = traits_of(a.dtype).block_bytes;
-    const uint32_t b_bytes = traits_of(b.dtype).block_bytes;
-    return a_bytes != b_bytes ? a_bytes > b_bytes : a.name < b.name;
+    return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name;
   });
   return tensors;
 }

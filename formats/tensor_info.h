@@ -11,49 +11,17 @@
 
 namespace wattle {
 
-/// How the elements of a stored tensor are encoded: plain numbers, or blocks of ggml. The types
-/// that this build can't decode stand here as well, so that an error can name them.
+/// How the elements of a stored tensor are encoded: plain numbers, in the order in which the
+/// safetensors reference sorts them, or blocks of ggml. The types that this build can't decode
+/// stand here as well, so that an error can name them.
+// clang-format off
 enum class DType {
-  kBool,
-  kU8,
-  kI8,
-  kF8E4M3,
-  kF8E5M2,
-  kU16,
-  kI16,
-  kF16,
-  kBF16,
-  kU32,
-  kI32,
-  kF32,
-  kU64,
-  kI64,
-  kF64,
-  kQ4_0,
-  kQ4_1,
-  kQ5_0,
-  kQ5_1,
-  kQ8_0,
-  kQ8_1,
-  kQ2_K,
-  kQ3_K,
-  kQ4_K,
-  kQ5_K,
-  kQ6_K,
-  kQ8_K,
-  kIQ2_XXS,
-  kIQ2_XS,
-  kIQ3_XXS,
-  kIQ1_S,
-  kIQ4_NL,
-  kIQ3_S,
-  kIQ2_S,
-  kIQ4_XS,
-  kIQ1_M,
-  kTQ1_0,
-  kTQ2_0,
-  kMXFP4,
+  kBool, kU8, kI8, kF8E5M2, kF8E4M3, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kF64, kI64, kU64,
+  kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,
+  kIQ2_XXS, kIQ2_XS, kIQ3_XXS, kIQ1_S, kIQ4_NL, kIQ3_S, kIQ2_S, kIQ4_XS, kIQ1_M,
+  kTQ1_0, kTQ2_0, kMXFP4,
 };
+// clang-format on
 
 /// A type's size: `block_elements` consecutive elements of a row take `block_bytes`.
 struct DTypeTraits {
