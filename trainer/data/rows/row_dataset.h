@@ -1,0 +1,62 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trainer/data/data_options.h"
+#include "trainer/data/dataset.h"
+
+namespace wattle {
+
+/// A table of numbers in memory, row by row.
+struct Table {
+  std::string path;                ///< for messages
+  std::vector<std::string> names;  ///< of the columns; empty where the file names none
+  int64_t columns = 0;
+  std::vector<float> values;  ///< [rows, columns]
+
+  int64_t rows() const { return columns == 0 ? 0 : static_cast<int64_t>(values.size()) / columns; }
+};
+
+/// Reads comma-separated numbers, gzip-compressed or not. With `header` the first line is no row;
+/// it names the columns if it has as many fields as the rows have. Throws Error(kIo), or
+/// Error(kFormat) naming line and column of what is no number or too short or too long a row.
+Table read_table(const std::string& path, bool header);
+
+/// Samples that were all read into memory.
+class RowDataset final : public Dataset {
+ public:
+  /// inputs [size, ...] float32, targets [size] float32 or int64; `shape` without the first dim.
+  RowDataset(at::Tensor inputs, at::Tensor targets, SampleShape shape);
+
+  int64_t size() const override { return inputs_.size(0); }
+  const SampleShape& shape() const override { return shape_; }
+  Batch fetch(std::span<const int64_t> indices) const override;
+
+ private:
+  at::Tensor inputs_;
+  at::Tensor targets_;
+  SampleShape shape_;
+};
+
+/// Which rows train and which evaluate: a split by data.seed into a share, or into folds. Folds of
+/// one seed are disjoint and cover all rows; other options don't move them.
+struct RowSplit {
+  std::vector<int64_t> train;
+  std::vector<int64_t> validation;
+  static RowSplit of(const DataOptions& options, int64_t rows);
+};
+
+struct RowDatasets {
+  RowDataset train;
+  RowDataset validation;
+};
+
+/// Reads data.path as kind digits or csv says, and splits it; validation keeps its first
+/// `most_validation` samples.
+RowDatasets read_rows(const DataOptions& options, int64_t most_validation);
+
+}  // namespace wattle
