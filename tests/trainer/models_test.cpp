@@ -1,4 +1,5 @@
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/linspace.h>
 #include <gmock/gmock.h>
 
@@ -65,6 +66,58 @@ TEST(Gpt2, StartsAtTheLossOfAUniformGuessAndLearns) {
     model.descend(0.5);
   }
   EXPECT_LT(model.loss(batch), 0.7 * first);
+}
+
+ModelOptions small_llama() {
+  ModelOptions o = small_gpt2();
+  o.family = ModelFamily::kLlama;
+  o.width = 24;
+  o.heads = 6;
+  o.kv_heads = 2;
+  return o;
+}
+
+ModelOptions small_images(ModelFamily family) {
+  ModelOptions o;
+  o.family = family;
+  o.inputs = 2;
+  o.channels = {4, 6};
+  o.outputs = 3;
+  if (family == ModelFamily::kVgg) o.hidden = {5};
+  return o;
+}
+
+Batch image_batch(int64_t count) {
+  Batch batch;
+  batch.inputs = at::linspace(0, 50, count * 2 * 8 * 8, at::kDouble).sin().view({count, 2, 8, 8});
+  batch.targets = at::arange(count, at::kLong) % 3;
+  for (int64_t i = 0; i < count; ++i) batch.sample_indices.push_back(i);
+  return batch;
+}
+
+TEST(Llama, GradientsAreThoseOfTheLoss) {
+  TrainableModel model(small_llama(), at::kDouble);
+  EXPECT_LT(gradient_error(model, token_batch(2, 9, 19), {}), 1e-6);
+}
+
+TEST(Resnet, GradientsAreThoseOfTheLoss) {
+  TrainableModel model(small_images(ModelFamily::kResnet), at::kDouble);
+  EXPECT_LT(gradient_error(model, image_batch(5), {}), 1e-5);
+}
+
+TEST(Vgg, GradientsAreThoseOfTheLoss) {
+  TrainableModel model(small_images(ModelFamily::kVgg), at::kDouble);
+  EXPECT_LT(gradient_error(model, image_batch(5), {}), 1e-5);
+}
+
+TEST(Resnet, EvaluatesWithTheRunningStatisticsOfTraining) {
+  TrainableModel model(small_images(ModelFamily::kResnet), at::kDouble);
+  const Batch batch = image_batch(6);
+  std::vector<BatchStatistics> statistics;
+  const double trained = model.step(batch, {.statistics = &statistics});
+  EXPECT_GT(std::abs(model.loss(batch) - trained), 1e-3) << "running statistics not used yet";
+  for (int i = 0; i < 200; ++i) model.model().update_running_statistics(statistics);
+  EXPECT_NEAR(model.loss(batch), trained, 0.05) << "unbiased variance differs a little";
 }
 
 TEST(Mlp, GradientsAreThoseOfTheLoss) {

@@ -84,7 +84,7 @@ double gradient_error(TrainableModel& trained, const Batch& batch, const Forward
     double* values = parameter->value().mutable_data_ptr<double>();
     const double* grads = parameter->grad().const_data_ptr<double>();
     const int64_t count = parameter->value().numel();
-    const double norm = std::max(parameter->grad().abs().max().item<double>(), 1e-6);
+    const double norm = std::max(parameter->grad().abs().max().item<double>(), 1e-3);
     for (int64_t p = 0; p < std::min(probes, count); ++p) {
       const int64_t i = (p * 7919 + 3) % count;
       const double before = values[i], step = 1e-5;

@@ -1,13 +1,12 @@
-#include <ATen/TensorOperators.h>
-
 #include <cmath>
 
 #include "trainer/models/families.h"
-#include "trainer/nn/layers/activation.h"
 #include "trainer/nn/layers/attention.h"
 #include "trainer/nn/layers/dropout.h"
 #include "trainer/nn/layers/embedding.h"
+#include "trainer/nn/layers/feed_forward.h"
 #include "trainer/nn/layers/norm.h"
+#include "trainer/nn/layers/residual.h"
 #include "trainer/nn/layers/trace.h"
 #include "trainer/nn/objectives/token_objective.h"
 
@@ -42,30 +41,6 @@ class Embeddings : public Layer {
   Dropout dropout_;
 };
 
-class FeedForward {
- public:
-  FeedForward(const Scope& scope, const ModelOptions& o)
-      : up_(scope / "up", {.inputs = o.width,
-                           .outputs = o.resolved_ffn_width(),
-                           .kind = LayerKind::kFeedForward}),
-        down_(scope / "down", {.inputs = o.resolved_ffn_width(),
-                               .outputs = o.width,
-                               .deviation = residual_deviation(o),
-                               .kind = LayerKind::kFeedForward}) {
-    scope.model().groups.push_back({scope.name_of("neurons"),
-                                    UnitKind::kNeuron,
-                                    o.resolved_ffn_width(),
-                                    {{&up_.weight(), 0}, {up_.bias(), 0}, {&down_.weight(), 1}},
-                                    {}});
-  }
-
-  at::Tensor operator()(const at::Tensor& x) { return down_(wattle::gelu(up_(x))); }
-
- private:
-  Linear up_;
-  Linear down_;
-};
-
 AttentionOptions attention_of(const ModelOptions& o) {
   return {.width = o.width,
           .heads = o.heads,
@@ -80,7 +55,9 @@ class Block : public Layer {
         attention_(scope / "attention", attention_of(o)),
         attention_dropout_(o.dropout, 2 * index + 1),
         feed_forward_norm_(scope / "feed_forward_norm", o.width, o.norm_eps),
-        feed_forward_(scope / "feed_forward", o),
+        feed_forward_(scope / "feed_forward", {.width = o.width,
+                                               .neurons = o.resolved_ffn_width(),
+                                               .output_deviation = residual_deviation(o)}),
         feed_forward_dropout_(o.dropout, 2 * index + 2) {}
 
   /// [batch, seq, width] to the same.
@@ -88,10 +65,10 @@ class Block : public Layer {
     at::Tensor x = input;
     at::Tensor y = traced(context, LayerKind::kNorm, [&] { return attention_norm_(x); });
     x = traced(context, LayerKind::kAttention,
-               [&] { return x + attention_dropout_(attention_(y), context); });
+               [&] { return residual(x, attention_dropout_(attention_(y), context)); });
     y = traced(context, LayerKind::kNorm, [&] { return feed_forward_norm_(x); });
     return traced(context, LayerKind::kFeedForward,
-                  [&] { return x + feed_forward_dropout_(feed_forward_(y), context); });
+                  [&] { return residual(x, feed_forward_dropout_(feed_forward_(y), context)); });
   }
   LayerKind kind() const override { return LayerKind::kAttention; }
 
@@ -100,7 +77,7 @@ class Block : public Layer {
   Attention attention_;
   Dropout attention_dropout_;
   LayerNorm feed_forward_norm_;
-  FeedForward feed_forward_;
+  GeluFeedForward feed_forward_;
   Dropout feed_forward_dropout_;
 };
 

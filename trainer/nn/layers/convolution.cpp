@@ -1,0 +1,104 @@
+#include "trainer/nn/layers/convolution.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/native_batch_norm.h>
+#include <ATen/ops/native_batch_norm_backward.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/var_mean.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+
+#include "common/error.h"
+#include "trainer/nn/accumulate.h"
+#include "trainer/nn/autograd.h"
+
+namespace wattle {
+
+Convolution::Convolution(const Scope& scope, const ConvolutionOptions& o)
+    : weight_(scope.name_of("weight"),
+              // He et al. 2015, for a layer that ReLU follows.
+              scope.normal("weight", {o.outputs, o.inputs, o.kernel, o.kernel},
+                           std::sqrt(2.0 / static_cast<double>(o.inputs * o.kernel * o.kernel))),
+              LayerKind::kConvolution, true),
+      stride_{o.stride, o.stride},
+      padding_{o.kernel / 2, o.kernel / 2} {
+  scope.add_weight(weight_, nullptr);
+}
+
+at::Tensor Convolution::operator()(const at::Tensor& x) {
+  const bool records = recording();
+  at::AutoGradMode no_grad(false);
+  const at::Tensor y = at::conv2d(x, weight_.value(), {}, stride_, padding_);
+  if (!records) return y;
+  weight_.expect_gradient();
+  return record(y, {x}, [this, x](const at::Tensor& dy) -> std::vector<at::Tensor> {
+    const auto [dx, dweight, none] = at::convolution_backward(
+        dy, x, weight_.value(), at::OptionalIntArrayRef(), stride_, padding_, {1, 1}, false, {0, 0},
+        1, {x.requires_grad(), true, false});
+    weight_.accumulate(
+        [&, &d = dweight](at::Tensor& g, double beta) { accumulate_values(g, beta, d); });
+    return {dx};
+  });
+}
+
+BatchNorm::BatchNorm(const Scope& scope, int64_t channels, double eps)
+    : weight_(scope.name_of("weight"), scope.constant({channels}, 1), LayerKind::kNorm, false),
+      bias_(scope.name_of("bias"), scope.constant({channels}, 0), LayerKind::kNorm, false),
+      eps_(eps) {
+  scope.add(weight_);
+  scope.add(bias_);
+  const bool wide = weight_.value().scalar_type() == at::kDouble;
+  running_mean_ = scope.constant({channels}, 0).to(wide ? at::kDouble : at::kFloat);
+  running_variance_ = running_mean_ + 1;
+  scope.add_buffer("running_mean", running_mean_);
+  scope.add_buffer("running_variance", running_variance_);
+  buffers_ = {scope.name_of("running_mean"), scope.name_of("running_variance")};
+}
+
+at::Tensor BatchNorm::operator()(const at::Tensor& x, const ForwardContext& context) {
+  return context.training ? normalised_by_batch(x, context) : normalised_by_running(x);
+}
+
+at::Tensor BatchNorm::normalised_by_batch(const at::Tensor& x, const ForwardContext& context) {
+  if (x.numel() == x.size(1)) {
+    throw Error(ErrorCode::kConfig, weight_.name() +
+                                        ": batch norm of a micro-batch with one value "
+                                        "a channel; train.micro_batch must be larger");
+  }
+  const bool records = recording();
+  at::AutoGradMode no_grad(false);
+  if (context.statistics) {
+    const auto [variance, mean] =
+        at::var_mean(x.to(running_mean_.scalar_type()), {0, 2, 3}, /*unbiased=*/true);
+    context.statistics->push_back({mean, variance});
+  }
+  const auto [y, mean, rstd] =
+      at::native_batch_norm(x, weight_.value(), bias_.value(), {}, {}, true, 0.0, eps_);
+  if (!records) return y;
+  weight_.expect_gradient();
+  bias_.expect_gradient();
+  return record(
+      y, {x}, [this, x, mean = mean, rstd = rstd](const at::Tensor& dy) -> std::vector<at::Tensor> {
+        const auto [dx, dweight, dbias] = at::native_batch_norm_backward(
+            dy, x, weight_.value(), {}, {}, mean, rstd, true, eps_, {true, true, true});
+        bias_.accumulate(
+            [&, &d = dbias](at::Tensor& g, double beta) { accumulate_values(g, beta, d); });
+        weight_.accumulate(
+            [&, &d = dweight](at::Tensor& g, double beta) { accumulate_values(g, beta, d); });
+        return {dx};
+      });
+}
+
+at::Tensor BatchNorm::normalised_by_running(const at::Tensor& x) const {
+  const at::Tensor scale = weight_.value() * at::rsqrt(running_variance_ + eps_);
+  const at::Tensor shift = bias_.value() - running_mean_ * scale;
+  const auto broadcast = [&](const at::Tensor& t) {
+    return t.to(x.scalar_type()).view({1, -1, 1, 1});
+  };
+  return x * broadcast(scale) + broadcast(shift);
+}
+
+}  // namespace wattle

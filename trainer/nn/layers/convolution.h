@@ -1,0 +1,56 @@
+#pragma once
+
+#include "trainer/nn/scope.h"
+
+namespace wattle {
+
+struct ConvolutionOptions {
+  int64_t inputs = 0;   ///< channels
+  int64_t outputs = 0;  ///< filters
+  int64_t kernel = 3;   ///< odd; the image is padded so that stride 1 keeps its size
+  int64_t stride = 1;
+};
+
+/// 2-D convolution without bias, [batch, inputs, height, width] to [batch, outputs, ceil(height /
+/// stride), ceil(width / stride)]. Weight [outputs, inputs, kernel, kernel].
+class Convolution {
+ public:
+  Convolution(const Scope& scope, const ConvolutionOptions& options);
+
+  at::Tensor operator()(const at::Tensor& x);
+
+  Parameter& weight() { return weight_; }
+
+ private:
+  Parameter weight_;
+  std::vector<int64_t> stride_;
+  std::vector<int64_t> padding_;
+};
+
+/// Batch norm (Ioffe and Szegedy 2015) over the channels of [batch, channels, height, width]. When
+/// training it normalises with the micro-batch's own statistics and appends them to the context's;
+/// otherwise with the running ones.
+class BatchNorm {
+ public:
+  BatchNorm(const Scope& scope, int64_t channels, double eps);
+
+  at::Tensor operator()(const at::Tensor& x, const ForwardContext& context);
+
+  Parameter& weight() { return weight_; }
+  Parameter& bias() { return bias_; }
+  /// The names of its running mean and variance among the model's buffers.
+  const std::vector<std::string>& buffers() const { return buffers_; }
+
+ private:
+  at::Tensor normalised_by_batch(const at::Tensor& x, const ForwardContext& context);
+  at::Tensor normalised_by_running(const at::Tensor& x) const;
+
+  Parameter weight_;
+  Parameter bias_;
+  at::Tensor running_mean_;  ///< the model's buffers share these
+  at::Tensor running_variance_;
+  std::vector<std::string> buffers_;
+  double eps_;
+};
+
+}  // namespace wattle
