@@ -46,6 +46,7 @@ std::vector<int64_t> shape_of(const std::string& name, const ModelOptions& o) {
   if (name.starts_with("embed.positions")) return {*o.positions, o.width};
   if (name.find("qkv") != std::string::npos) return matrix(qkv, o.width);
   if (name.find("down") != std::string::npos) return matrix(o.width, *o.ffn_width);
+  if (name.find("gate_up") != std::string::npos) return matrix(2 * *o.ffn_width, o.width);
   if (name.find("attention.output") != std::string::npos) return matrix(o.width, o.width);
   return matrix(*o.ffn_width, o.width);
 }

@@ -46,8 +46,9 @@ class Cook {
       add_query_key_value();
       add_weight({"attention.output", "self_attn.o_proj", "attn_output"}, o_.width);
       add_weight({"feed_forward_norm", "post_attention_layernorm", "ffn_norm"}, o_.width);
-      add_weight({"feed_forward.gate", "mlp.gate_proj", "ffn_gate"}, ffn);
-      add_weight({"feed_forward.up", "mlp.up_proj", "ffn_up"}, ffn);
+      recipes_.push_back({here("feed_forward.gate_up", "weight"),
+                          {{in_file({"", "mlp.gate_proj", "ffn_gate"}, "weight"), ffn},
+                           {in_file({"", "mlp.up_proj", "ffn_up"}, "weight"), ffn}}});
       add_weight({"feed_forward.down", "mlp.down_proj", "ffn_down"}, o_.width);
     }
     add({"final_norm.weight", "model.norm.weight", "output_norm.weight"}, o_.width);
