@@ -16,6 +16,8 @@ struct ReducerOptions {
   /// number of ranks that the micro-batches are spread over.
   bool deterministic = false;
   int64_t bucket_bytes = 25 << 20;
+  /// False: sums go through the communicator even where the ranks share a host.
+  bool share_memory = true;
   /// Where the gradients lie; the communicator must move tensors of this device.
   c10::DeviceType device = c10::kCPU;
 };
@@ -26,6 +28,8 @@ struct ReducerOptions {
 ///   reducer.begin_step(first, count)      this rank's micro-batches, by global index
 ///   for each: begin_micro_batch(); backward writes gradients(), on its last micro-batch
 ///             calling mark_ready(span) as each is final; end_micro_batch()
+///             (deterministic: each micro-batch overwrites gradients(), as the first of a step
+///             does)
 ///   reducer.finish()                      gradients() now holds the sum of all ranks' gradients
 ///
 /// Buckets are contiguous ranges of the layout, filled from its end to its start (the order of
@@ -38,7 +42,8 @@ class GradientReducer {
   /// [layout.numel], of the dtype asked for at creation; stays at one address.
   virtual at::Tensor& gradients() = 0;
 
-  /// This rank's micro-batches of the step are [first, first + count) of `total`.
+  /// This rank's micro-batches of the step are [first, first + count) of `total`, possibly none.
+  /// Collective where sums are deterministic.
   virtual void begin_step(int64_t first, int64_t count, int64_t total) = 0;
   virtual void begin_micro_batch() = 0;
   /// Span `index` of the layout gets no more gradients in this step.
@@ -48,7 +53,10 @@ class GradientReducer {
 };
 
 /// The reducer that moves the least for this group: shared memory where all ranks are on one host,
-/// the communicator otherwise. Collective. `communicator` must outlive it.
+/// the communicator otherwise. Collective. `communicator` must outlive it. Throws
+/// Error(kUnsupported) if `type` is not float32, float64 or bfloat16, or if CUDA gradients are to
+/// be deterministic, and Error(kInternal) if the ranks' arguments differ. Sums of bfloat16 are
+/// taken in float32.
 std::unique_ptr<GradientReducer> make_gradient_reducer(Communicator& communicator,
                                                        const FlatLayout& layout,
                                                        at::ScalarType type,

@@ -1,10 +1,12 @@
 #include "parallel/peer_processes.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstring>
@@ -21,10 +23,6 @@ namespace {
 // glibc 2.36 declares its own pidfd_open without C linkage.
 int pidfd_open(int pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
 
-std::string describe(const Peer& peer) {
-  return "rank " + std::to_string(peer.rank) + " (process " + std::to_string(peer.pid) + ")";
-}
-
 }  // namespace
 
 int64_t host_identity() {
@@ -40,6 +38,10 @@ int64_t host_identity() {
   }
   identity.append(name_space, static_cast<size_t>(length));
   return static_cast<int64_t>(std::hash<std::string>()(identity));
+}
+
+std::string PeerProcesses::describe(const Peer& peer) {
+  return "rank " + std::to_string(peer.rank) + " (process " + std::to_string(peer.pid) + ")";
 }
 
 PeerProcesses PeerProcesses::of(Communicator& group) {
@@ -81,6 +83,15 @@ void PeerProcesses::check() const {
   if (const Peer* peer = ended()) {
     throw Error(ErrorCode::kCommunication, describe(*peer) + " has ended");
   }
+}
+
+std::unique_ptr<Communicator> split_by_host(Communicator& group) {
+  const at::Tensor mine = at::full({1}, host_identity(), at::kLong);
+  at::Tensor hosts = at::empty({group.size()}, at::kLong);
+  group.all_gather(mine, hosts);
+  const int64_t* host = hosts.data_ptr<int64_t>();
+  const int64_t* first = std::find(host, host + group.size(), host[group.rank()]);
+  return group.split(static_cast<int>(first - host), group.rank());
 }
 
 }  // namespace wattle

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "parallel/communicator.h"
@@ -30,6 +32,9 @@ class PeerProcesses {
   int local_size() const { return static_cast<int>(peers_.size()) + 1; }
   const std::vector<Peer>& peers() const { return peers_; }
 
+  /// A rank of the group by name: "rank 1 (process 4711)".
+  static std::string describe(const Peer& peer);
+
   /// A peer whose process has ended, or null.
   const Peer* ended() const;
   /// Throws Error(kCommunication) that names a peer whose process has ended.
@@ -39,5 +44,8 @@ class PeerProcesses {
   int local_rank_ = 0;
   std::vector<Peer> peers_;
 };
+
+/// The ranks of `group` that run on this host, by rank. Collective.
+std::unique_ptr<Communicator> split_by_host(Communicator& group);
 
 }  // namespace wattle

@@ -16,7 +16,10 @@ class CommunicatorReducer : public GradientReducer {
         gradients_(at::zeros({layout.numel}, at::TensorOptions(type).device(options.device))) {}
 
   at::Tensor& gradients() override { return gradients_; }
-  void begin_step(int64_t, int64_t, int64_t) override { buckets_.reset(); }
+  void begin_step(int64_t, int64_t count, int64_t) override {
+    buckets_.reset();
+    if (count == 0) gradients_.zero_();
+  }
   void begin_micro_batch() override {}
   void mark_ready(int64_t index) override { buckets_.mark_ready(index); }
   void end_micro_batch() override {}
