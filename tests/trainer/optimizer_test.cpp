@@ -12,6 +12,7 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
+#include "trainer/state/device_optimizer.h"
 
 namespace wattle {
 namespace {
@@ -98,6 +99,28 @@ TEST_F(Optimizers, SgdIsTorchs) {
   options_.nesterov = false;
   options_.momentum = 0;
   expect_torchs_formula(1e-14);
+}
+
+TEST_F(Optimizers, ThoseOfADeviceFollowTheSameFormulas) {
+  options_.weight_decay = 0.1;
+  type_ = at::kDouble;
+  const FlatRange low{0, 500}, high{500, kNumel};
+  const at::Tensor gradient = gradients(1)[0];
+  for (OptimizerName name : {OptimizerName::kAdamW, OptimizerName::kAdam, OptimizerName::kSgd}) {
+    options_.name = name;
+    at::Tensor on_device = start_.clone(), on_cpu = start_.clone();
+    auto device =
+        make_device_optimizer(options_, {{low, true}, {high, false}}, {0, kNumel}, start_);
+    auto cpu = make_optimizer(options_, {low}, {0, kNumel}, start_);
+    for (int64_t number : {1, 2, 3}) {
+      device->update(on_device, gradient.clone(), {number, 0.01, 0.5});
+      cpu->update(on_cpu, gradient, {number, 0.01, 0.5});
+    }
+    EXPECT_LE(on_device.sub(on_cpu).norm().item<double>(), 1e-12 * on_cpu.norm().item<double>());
+    for (size_t i = 0; i < cpu->state().size(); ++i) {
+      EXPECT_EQ(device->state()[i].name, cpu->state()[i].name);
+    }
+  }
 }
 
 TEST_F(Optimizers, OnlyDecayingRangesDecay) {

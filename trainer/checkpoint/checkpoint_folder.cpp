@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include "common/error.h"
+#include "common/mapped_file.h"
 #include "trainer/checkpoint/shard.h"
 
 namespace wattle {
@@ -41,11 +40,8 @@ std::vector<int64_t> steps_in(const fs::path& folder) {
 }
 
 std::string read_text(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error(ErrorCode::kIo, "can't open " + path.string());
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  const MappedFile file(path.string());
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
 /// File name → XXH3-128 of lines "<32 hex digits>  <name>", as `xxhsum -H2` writes and checks them.
@@ -75,14 +71,13 @@ void check_file(const fs::path& path, const std::map<std::string, std::string>& 
                                         ": expected a checksum of " + path.filename().string() +
                                         ", got none");
   }
-  const MappedFile file(path);
+  const MappedFile file(path.string(), MappedFile::Access::kSequential);
   const std::string got = hash_of(file.bytes().data(), file.bytes().size());
   if (got == expected->second) return;
-  const std::string defect = is_shard ? find_defect(path, file) : "";
-  if (!defect.empty()) throw Error(ErrorCode::kFormat, defect);
-  throw Error(ErrorCode::kFormat,
-              fmt::format("{}: bytes 0 to {}: expected checksum {}, got {}", path.string(),
-                          file.bytes().size(), expected->second, got));
+  const std::string defect = is_shard ? find_defect(file) : "";
+  throw Error(ErrorCode::kFormat, fmt::format("{}: bytes 0 to {}: expected checksum {}, got {}{}",
+                                              path.string(), file.bytes().size(), expected->second,
+                                              got, defect.empty() ? "" : "; " + defect));
 }
 
 void write_text(Storage& storage, const fs::path& path, const std::string& text) {

@@ -35,8 +35,8 @@ CheckpointReader::CheckpointReader(const std::filesystem::path& checkpoint)
     : path_(checkpoint), meta_(read_meta(checkpoint / "meta.json")) {
   for (int rank = 0; rank < meta_.ranks; ++rank) {
     const std::filesystem::path shard = path_ / shard_name(rank, meta_.ranks);
-    files_.push_back(std::make_unique<MappedFile>(shard));
-    for (ShardPiece& piece : read_pieces(shard, *files_.back())) {
+    files_.push_back(std::make_unique<MappedFile>(shard.string()));
+    for (ShardPiece& piece : read_pieces(*files_.back())) {
       pieces_[piece.name].push_back({files_.back().get(), std::move(piece)});
     }
   }
@@ -82,7 +82,7 @@ void CheckpointReader::read_one(const TensorSlice& slice) const {
                       fmt::join(slice.region.global_shape, ", "), c10::toString(piece.type),
                       fmt::join(piece.region.global_shape, ", ")));
     }
-    const std::byte* in = file->bytes().data() + piece.file_offset;
+    const std::byte* in = file->bytes().data() + piece.offset;
     for (const Overlap& part : overlaps(piece.region, slice.region)) {
       std::memcpy(out + part.to * item, in + part.from * item, part.numel * item);
       parts.emplace_back(part.to, part.numel);

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "formats/safetensors.h"
 
 namespace wattle {
 namespace {
@@ -20,34 +21,34 @@ constexpr size_t kLengthBytes = 8;  // of the header's length, little-endian
 constexpr size_t kHeaderAlignment = 64;
 constexpr const char* kFormatName = "wattle-checkpoint-1";
 
-struct TypeName {
+struct StoredType {
   at::ScalarType type;
-  const char* name;
+  DType stored;
 };
-constexpr std::array<TypeName, 10> kTypeNames = {{{at::kFloat, "F32"},
-                                                  {at::kDouble, "F64"},
-                                                  {at::kBFloat16, "BF16"},
-                                                  {at::kHalf, "F16"},
-                                                  {at::kLong, "I64"},
-                                                  {at::kInt, "I32"},
-                                                  {at::kShort, "I16"},
-                                                  {at::kChar, "I8"},
-                                                  {at::kByte, "U8"},
-                                                  {at::kBool, "BOOL"}}};
+constexpr std::array<StoredType, 10> kStoredTypes = {{{at::kFloat, DType::kF32},
+                                                      {at::kDouble, DType::kF64},
+                                                      {at::kBFloat16, DType::kBF16},
+                                                      {at::kHalf, DType::kF16},
+                                                      {at::kLong, DType::kI64},
+                                                      {at::kInt, DType::kI32},
+                                                      {at::kShort, DType::kI16},
+                                                      {at::kChar, DType::kI8},
+                                                      {at::kByte, DType::kU8},
+                                                      {at::kBool, DType::kBool}}};
 
-std::string name_of(at::ScalarType type) {
-  for (const TypeName& known : kTypeNames) {
-    if (known.type == type) return known.name;
+DType stored_as(at::ScalarType type) {
+  for (const StoredType& known : kStoredTypes) {
+    if (known.type == type) return known.stored;
   }
   throw Error(ErrorCode::kInternal,
               fmt::format("checkpoint: no way to store tensors of {}", c10::toString(type)));
 }
 
-at::ScalarType type_of(const std::string& name) {
-  for (const TypeName& known : kTypeNames) {
-    if (name == known.name) return known.type;
+at::ScalarType read_as(DType stored) {
+  for (const StoredType& known : kStoredTypes) {
+    if (known.stored == stored) return known.type;
   }
-  throw Error(ErrorCode::kFormat, "unknown type '" + name + "'");
+  throw Error(ErrorCode::kFormat, fmt::format("a checkpoint holds no {}", name_of(stored)));
 }
 
 std::string piece_hash(const std::byte* data, size_t bytes) {
@@ -63,33 +64,23 @@ bool is_whole(const Region& region) {
          region.numel() == Region::whole(region.global_shape).numel();
 }
 
-ShardPiece piece_of(const std::string& name, const json& entry, const json& region,
-                    uint64_t data_begin, uint64_t file_bytes) {
+ShardPiece piece_of(const TensorView& tensor, const json& region, const std::byte* file_begin) {
   ShardPiece piece;
-  piece.name = name;
-  piece.type = type_of(entry.at("dtype").get<std::string>());
+  piece.name = tensor.name;
+  piece.type = read_as(tensor.dtype);
   const auto range = region.at("range").get<std::array<int64_t, 2>>();
   piece.region = {region.at("global_shape").get<std::vector<int64_t>>(),
                   region.at("box_offset").get<std::vector<int64_t>>(),
                   region.at("box_shape").get<std::vector<int64_t>>(), range[0], range[1]};
   piece.hash = region.at("xxh3").get<std::string>();
-  const auto offsets = entry.at("data_offsets").get<std::array<uint64_t, 2>>();
-  const std::string defect = piece.region.defect();
-  if (!defect.empty()) throw Error(ErrorCode::kFormat, "tensor " + name + ": " + defect);
-  const uint64_t room = file_bytes - data_begin;
-  if (offsets[0] > offsets[1] || offsets[1] > room) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("tensor {}: expected its bytes up to {}, the file has {}", name,
-                            data_begin + offsets[1], file_bytes));
+  piece.offset = static_cast<uint64_t>(tensor.bytes.data() - file_begin);
+  piece.bytes = tensor.bytes.size();
+  std::string defect = piece.region.defect();
+  const auto numel = static_cast<uint64_t>(piece.region.numel());
+  if (defect.empty() && piece.bytes / c10::elementSize(piece.type) != numel) {
+    defect = fmt::format("expected {} elements, got {} bytes", numel, piece.bytes);
   }
-  piece.file_offset = data_begin + offsets[0];
-  piece.bytes = offsets[1] - offsets[0];
-  const auto elements = static_cast<uint64_t>(piece.region.numel());
-  const uint64_t item = c10::elementSize(piece.type);
-  if (piece.bytes % item != 0 || piece.bytes / item != elements) {
-    throw Error(ErrorCode::kFormat, fmt::format("tensor {}: expected {} elements, got {} bytes",
-                                                name, elements, piece.bytes));
-  }
+  if (!defect.empty()) throw Error(ErrorCode::kFormat, "tensor " + tensor.name + ": " + defect);
   return piece;
 }
 
@@ -112,7 +103,7 @@ void ShardSnapshot::capture(const std::vector<TensorSlice>& slices) {
       throw Error(ErrorCode::kInternal,
                   "checkpoint: slice of " + slice.name + " doesn't fit its region: " + defect);
     }
-    name_of(slice.data.scalar_type());
+    stored_as(slice.data.scalar_type());
     pieces_.push_back({slice.name, slice.data.scalar_type(), slice.region, bytes_,
                        static_cast<uint64_t>(slice.data.nbytes()), ""});
     bytes_ += slice.data.nbytes();
@@ -121,7 +112,7 @@ void ShardSnapshot::capture(const std::vector<TensorSlice>& slices) {
   if (!staging_.defined() || staging_.numel() < needed) staging_ = at::empty({needed}, at::kByte);
   for (size_t i = 0; i < slices.size(); ++i) {
     if (pieces_[i].bytes == 0) continue;
-    staging_.narrow(0, pieces_[i].file_offset, pieces_[i].bytes)
+    staging_.narrow(0, pieces_[i].offset, pieces_[i].bytes)
         .copy_(slices[i].data.view({-1}).view(at::kByte));
   }
 }
@@ -130,12 +121,12 @@ std::string ShardSnapshot::header() {
   json tensors = json::object(), regions = json::object();
   const auto* data = static_cast<const std::byte*>(staging_.const_data_ptr());
   for (ShardPiece& piece : pieces_) {
-    piece.hash = piece_hash(data + piece.file_offset, piece.bytes);
+    piece.hash = piece_hash(data + piece.offset, piece.bytes);
     const Region& region = piece.region;
     const std::vector<int64_t> flat = {region.numel()};
-    tensors[piece.name] = {{"dtype", name_of(piece.type)},
+    tensors[piece.name] = {{"dtype", name_of(stored_as(piece.type))},
                            {"shape", is_whole(region) ? region.global_shape : flat},
-                           {"data_offsets", {piece.file_offset, piece.file_offset + piece.bytes}}};
+                           {"data_offsets", {piece.offset, piece.offset + piece.bytes}}};
     regions[piece.name] = {{"global_shape", region.global_shape},
                            {"box_offset", region.box_offset},
                            {"box_shape", region.box_shape},
@@ -175,47 +166,31 @@ std::string ShardSnapshot::write(Storage& storage, const std::filesystem::path& 
   return hex(XXH3_128bits_digest(hash.get()));
 }
 
-std::vector<ShardPiece> read_pieces(const std::filesystem::path& path, const MappedFile& file) {
+std::vector<ShardPiece> read_pieces(const MappedFile& file) {
+  const SafetensorsContent content = parse_safetensors(file.bytes(), file.path());
   try {
-    if (file.bytes().size() < kLengthBytes)
-      throw Error(ErrorCode::kFormat, "ends within its first 8 bytes");
-    uint64_t length = 0;
-    for (size_t i = 0; i < kLengthBytes; ++i) {
-      length |= std::to_integer<uint64_t>(file.bytes().data()[i]) << (8 * i);
-    }
-    if (length > file.bytes().size() - kLengthBytes) {
-      throw Error(ErrorCode::kFormat, fmt::format("expected a header of {} bytes, the file has {}",
-                                                  length, file.bytes().size()));
-    }
-    const auto* text = reinterpret_cast<const char*>(file.bytes().data()) + kLengthBytes;
-    const json header = json::parse(text, text + length);
-    const json& metadata = header.at("__metadata__");
-    if (metadata.at("format").get<std::string>() != kFormatName) {
+    const auto format = content.metadata.find("format");
+    if (format == content.metadata.end() || format->second != kFormatName) {
       throw Error(ErrorCode::kFormat, "is no shard of a checkpoint of version 1");
     }
-    const json regions = json::parse(metadata.at("regions").get<std::string>());
+    const json regions = json::parse(content.metadata.at("regions"));
     std::vector<ShardPiece> pieces;
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") continue;
-      pieces.push_back(
-          piece_of(name, entry, regions.at(name), kLengthBytes + length, file.bytes().size()));
+    for (const TensorView& tensor : content.tensors.all()) {
+      pieces.push_back(piece_of(tensor, regions.at(tensor.name), file.bytes().data()));
     }
     return pieces;
-  } catch (const json::exception& error) {
-    throw Error(ErrorCode::kFormat, path.string() + ": header: " + error.what());
-  } catch (const Error& error) {
-    throw Error(ErrorCode::kFormat, path.string() + ": " + error.what());
+  } catch (const std::exception& error) {
+    throw Error(ErrorCode::kFormat, file.path() + ": header: " + error.what());
   }
 }
 
-std::string find_defect(const std::filesystem::path& path, const MappedFile& file) {
+std::string find_defect(const MappedFile& file) {
   try {
-    for (const ShardPiece& piece : read_pieces(path, file)) {
-      const std::string got = piece_hash(file.bytes().data() + piece.file_offset, piece.bytes);
+    for (const ShardPiece& piece : read_pieces(file)) {
+      const std::string got = piece_hash(file.bytes().data() + piece.offset, piece.bytes);
       if (got != piece.hash) {
-        return fmt::format("{}: bytes {} to {} ({}): expected checksum {}, got {}", path.string(),
-                           piece.file_offset, piece.file_offset + piece.bytes, piece.name,
-                           piece.hash, got);
+        return fmt::format("{}: bytes {} to {} ({}): expected checksum {}, got {}", file.path(),
+                           piece.offset, piece.offset + piece.bytes, piece.name, piece.hash, got);
       }
     }
     return "";

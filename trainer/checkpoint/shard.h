@@ -18,7 +18,7 @@ struct ShardPiece {
   std::string name;
   at::ScalarType type = at::kFloat;
   Region region;
-  uint64_t file_offset = 0;
+  uint64_t offset = 0;  ///< from the start of the file
   uint64_t bytes = 0;
   std::string hash;  ///< XXH3-64 of the bytes, 16 hex digits
 };
@@ -48,16 +48,16 @@ class ShardSnapshot {
  private:
   std::string header();
 
-  std::vector<ShardPiece> pieces_;  ///< file_offset counts from the first piece here
+  std::vector<ShardPiece> pieces_;  ///< `offset` counts from the first piece here
   at::Tensor staging_;              ///< [capacity] bytes
   size_t bytes_ = 0;
 };
 
-/// The pieces of a shard's file, file_offset from the start of the file. Throws Error(kFormat) that
-/// names the file and what is wrong in it, whatever the bytes are.
-std::vector<ShardPiece> read_pieces(const std::filesystem::path& path, const MappedFile& file);
+/// The pieces of a shard's file. Throws Error(kFormat) that names the file and what is wrong in it,
+/// whatever the bytes are.
+std::vector<ShardPiece> read_pieces(const MappedFile& file);
 
 /// "" or the first defect of a shard's content, with its byte range.
-std::string find_defect(const std::filesystem::path& path, const MappedFile& file);
+std::string find_defect(const MappedFile& file);
 
 }  // namespace wattle

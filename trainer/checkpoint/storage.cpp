@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/storage.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -28,6 +28,20 @@ void sum_blocks(const Value* values, int64_t numel, double* sums) {
   });
 }
 
+void sum_blocks_on_device(const at::Tensor& gradients, at::Tensor& sums) {
+  const int64_t whole = gradients.numel() / GradientMeter::kBlock;
+  const int64_t covered = whole * GradientMeter::kBlock;
+  const auto squares = [](const at::Tensor& blocks) {
+    return at::linalg_vector_norm(blocks, 2, {1}, false, at::kDouble).square();
+  };
+  sums.narrow(0, 0, whole)
+      .copy_(squares(gradients.narrow(0, 0, covered).view({whole, GradientMeter::kBlock})));
+  if (covered < gradients.numel()) {
+    sums.narrow(0, whole, 1)
+        .copy_(squares(gradients.narrow(0, covered, gradients.numel() - covered).view({1, -1})));
+  }
+}
+
 }  // namespace
 
 GradientMeter::GradientMeter(int64_t numel) : sums_(at::zeros({blocks_of(numel)}, at::kDouble)) {}
@@ -41,11 +55,7 @@ at::Tensor GradientMeter::block_sums(const at::Tensor& gradients) {
   const int64_t numel = gradients.numel();
   at::Tensor sums = sums_.narrow(0, 0, blocks_of(numel));
   if (!gradients.is_cpu()) {
-    for (int64_t block = 0; block < sums.numel(); ++block) {
-      const int64_t first = block * kBlock;
-      const at::Tensor part = gradients.narrow(0, first, std::min(kBlock, numel - first));
-      sums[block].copy_(at::linalg_vector_norm(part, 2, {}, false, at::kDouble).square());
-    }
+    sum_blocks_on_device(gradients, sums);
     return sums;
   }
   double* out = sums.mutable_data_ptr<double>();

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "common/error.h"
+#include "trainer/state/device_optimizer.h"
 #include "trainer/state/update_kernels.h"
 
 namespace wattle {
@@ -15,15 +16,9 @@ namespace {
 
 constexpr int64_t kGrain = 32768;
 
-/// A stretch of the shard whose elements all decay or all don't, counted from the shard's begin.
-struct Group {
-  FlatRange range;
-  bool decays;
-};
-
 /// Cuts [0, range.numel()) where decay begins and ends.
-std::vector<Group> groups_of(const std::vector<FlatRange>& decaying, FlatRange range) {
-  std::vector<Group> groups;
+std::vector<DecayGroup> groups_of(const std::vector<FlatRange>& decaying, FlatRange range) {
+  std::vector<DecayGroup> groups;
   int64_t done = range.begin;
   const auto add_until = [&](int64_t end, bool decays) {
     end = std::min(end, range.end);
@@ -41,32 +36,15 @@ std::vector<Group> groups_of(const std::vector<FlatRange>& decaying, FlatRange r
 
 /// Calls update(begin, n, decays) for parts of all groups, from all threads.
 template <class Update>
-void for_each_part(const std::vector<Group>& groups, int64_t numel, const Update& update) {
+void for_each_part(const std::vector<DecayGroup>& groups, int64_t numel, const Update& update) {
   at::parallel_for(0, numel, kGrain, [&](int64_t begin, int64_t end) {
     auto group = std::partition_point(groups.begin(), groups.end(),
-                                      [&](const Group& g) { return g.range.end <= begin; });
+                                      [&](const DecayGroup& g) { return g.range.end <= begin; });
     for (; group != groups.end() && group->range.begin < end; ++group) {
       const int64_t first = std::max(begin, group->range.begin);
       update(first, std::min(end, group->range.end) - first, group->decays);
     }
   });
-}
-
-void check_buffers(const at::Tensor& master, const at::Tensor& gradients, const at::Tensor& state) {
-  const bool fits = master.numel() == state.numel() && gradients.numel() == state.numel() &&
-                    master.scalar_type() == state.scalar_type() && master.is_contiguous() &&
-                    gradients.is_contiguous();
-  const bool pair =
-      gradients.scalar_type() == master.scalar_type() ||
-      (master.scalar_type() == at::kFloat && gradients.scalar_type() == at::kBFloat16);
-  if (!fits || !pair) {
-    throw Error(ErrorCode::kInternal,
-                "optimizer: expected contiguous buffers of " + std::to_string(state.numel()) + " " +
-                    c10::toString(state.scalar_type()) + ", got " + std::to_string(master.numel()) +
-                    " " + c10::toString(master.scalar_type()) + " with gradients of " +
-                    std::to_string(gradients.numel()) + " " +
-                    c10::toString(gradients.scalar_type()));
-  }
 }
 
 /// Calls run(master pointer, gradient pointer) with the pointers' types.
@@ -84,7 +62,7 @@ void with_types(at::Tensor& master, const at::Tensor& gradients, const Run& run)
 
 class Adam : public Optimizer {
  public:
-  Adam(const OptimizerOptions& options, std::vector<Group> groups, FlatRange range,
+  Adam(const OptimizerOptions& options, std::vector<DecayGroup> groups, FlatRange range,
        const at::Tensor& like)
       : options_(options),
         groups_(std::move(groups)),
@@ -93,7 +71,7 @@ class Adam : public Optimizer {
         second_(at::zeros({range.numel()}, like.options())) {}
 
   void update(at::Tensor master, at::Tensor gradients, const UpdateStep& step) override {
-    check_buffers(master, gradients, first_);
+    check_update(*this, master, gradients);
     const AdamConstants decaying = constants(step, options_.resolved_weight_decay());
     const AdamConstants plain = constants(step, 0);
     with_types(master, gradients, [&](auto* p, const auto* g) {
@@ -126,14 +104,14 @@ class Adam : public Optimizer {
   }
 
   OptimizerOptions options_;
-  std::vector<Group> groups_;
+  std::vector<DecayGroup> groups_;
   FlatRange range_;
   at::Tensor first_, second_;  ///< running means of the gradient and of its square
 };
 
 class Sgd : public Optimizer {
  public:
-  Sgd(const OptimizerOptions& options, std::vector<Group> groups, FlatRange range,
+  Sgd(const OptimizerOptions& options, std::vector<DecayGroup> groups, FlatRange range,
       const at::Tensor& like)
       : options_(options),
         groups_(std::move(groups)),
@@ -141,7 +119,7 @@ class Sgd : public Optimizer {
         velocity_(at::zeros({range.numel()}, like.options())) {}
 
   void update(at::Tensor master, at::Tensor gradients, const UpdateStep& step) override {
-    check_buffers(master, gradients, velocity_);
+    check_update(*this, master, gradients);
     SgdConstants decaying{step.learning_rate, options_.momentum, step.gradient_scale,
                           options_.resolved_weight_decay(), options_.nesterov};
     SgdConstants plain = decaying;
@@ -159,12 +137,30 @@ class Sgd : public Optimizer {
 
  private:
   OptimizerOptions options_;
-  std::vector<Group> groups_;
+  std::vector<DecayGroup> groups_;
   FlatRange range_;
   at::Tensor velocity_;
 };
 
 }  // namespace
+
+void check_update(Optimizer& optimizer, const at::Tensor& master, const at::Tensor& gradients) {
+  const at::Tensor state = optimizer.state().front().value;
+  const bool fits = master.numel() == state.numel() && gradients.numel() == state.numel() &&
+                    master.scalar_type() == state.scalar_type() && master.is_contiguous() &&
+                    gradients.is_contiguous();
+  const bool pair =
+      gradients.scalar_type() == master.scalar_type() ||
+      (master.scalar_type() == at::kFloat && gradients.scalar_type() == at::kBFloat16);
+  if (!fits || !pair) {
+    throw Error(ErrorCode::kInternal,
+                "optimizer: expected contiguous buffers of " + std::to_string(state.numel()) + " " +
+                    c10::toString(state.scalar_type()) + ", got " + std::to_string(master.numel()) +
+                    " " + c10::toString(master.scalar_type()) + " with gradients of " +
+                    std::to_string(gradients.numel()) + " " +
+                    c10::toString(gradients.scalar_type()));
+  }
+}
 
 std::vector<FlatRange> decaying_ranges(const std::vector<Parameter*>& parameters,
                                        const FlatLayout& layout) {
@@ -187,7 +183,8 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options,
                                           const std::vector<FlatRange>& decaying, FlatRange range,
                                           const at::Tensor& like) {
   const at::NoGradGuard no_grad;
-  std::vector<Group> groups = groups_of(decaying, range);
+  std::vector<DecayGroup> groups = groups_of(decaying, range);
+  if (!like.is_cpu()) return make_device_optimizer(options, std::move(groups), range, like);
   if (options.name == OptimizerName::kSgd) {
     return std::make_unique<Sgd>(options, std::move(groups), range, like);
   }
