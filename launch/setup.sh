@@ -52,6 +52,33 @@ fetch_libtorch() {
   ln -sfn "$root" .deps/libtorch
 }
 
+# fetch_package NAME==VERSION [flags of pip download]: one file from PyPI, kept; prints its path.
+fetch_package() {
+  local wheels name=${1%%==*}
+  wheels=$(cache_dir)/wheels
+  kept() { find "$wheels" -name "${name//-/_}-${1#*==}[-.]*" 2>/dev/null | grep -m 1 . ; }
+  kept "$1" && return
+  say "Fetching $1"
+  mkdir -p "$wheels"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps -d "$wheels" "$@" >&2
+  kept "$1"
+}
+
+# make_venv NAME REQUIREMENTS: a Python environment .deps/NAME with these packages, made again when
+# the list changes.
+make_venv() {
+  local folder stamp
+  folder=$(cache_dir)/$1
+  stamp=$(sha256sum <"$2")
+  mkdir -p .deps "$folder"
+  [ -e ".deps/$1" ] || ln -s "$folder" ".deps/$1"
+  [ "$(cat ".deps/$1/requirements.sha256" 2>/dev/null)" = "$stamp" ] && return
+  say "Setting up Python packages of $2"
+  python3 -m venv "$(readlink -f ".deps/$1")"
+  ".deps/$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
+  echo "$stamp" >".deps/$1/requirements.sha256"
+}
+
 # build [preset]: configures once, builds what changed. Programs land in <build folder>/bin.
 build() {
   local preset=${1:-default} dir=build

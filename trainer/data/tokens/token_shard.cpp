@@ -93,6 +93,10 @@ TokenShard::TokenShard(const std::string& path) : file_(path) {
          fmt::format("a file of {} bytes for {} tokens", expected_bytes, header.count),
          fmt::format("{} bytes", bytes.size()));
   }
+  for (uint64_t at = sizeof header + data_bytes_; at < table; ++at) {
+    if (bytes[at] != std::byte{0})
+      fail(at, "padding of zeros", hex(static_cast<uint64_t>(bytes[at])));
+  }
   checksums_ = bytes.data() + table;
   const uint64_t table_hash = XXH3_64bits(checksums_, blocks * sizeof(uint64_t));
   const uint64_t stored = load_u64(checksums_ + blocks * sizeof(uint64_t));
