@@ -152,6 +152,29 @@ std::vector<std::string> EnergyMonitor::devices() {
   return names;
 }
 
+double EnergyMonitor::idle_watts() {
+  const std::lock_guard lock(mutex_);
+  double watts = 0;
+  for (const auto* group : {&cheap_, &costly_}) {
+    for (const Metered& metered : *group) watts += metered.meter->info().idle_watts.value_or(0);
+  }
+  return watts;
+}
+
+double EnergyMonitor::joules_of(std::string_view prefix) {
+  const std::lock_guard lock(mutex_);
+  const double now = clock_.now_seconds();
+  double joules = 0;
+  for (const auto* group : {&cheap_, &costly_}) {
+    for (const Metered& metered : *group) {
+      if (metered.meter->info().device.starts_with(prefix)) {
+        joules += metered.integrator.joules_at(now);
+      }
+    }
+  }
+  return joules;
+}
+
 std::string EnergyMonitor::source_label() {
   const std::lock_guard lock(mutex_);
   JoulesBySource known;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -79,6 +80,12 @@ class EnergyMonitor {
   /// assign_devices() says. Call it before the first window.
   void keep_only(const std::vector<std::string>& devices);
   std::vector<std::string> devices();
+
+  /// What the devices draw without work, as far as that is known.
+  double idle_watts();
+
+  /// Joules so far of the devices whose id starts with `prefix` ("gpu:").
+  double joules_of(std::string_view prefix);
 
   /// Label for metrics: all sources that are in use.
   std::string source_label();
