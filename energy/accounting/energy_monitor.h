@@ -36,7 +36,7 @@ class [[nodiscard]] PhaseWindow {
 /// Meters a process's devices from construction to destruction and books every joule in a ledger.
 ///
 /// A thread reads the meters every sample_interval_seconds (more or less, at random, so as not to
-/// beat with the training steps). The joules between two readings go to the phases by their share
+/// beat with the training steps), a fifth as often where all of them count joules by themselves. The joules between two readings go to the phases by their share
 /// of the time between them; cheap meters are also read at the edges of the windows. The edge of a
 /// window takes about a microsecond and never waits for a device.
 ///

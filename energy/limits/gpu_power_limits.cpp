@@ -56,6 +56,13 @@ std::vector<std::string> restore_left_limits(const Nvml& nvml,
   return done;
 }
 
+bool has_limit_notes(const std::vector<NvmlDevice>& devices, const std::string& folder) {
+  const LimitJournal journal(folder);
+  return std::ranges::any_of(devices, [&journal](const NvmlDevice& device) {
+    return journal.read(device.uuid).has_value();
+  });
+}
+
 GpuPowerLimits::GpuPowerLimits(std::shared_ptr<const Nvml> nvml, std::vector<NvmlDevice> devices,
                                std::string journal, const std::vector<std::string>& guardian)
     : nvml_(std::move(nvml)),

@@ -71,4 +71,8 @@ std::vector<std::string> restore_left_limits(const Nvml& nvml,
                                              const std::vector<NvmlDevice>& devices,
                                              const std::string& journal = kLimitJournal);
 
+/// Whether any of the devices has a limit that is not yet restored, of a living process or not.
+bool has_limit_notes(const std::vector<NvmlDevice>& devices,
+                     const std::string& journal = kLimitJournal);
+
 }  // namespace wattle
