@@ -14,6 +14,9 @@ constexpr double kRecentSeconds = 1;
 /// Power samples this many intervals apart (and at least a second) leave a gap.
 constexpr double kLongestIntervals = 10;
 
+/// Counters lose nothing between two readings: they are read this many times less often.
+constexpr double kCounterIntervals = 5;
+
 double longest_interval(const EnergyOptions& options) {
   return std::max(1.0, kLongestIntervals * options.sample_interval_seconds);
 }
@@ -39,6 +42,10 @@ EnergyMonitor::EnergyMonitor(FoundMeters found, const EnergyOptions& options, Cl
     Integrator integrator(meter->info(), longest_interval(options));
     group.push_back({std::move(meter), std::move(integrator)});
   }
+  const auto is_power = [](const Metered& metered) {
+    return metered.meter->info().reading == Reading::kWatts;
+  };
+  if (std::ranges::none_of(costly_, is_power)) sample_interval_seconds_ *= kCounterIntervals;
   phase_since_seconds_ = clock_.now_seconds();
   sample();
   if (sampling == Sampling::kThread) thread_ = std::thread([this] { run_thread(); });
@@ -150,6 +157,29 @@ std::vector<std::string> EnergyMonitor::devices() {
     for (const Metered& metered : *group) names.push_back(metered.meter->info().device);
   }
   return names;
+}
+
+double EnergyMonitor::idle_watts() {
+  const std::lock_guard lock(mutex_);
+  double watts = 0;
+  for (const auto* group : {&cheap_, &costly_}) {
+    for (const Metered& metered : *group) watts += metered.meter->info().idle_watts.value_or(0);
+  }
+  return watts;
+}
+
+double EnergyMonitor::joules_of(std::string_view prefix) {
+  const std::lock_guard lock(mutex_);
+  const double now = clock_.now_seconds();
+  double joules = 0;
+  for (const auto* group : {&cheap_, &costly_}) {
+    for (const Metered& metered : *group) {
+      if (metered.meter->info().device.starts_with(prefix)) {
+        joules += metered.integrator.joules_at(now);
+      }
+    }
+  }
+  return joules;
 }
 
 std::string EnergyMonitor::source_label() {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -35,7 +36,7 @@ class [[nodiscard]] PhaseWindow {
 /// Meters a process's devices from construction to destruction and books every joule in a ledger.
 ///
 /// A thread reads the meters every sample_interval_seconds (more or less, at random, so as not to
-/// beat with the training steps). The joules between two readings go to the phases by their share
+/// beat with the training steps), a fifth as often where all of them count joules by themselves. The joules between two readings go to the phases by their share
 /// of the time between them; cheap meters are also read at the edges of the windows. The edge of a
 /// window takes about a microsecond and never waits for a device.
 ///
@@ -79,6 +80,12 @@ class EnergyMonitor {
   /// assign_devices() says. Call it before the first window.
   void keep_only(const std::vector<std::string>& devices);
   std::vector<std::string> devices();
+
+  /// What the devices draw without work, as far as that is known.
+  double idle_watts();
+
+  /// Joules so far of the devices whose id starts with `prefix` ("gpu:").
+  double joules_of(std::string_view prefix);
 
   /// Label for metrics: all sources that are in use.
   std::string source_label();
