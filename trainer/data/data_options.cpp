@@ -62,8 +62,8 @@ void check_used(Checker& c, const DataOptions& data) {
       c.require(used || !c.given(key), key, fmt::format("is for data of kind {} alone", kinds));
     }
   };
-  only(data.has_sequences(), "tokens or text", {"sequence_length"});
-  only(data.kind == Kind::kText, "text", {"tokenizer", "cache", "tokenize_command"});
+  only(data.has_sequences(), "tokens or text",
+       {"sequence_length", "tokenizer", "cache", "tokenize_command"});
   only(data.has_table(), "digits or csv", {"folds", "fold"});
   only(data.kind == Kind::kCsv, "csv", {"header", "target", "standardise"});
   only(data.kind == Kind::kRandom, "random", {"inputs"});
@@ -124,7 +124,7 @@ void DataOptions::describe(Fields& f) {
       c.require(!path.empty(), "path", "is required for this kind of data");
       if (!path.empty()) require_file(c, "path", path, kind == Kind::kTokens);
     }
-    if (kind == Kind::kText && tokenizer != "bytes") {
+    if (has_sequences() && tokenizer != "bytes") {
       require_file(c, "tokenizer", tokenizer, false);
       c.require(!tokenize_command.empty(), "tokenize_command", "is empty");
     }

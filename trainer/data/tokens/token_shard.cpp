@@ -4,7 +4,9 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cstddef>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -19,6 +21,8 @@ static_assert(std::endian::native == std::endian::little, "shards are little-end
 constexpr std::array<char, 8> kMagic = {'W', 'T', 'L', 'T', 'O', 'K', 'E', 'N'};
 constexpr uint32_t kVersion = 1;
 constexpr uint64_t kBlockBytes = 64 << 10;
+constexpr uint64_t kMostTokens = std::numeric_limits<int64_t>::max() / 8;
+constexpr uint64_t kLargestVocab = uint64_t{1} << 32;
 
 /// The first 64 bytes of a shard.
 struct Header {
@@ -58,6 +62,12 @@ std::string hex(uint64_t value) { return fmt::format("{:016x}", value); }
 }  // namespace
 
 TokenShard::TokenShard(const std::string& path) : file_(path) {
+  read_header();
+  check_size();
+  check_table();
+}
+
+void TokenShard::read_header() {
   const std::span<const std::byte> bytes = file_.bytes();
   Header header;
   if (bytes.size() < sizeof header) {
@@ -66,41 +76,48 @@ TokenShard::TokenShard(const std::string& path) : file_(path) {
   }
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.magic != kMagic) {
-    fail(0, "'WTLTOKEN'", fmt::format("'{:?}'", std::string_view(header.magic.data(), 8)));
+    fail(0, "\"WTLTOKEN\"", fmt::format("{:?}", std::string_view(header.magic.data(), 8)));
   }
   if (header.version != kVersion) {
-    fail(8, fmt::format("version {}", kVersion), std::to_string(header.version));
+    fail(offsetof(Header, version), fmt::format("version {}", kVersion),
+         std::to_string(header.version));
   }
   if (header.checksum != header.own_checksum()) {
     fail(offsetof(Header, checksum), "header checksum " + hex(header.own_checksum()),
          hex(header.checksum));
   }
-  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max() / 8;
   info_ = {static_cast<int64_t>(header.count), static_cast<int64_t>(header.vocab),
            header.tokenizer_hash, header.source_hash};
-  if (header.count > kMost || header.vocab < 1 || header.vocab > uint64_t{1} << 32 ||
+  if (header.count > kMostTokens || header.vocab < 1 || header.vocab > kLargestVocab ||
       header.block_bytes != kBlockBytes || header.token_bytes != info_.token_bytes()) {
-    fail(12, "a consistent header",
+    fail(offsetof(Header, token_bytes), "a consistent header",
          fmt::format("{} tokens of {} bytes, vocabulary {}, blocks of {}", header.count,
                      header.token_bytes, header.vocab, header.block_bytes));
   }
   data_bytes_ = header.count * header.token_bytes;
-  const uint64_t blocks = block_count(data_bytes_);
+}
+
+void TokenShard::check_size() const {
+  const uint64_t expected =
+      table_offset(data_bytes_) + (block_count(data_bytes_) + 1) * sizeof(uint64_t);
+  const uint64_t got = file_.bytes().size();
+  if (got == expected) return;
+  fail(std::min(got, expected),
+       fmt::format("a file of {} bytes for {} tokens", expected, info_.count),
+       fmt::format("{} bytes", got));
+}
+
+void TokenShard::check_table() {
+  const std::span<const std::byte> bytes = file_.bytes();
   const uint64_t table = table_offset(data_bytes_);
-  const uint64_t expected_bytes = table + (blocks + 1) * sizeof(uint64_t);
-  if (bytes.size() != expected_bytes) {
-    fail(std::min<uint64_t>(bytes.size(), expected_bytes),
-         fmt::format("a file of {} bytes for {} tokens", expected_bytes, header.count),
-         fmt::format("{} bytes", bytes.size()));
+  for (uint64_t at = sizeof(Header) + data_bytes_; at < table; ++at) {
+    if (bytes[at] != std::byte{0}) fail(at, "padding of zeros", hex(uint64_t(bytes[at])));
   }
-  for (uint64_t at = sizeof header + data_bytes_; at < table; ++at) {
-    if (bytes[at] != std::byte{0})
-      fail(at, "padding of zeros", hex(static_cast<uint64_t>(bytes[at])));
-  }
+  const uint64_t blocks = block_count(data_bytes_);
   checksums_ = bytes.data() + table;
-  const uint64_t table_hash = XXH3_64bits(checksums_, blocks * sizeof(uint64_t));
+  const uint64_t hash = XXH3_64bits(checksums_, blocks * sizeof(uint64_t));
   const uint64_t stored = load_u64(checksums_ + blocks * sizeof(uint64_t));
-  if (stored != table_hash) fail(table, "checksum table with hash " + hex(stored), hex(table_hash));
+  if (stored != hash) fail(table, "a table of checksums with hash " + hex(stored), hex(hash));
   block_checked_ = std::make_unique<std::atomic<bool>[]>(blocks);
 }
 
@@ -164,16 +181,30 @@ TokenShardWriter::TokenShardWriter(const std::string& path, const TokenShardInfo
 
 void TokenShardWriter::append(std::span<const uint32_t> tokens) {
   const size_t width = static_cast<size_t>(info_.token_bytes());
-  for (const uint32_t token : tokens) {
-    if (token >= info_.vocab) {
-      throw Error(ErrorCode::kFormat, fmt::format("{}: token {}: expected less than {}, got {}",
-                                                  path_, appended_, info_.vocab, token));
+  while (!tokens.empty()) {
+    const size_t room = (kBlockBytes - block_.size()) / width;
+    const std::span<const uint32_t> part = tokens.first(std::min(room, tokens.size()));
+    check_vocabulary(part);
+    const size_t at = block_.size();
+    block_.resize(at + part.size() * width);
+    if (width == 2) {
+      std::copy(part.begin(), part.end(), reinterpret_cast<uint16_t*>(block_.data() + at));
+    } else {
+      std::memcpy(block_.data() + at, part.data(), part.size_bytes());
     }
-    const std::byte* bytes = reinterpret_cast<const std::byte*>(&token);
-    block_.insert(block_.end(), bytes, bytes + width);
-    ++appended_;
     if (block_.size() == kBlockBytes) flush_block();
+    appended_ += static_cast<int64_t>(part.size());
+    tokens = tokens.subspan(part.size());
   }
+}
+
+void TokenShardWriter::check_vocabulary(std::span<const uint32_t> tokens) const {
+  const auto outside = std::find_if(tokens.begin(), tokens.end(),
+                                    [&](uint32_t token) { return token >= info_.vocab; });
+  if (outside == tokens.end()) return;
+  throw Error(ErrorCode::kFormat,
+              fmt::format("{}: token {}: expected less than {}, got {}", path_,
+                          appended_ + (outside - tokens.begin()), info_.vocab, *outside));
 }
 
 void TokenShardWriter::commit() {

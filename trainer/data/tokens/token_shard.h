@@ -42,6 +42,9 @@ class TokenShard {
   static bool is_shard(const std::string& path);
 
  private:
+  void read_header();
+  void check_size() const;
+  void check_table();
   void check_blocks(size_t first_byte, size_t end_byte) const;
   [[noreturn]] void fail(size_t offset, const std::string& expected, const std::string& got) const;
 
@@ -64,6 +67,7 @@ class TokenShardWriter {
   void commit();
 
  private:
+  void check_vocabulary(std::span<const uint32_t> tokens) const;
   void flush_block();
 
   std::string path_;
