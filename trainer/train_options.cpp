@@ -70,7 +70,7 @@ void TrainOptions::describe(Fields& f) {
   });
 }
 
-void SampleOptions::describe(Fields& f) {
+void TextSampleOptions::describe(Fields& f) {
   f("prompt", prompt, "text to go on from");
   f("tokens", tokens, "tokens to generate").at_least(1).unit("tokens");
   f("temperature", temperature, "of sampling; 0 takes the likeliest token").at_least(0);

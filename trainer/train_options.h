@@ -49,7 +49,7 @@ struct TrainOptions {
 };
 
 /// A sample of generated text at the end of training, for models of text.
-struct SampleOptions {
+struct TextSampleOptions {
   std::string prompt;
   int64_t tokens = 200;
   double temperature = 0.8;

@@ -123,7 +123,7 @@ std::string report_html(const Json& report) {
 }
 
 void write_report(const std::string& output_dir, const Json& report) {
-  write_file(output_dir + "/report.json", report.dump(1) + "\n");
+  write_file(output_dir + "/report.json", report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   write_file(output_dir + "/report.html", report_html(report));
 }
 

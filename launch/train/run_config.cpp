@@ -1,0 +1,51 @@
+#include "launch/train/run_config.h"
+
+#include <filesystem>
+
+namespace wattle {
+
+void ExportOptions::describe(Fields& f) {
+  f.choice("format", format, {{"safetensors", Format::kSafetensors}},
+           "safetensors: a folder that Hugging Face transformers loads");
+  f("path", path, "where to; relative paths lie below output_dir/export");
+}
+
+void RunConfig::describe(Fields& f) {
+  f("run", run, "what the run is and where it writes").required();
+  f("model", model, "the model's family and shape, or the file it starts from").required();
+  f("data", data, "what it learns from and is evaluated on").required();
+  f("train", train, "how long and in what batches").required();
+  f("evaluate", evaluate, "which positions an evaluation scores");
+  f("optimizer", optimizer, "the update and its learning rate");
+  f("parallelism", parallelism, "how ranks share the work");
+  f("energy", energy, "how energy is measured and limited");
+  f("checkpoint", checkpoint, "when the state is saved");
+  f("sample", sample, "a text generated when training ends");
+  f("export", exports, "what is written for other programs when training ends");
+}
+
+RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides,
+                          std::vector<std::string>& warnings) {
+  RunConfig config;
+  Fields fields = fields_of(config);
+  Diagnostics diagnostics;
+  read_config(path, fields, {overrides, {{"train.steps", "train.epochs"}}}, diagnostics);
+  diagnostics.throw_if_errors();
+  warnings.insert(warnings.end(), diagnostics.warnings().begin(), diagnostics.warnings().end());
+  if (config.run.name.empty()) {
+    config.run.name = std::filesystem::path(config.run.output_dir).lexically_normal().filename();
+  }
+  return config;
+}
+
+std::string config_reference() {
+  RunConfig config;
+  return "# The run file\n\n"
+         "Every key of the YAML file that `wattle-train` reads, generated from the code that "
+         "parses "
+         "it\n(`wattle-train --reference`). `--set a.b=c` overrides a key; a number reaches into a "
+         "list.\n\n" +
+         reference_table(fields_of(config));
+}
+
+}  // namespace wattle

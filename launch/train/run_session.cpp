@@ -1,0 +1,109 @@
+#include "launch/train/run_session.h"
+
+#include <ATen/Context.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "parallel/threads.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
+#include "trainer/checkpoint/training_state.h"
+#include "trainer/models/build_model.h"
+#include "trainer/models/weights/model_file.h"
+
+namespace wattle {
+
+at::ScalarType master_type(Precision precision) {
+  return precision == Precision::kFp64 ? at::kDouble : at::kFloat;
+}
+
+namespace {
+
+/// The shape of the model that a checkpoint holds.
+ModelOptions options_of(const CheckpointReader& checkpoint) {
+  ModelOptions options;
+  Fields fields = fields_of(options);
+  Diagnostics diagnostics;
+  const std::string text = nlohmann::json::parse(checkpoint.meta().sections.at("model"));
+  read_config_text(text, "the checkpoint's model", fields, {}, diagnostics);
+  diagnostics.throw_if_errors();
+  return options;
+}
+
+ShapedModel model_of_checkpoint(const std::filesystem::path& path, const RunConfig& config) {
+  const CheckpointReader checkpoint(resolve_checkpoint(path));
+  ShapedModel shaped{options_of(checkpoint), {}};
+  shaped.model = build_model(shaped.options, config.run.seed, master_type(config.train.precision));
+  load_weights(checkpoint, shaped.model);
+  return shaped;
+}
+
+bool has_checkpoint(const std::filesystem::path& output_dir) {
+  const std::unique_ptr<Storage> storage = make_posix_storage();
+  return CheckpointFolder(output_dir, *storage).find_newest_whole().newest.has_value();
+}
+
+}  // namespace
+
+ShapedModel make_model(const RunConfig& config) {
+  if (!config.model.init_from) {
+    return {config.model,
+            build_model(config.model, config.run.seed, master_type(config.train.precision))};
+  }
+  const std::filesystem::path path = *config.model.init_from;
+  if (is_directory(path) && !exists(path / "config.json")) return model_of_checkpoint(path, config);
+  const ModelFile file(path);
+  ShapedModel shaped{file.options(config.model), {}};
+  shaped.model = build_model(shaped.options, config.run.seed, master_type(config.train.precision));
+  file.load(shaped.options, shaped.model.parameters);
+  return shaped;
+}
+
+ShapedModel trained_model(const RunSession& session) {
+  const RunConfig& config = session.config;
+  if (session.init_from_given) return make_model(config);
+  if (has_checkpoint(config.run.output_dir))
+    return model_of_checkpoint(config.run.output_dir, config);
+  if (config.model.init_from) return make_model(config);
+  throw Error(ErrorCode::kConfig, config.run.output_dir +
+                                      ": holds no whole checkpoint; train first, or name a model "
+                                      "with --set model.init_from=...");
+}
+
+Replica make_replica(const RunConfig& config, Communicator& group) {
+  Replica replica;
+  ShapedModel shaped = make_model(config);
+  replica.options = std::move(shaped.options);
+  replica.model = std::move(shaped.model);
+  const FlatLayout layout = layout_of(replica.model.parameters);
+  const at::ScalarType type = master_type(config.train.precision);
+  replica.reducer =
+      make_gradient_reducer(group, layout, type, {.deterministic = config.run.deterministic});
+  replica.parameters = std::make_unique<FlatParameters>(
+      replica.model.parameters, layout, replica.reducer->gradients(), config.train.precision);
+  replica.optimizer =
+      make_optimizer(config.optimizer, decaying_ranges(replica.model.parameters, layout),
+                     {0, layout.numel}, replica.parameters->master());
+  return replica;
+}
+
+DataSource prepare_and_open(const RunSession& session, DataUse use) {
+  if (session.world.rank() == 0) prepare_data(session.config.data, use);
+  session.world.barrier();
+  return open_data(session.config.data, session.config.evaluate, use);
+}
+
+std::string set_up_threads(const RunSession& session) {
+  const RunOptions& run = session.config.run;
+  ThreadOptions options{.threads = run.threads, .pin = run.deterministic};
+  if (run.deterministic && run.threads == 0) options.threads = 1;
+  if (run.deterministic) at::globalContext().setDeterministicAlgorithms(true, false);
+  return set_threads(session.world, options);
+}
+
+EvaluationPlan evaluation_plan(const RunConfig& config, const Dataset& dataset, int ranks) {
+  return {dataset.size(), config.evaluate.batch.value_or(8), ranks};
+}
+
+}  // namespace wattle

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "launch/train/run_config.h"
+#include "parallel/communicator.h"
+#include "parallel/failure.h"
+#include "parallel/gradient_reducer.h"
+#include "trainer/data/data_source.h"
+#include "trainer/data/order/batch_plan.h"
+#include "trainer/nn/model.h"
+#include "trainer/state/flat_parameters.h"
+#include "trainer/state/optimizer.h"
+
+namespace wattle {
+
+/// What every sub-command has: the file as it was read, the job's ranks, the failure guard.
+struct RunSession {
+  const RunConfig& config;
+  Communicator& world;
+  FailureGuard& guard;
+  bool init_from_given = false;  ///< model.init_from stands on the command line
+  bool json = false;  ///< figures go to standard output as one object, words to standard error
+};
+
+/// The master's type for a precision.
+at::ScalarType master_type(Precision precision);
+
+/// A model and its shape, completed from the file it came from.
+struct ShapedModel {
+  ModelOptions options;
+  Model model;
+};
+
+/// The model of the configuration with its first weights: drawn from the seed, or read from
+/// model.init_from, which then also says the shape.
+ShapedModel make_model(const RunConfig& config);
+
+/// The model that eval and export work on: model.init_from where the command line gives it, else
+/// the newest whole checkpoint in output_dir, else the YAML's init_from. Throws Error(kConfig) if
+/// there is none of them.
+ShapedModel trained_model(const RunSession& session);
+
+/// A model with all that training changes of it.
+struct Replica {
+  Model model;
+  ModelOptions options;  ///< completed from init_from
+  std::unique_ptr<GradientReducer> reducer;
+  std::unique_ptr<FlatParameters> parameters;
+  std::unique_ptr<Optimizer> optimizer;
+};
+
+/// Collective over `group`.
+Replica make_replica(const RunConfig& config, Communicator& group);
+
+/// Turns texts into tokens on the first rank, then opens the data on every rank. Collective.
+DataSource prepare_and_open(const RunSession& session, DataUse use);
+
+/// Threads per rank as run.threads, run.deterministic and the affinity mask say; returns it in
+/// words. Collective.
+std::string set_up_threads(const RunSession& session);
+
+/// The batches of an evaluation.
+EvaluationPlan evaluation_plan(const RunConfig& config, const Dataset& dataset, int ranks);
+
+}  // namespace wattle

@@ -1,0 +1,241 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "common/atomic_file.h"
+#include "common/error.h"
+#include "common/report/report.h"
+#include "energy/clock.h"
+#include "launch/train/commands.h"
+#include "launch/train/efficiency.h"
+#include "launch/train/resume.h"
+#include "trainer/callbacks/early_stop.h"
+#include "trainer/checkpoint/run_lock.h"
+#include "trainer/loop/compute_rate.h"
+#include "trainer/loop/run_report.h"
+#include "trainer/loop/training_loop.h"
+#include "trainer/models/generate.h"
+
+namespace wattle {
+namespace {
+
+int64_t steps_of(const TrainOptions& train, const BatchPlan& plan, const Dataset& dataset) {
+  return train.steps ? *train.steps : plan.steps_for(*train.epochs, dataset.size());
+}
+
+std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config) {
+  std::vector<std::unique_ptr<Callback>> callbacks;
+  if (config.train.early_stop) {
+    callbacks.push_back(std::make_unique<EarlyStop>(*config.train.early_stop));
+  }
+  return callbacks;
+}
+
+/// Everything of a training run, in the order in which it comes to life.
+class TrainingRun {
+ public:
+  explicit TrainingRun(const RunSession& session);
+  int run();
+
+ private:
+  bool is_first() const { return session_.world.rank() == 0; }
+  LoopSettings loop_settings() const;
+  void say(const std::string& line) const;
+  void greet() const;
+  void export_model() const;
+  void report(RunEnd end, TrainingLoop& loop);
+
+  const RunSession& session_;
+  const RunConfig& config_;
+  std::string threads_;
+  std::unique_ptr<RunLock> lock_;
+  FiguresExchange exchange_;
+  SteadyClock clock_;
+  EnergyMonitor energy_;
+  DataSource data_;
+  BatchPlan plan_;
+  int64_t steps_;
+  OneRankTime one_rank_;
+  Replica replica_;
+  TrainingState state_;
+  Checkpointer checkpointer_;
+  ResumePoint resume_;
+  RunAccounts accounts_;
+  double matmul_rate_;
+};
+
+std::unique_ptr<RunLock> lock_output(const RunSession& session) {
+  if (session.world.rank() != 0) return nullptr;
+  return std::make_unique<RunLock>(session.config.run.output_dir);
+}
+
+TrainingRun::TrainingRun(const RunSession& session)
+    : session_(session),
+      config_(session.config),
+      threads_(set_up_threads(session)),
+      lock_(lock_output(session)),
+      exchange_(session.world, at::kCPU),
+      energy_(config_.energy, clock_),
+      data_(prepare_and_open(session, DataUse::kTrainAndEvaluate)),
+      plan_(BatchPlan::of(config_.train.global_batch, config_.train.micro_batch,
+                          session.world.size())),
+      steps_(steps_of(config_.train, plan_, *data_.train)),
+      one_rank_(measure_one_rank(session, *data_.train, energy_)),
+      replica_(make_replica(config_, session.world)),
+      state_{*replica_.parameters, *replica_.optimizer, replica_.model.buffers},
+      checkpointer_(config_.run.output_dir, config_.checkpoint, session.world.rank(),
+                    session.world.size()),
+      resume_(find_resume_point(session, checkpointer_, exchange_)),
+      accounts_(exchange_, energy_, resume_.earlier_energy),
+      matmul_rate_(measure_matmul_rate(config_.train.precision == Precision::kBf16
+                                           ? at::kBFloat16
+                                           : master_type(config_.train.precision),
+                                       at::kCPU)) {}
+
+void TrainingRun::say(const std::string& line) const {
+  if (is_first()) std::cerr << line << std::endl;
+}
+
+LoopSettings TrainingRun::loop_settings() const {
+  LoopSettings settings;
+  settings.train = config_.train;
+  settings.seed = config_.run.seed;
+  settings.steps = steps_;
+  settings.attempt = resume_.attempt;
+  const int64_t sequence = config_.data.has_sequences() ? config_.data.sequence_length : 0;
+  settings.tokens_per_sample = sequence;
+  settings.flops_per_sample = training_flops(replica_.model, replica_.options, sequence) *
+                              static_cast<double>(std::max<int64_t>(1, sequence));
+  settings.matmul_rate = matmul_rate_ * session_.world.size();
+  ModelOptions shape = replica_.options;
+  settings.checkpoint_sections["model"] = nlohmann::json(write_config(fields_of(shape))).dump();
+  return settings;
+}
+
+void TrainingRun::greet() const {
+  if (!is_first()) return;
+  say(fmt::format(
+      "{}: {:.2f} M parameters, {} steps of {} samples on {} rank{} ({} a micro-batch; {})",
+      config_.run.name, static_cast<double>(replica_.model.parameter_count()) / 1e6, steps_,
+      plan_.global_batch, plan_.ranks, plan_.ranks == 1 ? "" : "s", plan_.micro_batch, threads_));
+  for (const std::string& note : energy_.notes()) say("energy: " + note);
+  for (const std::string& warning : resume_.warnings) say("warning: " + warning);
+  if (resume_.step > 0) say(fmt::format("going on after step {}", resume_.step));
+}
+
+int TrainingRun::run() {
+  session_.guard.set_output_dir(config_.run.output_dir);
+  restore(resume_, state_);
+  Loader loader(*data_.train, plan_, config_.run.seed);
+  if (is_first()) loader.consumed() = resume_.consumed;
+  std::unique_ptr<Evaluator> evaluator;
+  if (data_.validation) {
+    evaluator = std::make_unique<Evaluator>(
+        replica_.model, *data_.validation,
+        evaluation_plan(config_, *data_.validation, session_.world.size()), exchange_, energy_);
+  }
+  std::unique_ptr<MetricsWriter> metrics;
+  std::unique_ptr<Progress> progress;
+  if (is_first()) {
+    AtomicFile resolved(config_.run.output_dir + "/resolved.yaml");
+    RunConfig config = config_;
+    resolved.write(write_config(fields_of(config)));
+    resolved.commit();
+    metrics = std::make_unique<MetricsWriter>(config_.run.output_dir + "/metrics.jsonl");
+    progress = std::make_unique<Progress>(std::cerr, terminal_width(STDERR_FILENO));
+  }
+  std::vector<std::unique_ptr<Callback>> callbacks = make_callbacks(config_);
+  for (const auto& callback : callbacks) {
+    if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
+      callback->load_state(it->second);
+    }
+  }
+  TrainingStep step({replica_.model, *replica_.parameters, *replica_.reducer, *replica_.optimizer,
+                     exchange_, energy_},
+                    {config_.run.seed, config_.run.deterministic, config_.train.grad_clip});
+  const LearningRateSchedule schedule(config_.optimizer.schedule, config_.optimizer.lr, steps_);
+  TrainingLoop loop({step, state_, replica_.model, loader, evaluator.get(), checkpointer_,
+                     accounts_, energy_, exchange_, schedule, callbacks, metrics.get(),
+                     progress.get(), [this] { return session_.guard.stop_requested(); }},
+                    loop_settings());
+  greet();
+  const RunEnd end = loop.run(resume_.step);
+  report(end, loop);
+  if (end == RunEnd::kStopped) {
+    say(fmt::format("stopped after step {}; a checkpoint is saved: run it again to go on",
+                    loop.steps_done()));
+    return kExitStopped;
+  }
+  return end == RunEnd::kBudgetSpent ? kExitBudgetSpent : kExitDone;
+}
+
+std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t seed,
+                        int64_t positions) {
+  const std::vector<int64_t> prompt(sample.prompt.begin(), sample.prompt.end());
+  std::string text;
+  for (int64_t token : generate(model, prompt,
+                                {.count = sample.tokens,
+                                .temperature = sample.temperature,
+                                .seed = seed,
+                                .positions = positions})) {
+    text += static_cast<char>(token);
+  }
+  return text;
+}
+
+void TrainingRun::export_model() const {
+  std::vector<NamedTensor> masters;
+  for (size_t i = 0; i < replica_.model.parameters.size(); ++i) {
+    masters.push_back({replica_.model.parameters[i]->name(),
+                       replica_.parameters->master_of(static_cast<int64_t>(i))});
+  }
+  write_exports(config_, replica_.options, masters);
+}
+
+void TrainingRun::report(RunEnd end, TrainingLoop& loop) {
+  RunFacts facts;
+  facts.stream_hash = loop.consumed().hex();
+  accounts_.settle();
+  const EnergyLedger ledger = accounts_.ledger();
+  if (!is_first()) return;
+  if (config_.sample && end == RunEnd::kDone) {
+    facts.sample = sample_text(replica_.model, *config_.sample, config_.run.seed,
+                               config_.data.sequence_length);
+    say("\n" + *facts.sample + "\n");
+  }
+  if (end == RunEnd::kDone) export_model();
+  facts.name = config_.run.name;
+  facts.ended = end == RunEnd::kDone      ? "done"
+                : end == RunEnd::kStopped ? "stopped"
+                                          : "budget spent";
+  facts.model = name_of(replica_.options.family);
+  facts.parameters = replica_.model.parameter_count();
+  facts.ranks = session_.world.size();
+  facts.threads = threads_;
+  facts.processor = processor_name();
+  facts.global_batch = plan_.global_batch;
+  facts.micro_batch = plan_.micro_batch;
+  facts.steps = loop.steps_done();
+  facts.one_rank_step_seconds = one_rank_.step_seconds;
+  facts.one_rank_steps = one_rank_.steps;
+  facts.matmul_rate = matmul_rate_ * session_.world.size();
+  facts.lost_joules = accounts_.lost_joules();
+  facts.energy_source = accounts_.source();
+  const std::string& folder = config_.run.output_dir;
+  const auto report = make_report(facts, ledger, read_metrics(folder + "/metrics.jsonl"));
+  write_report(folder, report);
+  for (const auto& figure : report.at("summary")) {
+    say(fmt::format("{:<16} {:<12} {}", figure.at("label").get<std::string>(),
+                    figure.at("value").get<std::string>(), figure.at("note").get<std::string>()));
+  }
+  say(fmt::format("report: {}/report.html", folder));
+}
+
+}  // namespace
+
+int train_command(const RunSession& session) { return TrainingRun(session).run(); }
+
+}  // namespace wattle

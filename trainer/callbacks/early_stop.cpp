@@ -1,0 +1,30 @@
+#include "trainer/callbacks/early_stop.h"
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+namespace wattle {
+
+bool EarlyStop::evaluation_ends(const TrainingView&, const MetricsRecord& record) {
+  if (*record.eval_loss < best_loss_ - options_.min_improvement) {
+    best_loss_ = *record.eval_loss;
+    without_improvement_ = 0;
+  } else {
+    ++without_improvement_;
+  }
+  return without_improvement_ >= options_.patience;
+}
+
+std::string EarlyStop::save_state() const {
+  nlohmann::json state = {{"without_improvement", without_improvement_}};
+  if (best_loss_ < std::numeric_limits<double>::infinity()) state["best_loss"] = best_loss_;
+  return state.dump();
+}
+
+void EarlyStop::load_state(const std::string& text) {
+  const nlohmann::json state = nlohmann::json::parse(text);
+  without_improvement_ = state.at("without_improvement");
+  if (state.contains("best_loss")) best_loss_ = state.at("best_loss");
+}
+
+}  // namespace wattle

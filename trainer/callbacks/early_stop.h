@@ -1,0 +1,26 @@
+#pragma once
+
+#include <limits>
+
+#include "trainer/callback.h"
+#include "trainer/train_options.h"
+
+namespace wattle {
+
+/// Ends training when the validation loss has not improved for `patience` evaluations.
+class EarlyStop : public Callback {
+ public:
+  explicit EarlyStop(const EarlyStopOptions& options) : options_(options) {}
+
+  bool evaluation_ends(const TrainingView& view, const MetricsRecord& record) override;
+  std::string name() const override { return "early_stop"; }
+  std::string save_state() const override;
+  void load_state(const std::string& state) override;
+
+ private:
+  EarlyStopOptions options_;
+  double best_loss_ = std::numeric_limits<double>::infinity();
+  int64_t without_improvement_ = 0;
+};
+
+}  // namespace wattle

@@ -1,0 +1,28 @@
+#include "trainer/loop/layer_timer.h"
+
+namespace wattle {
+
+void LayerTimer::enter(Seconds& seconds, LayerKind kind) {
+  leave();
+  current_ = &seconds[kind];
+  since_ = Clock::now();
+}
+
+void LayerTimer::leave() {
+  if (!current_) return;
+  *current_ += std::chrono::duration<double>(Clock::now() - since_).count();
+  current_ = nullptr;
+}
+
+std::vector<LayerShare> LayerTimer::shares(Phase phase) const {
+  const Seconds& seconds = phase == Phase::kBackward ? backward_ : forward_;
+  double total = 0;
+  for (const auto& [kind, time] : seconds) total += time;
+  std::vector<LayerShare> shares;
+  for (const auto& [kind, time] : seconds) {
+    if (total > 0) shares.push_back({name_of(kind), time / total});
+  }
+  return shares;
+}
+
+}  // namespace wattle

@@ -1,0 +1,120 @@
+#include "trainer/loop/run_accounts.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "common/error.h"
+#include "energy/accounting/rank_readings.h"
+
+namespace wattle {
+namespace {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) {
+    throw Error(ErrorCode::kIo, "the host's name can't be read");
+  }
+  return name.data();
+}
+
+}  // namespace
+
+int64_t peak_memory_bytes() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) {
+    throw Error(ErrorCode::kInternal, "the resource usage of this process can't be read");
+  }
+  return usage.ru_maxrss * int64_t{1024};
+}
+
+RunAccounts::RunAccounts(FiguresExchange& exchange, EnergyMonitor& energy, EarlierEnergy earlier)
+    : exchange_(exchange), energy_(energy) {
+  const std::array<double, 2> sums = {earlier.training_joules, earlier.run_joules};
+  const std::vector<double> first = exchange_.gather(sums).front();
+  earlier_ = {EnergyLedger::parse(exchange_.gather_texts(earlier.ledger.serialize()).front()),
+              first[0], first[1]};
+  std::vector<RankDevices> ranks;
+  const RankDevices mine{host_name(), energy_.devices()};
+  for (const std::string& text : exchange_.gather_texts(serialize(mine))) {
+    ranks.push_back(parse_rank_devices(text));
+  }
+  energy_.keep_only(assign_devices(ranks).at(exchange_.rank()));
+  lost_joules_ = std::max(0.0, earlier_.run_joules - earlier_.ledger.run().joules.total());
+  run_joules_ = earlier_.run_joules;
+  training_joules_ = earlier_.training_joules;
+  energy_.sample();
+  refresh_source();
+}
+
+void RunAccounts::refresh_source() {
+  std::set<std::string> labels;
+  for (const std::string& text : exchange_.gather_texts(energy_.source_label())) {
+    if (text != label_of(Source::kUnavailable)) labels.insert(text);
+  }
+  metered_ = !labels.empty();
+  source_ = metered_ ? fmt::format("{}", fmt::join(labels, "+"))
+                     : std::string(label_of(Source::kUnavailable));
+}
+
+bool RunAccounts::is_estimated() const { return source_.find("estimated") != std::string::npos; }
+
+double RunAccounts::joules_since_last() {
+  const double now = energy_.joules_now();
+  return now - std::exchange(last_joules_, now);
+}
+
+void RunAccounts::begin_step() { step_began_ = std::chrono::steady_clock::now(); }
+
+SharedFigures RunAccounts::end_step(WriteState checkpoint) {
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - step_began_;
+  const std::array<double, 5> mine = {seconds.count(), joules_since_last(), energy_.watts_now(),
+                                      static_cast<double>(peak_memory_bytes()),
+                                      static_cast<double>(checkpoint)};
+  SharedFigures shared;
+  double joules = 0, watts = 0;
+  for (const std::vector<double>& row : exchange_.gather(mine)) {
+    shared.step_seconds = std::max(shared.step_seconds, row[0]);
+    joules += row[1];
+    watts += row[2];
+    shared.peak_memory_bytes = std::max(shared.peak_memory_bytes, static_cast<int64_t>(row[3]));
+    shared.checkpoint =
+        std::min(shared.checkpoint, static_cast<WriteState>(static_cast<int>(row[4])));
+  }
+  run_joules_ += joules;
+  training_joules_ += joules;
+  if (metered_) {
+    shared.joules = joules;
+    shared.watts = watts;
+  }
+  return shared;
+}
+
+void RunAccounts::settle() {
+  energy_.sample();
+  const double mine = joules_since_last();
+  for (const std::vector<double>& row : exchange_.gather({&mine, 1})) run_joules_ += row.front();
+  refresh_source();
+}
+
+std::optional<double> RunAccounts::training_joules() const {
+  return metered_ ? std::optional(training_joules_) : std::nullopt;
+}
+
+std::optional<double> RunAccounts::run_joules() const {
+  return metered_ ? std::optional(run_joules_) : std::nullopt;
+}
+
+EnergyLedger RunAccounts::ledger() {
+  EnergyLedger sum = earlier_.ledger;
+  for (const std::string& text : exchange_.gather_texts(energy_.ledger().serialize())) {
+    sum += EnergyLedger::parse(text);
+  }
+  return sum;
+}
+
+}  // namespace wattle

@@ -1,0 +1,221 @@
+#include "trainer/loop/training_loop.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <bit>
+
+#include "common/error.h"
+
+namespace wattle {
+
+TrainingLoop::TrainingLoop(Parts parts, LoopSettings settings)
+    : parts_(std::move(parts)), settings_(std::move(settings)) {}
+
+RunEnd TrainingLoop::run(int64_t step) {
+  step_ = first_step_ = saved_step_ = step;
+  for (const auto& callback : parts_.callbacks) callback->train_begins(view());
+  parts_.accounts.settle();  // what start-up took belongs to the run, not to its first step
+  while (step_ < settings_.steps && !stop_asked_ && !early_end_) {
+    train_step();
+    const bool last = step_ == settings_.steps;
+    if (settings_.train.eval_every && step_ % *settings_.train.eval_every == 0 && !last) evaluate();
+    if (parts_.checkpointer.due(step_) && !last && !stop_asked_) save();
+  }
+  const bool stopped = stop_asked_ && step_ < settings_.steps;
+  if (!stopped) evaluate();
+  if (saved_step_ != step_) save();
+  finish_checkpoint();
+  for (const auto& callback : parts_.callbacks) callback->train_ends(view());
+  if (parts_.progress) parts_.progress->finish();
+  return stopped ? RunEnd::kStopped : RunEnd::kDone;
+}
+
+void TrainingLoop::train_step() {
+  for (const auto& callback : parts_.callbacks) callback->step_begins(view());
+  parts_.accounts.begin_step();
+  const IndexRange mine = parts_.loader.plan().micro_batches_of(parts_.exchange.rank());
+  LayerTimer timer;
+  const int64_t every = settings_.train.trace_every;
+  const bool traced = every > 0 && (step_ - first_step_) % every == 0;
+  const double lr = parts_.schedule.at(step_);
+  const StepOutcome outcome = parts_.step.run(
+      {step_, mine.first, mine.count, parts_.loader.plan().micro_batches(),
+       traced ? &timer : nullptr},
+      [&](int64_t i) { return parts_.loader.micro_batch(step_, mine.first + i); }, lr,
+      parts_.stop_requested());
+  if (traced) {
+    for (Phase phase : {Phase::kForward, Phase::kBackward}) {
+      parts_.energy.set_layer_shares(phase, timer.shares(phase));
+    }
+  }
+  check_finite(outcome);
+  stop_asked_ = outcome.stop_asked;
+  ++step_;
+
+  const SharedFigures figures = parts_.accounts.end_step(parts_.checkpointer.state());
+  seconds_trained_ += figures.step_seconds;
+  settle_checkpoint(figures.checkpoint);
+  const MetricsRecord record = record_of(outcome, figures, lr);
+  publish(record);
+  show(record);
+  for (const auto& callback : parts_.callbacks) callback->step_ends(view(), record);
+}
+
+void TrainingLoop::check_finite(const StepOutcome& outcome) {
+  if (outcome.finite) {
+    skipped_in_a_row_ = 0;
+    return;
+  }
+  const std::string what =
+      fmt::format("step {}: loss {}, gradient norm {}", step_ + 1, outcome.loss, outcome.grad_norm);
+  if (settings_.train.on_non_finite == TrainOptions::NonFinite::kError) {
+    throw Error(ErrorCode::kNonFinite,
+                what +
+                    ": not finite; the update was not made. A lower optimizer.lr or "
+                    "train.grad_clip may help; train.on_non_finite: skip leaves such updates out");
+  }
+  if (++skipped_in_a_row_ > settings_.train.max_skipped_steps) {
+    throw Error(ErrorCode::kNonFinite, fmt::format("{}: not finite, as in {} steps before it", what,
+                                                   skipped_in_a_row_ - 1));
+  }
+  if (parts_.progress) parts_.progress->note(what + ": not finite; the update is left out");
+}
+
+MetricsRecord TrainingLoop::record_of(const StepOutcome& outcome, const SharedFigures& figures,
+                                      double lr) const {
+  const auto samples = static_cast<double>(settings_.train.global_batch);
+  MetricsRecord r;
+  r.attempt = settings_.attempt;
+  r.step = step_;
+  r.loss = outcome.loss;
+  r.lr = lr;
+  r.grad_norm = outcome.grad_norm;
+  r.step_seconds = figures.step_seconds;
+  r.samples_per_s = samples / figures.step_seconds;
+  if (settings_.tokens_per_sample > 0) {
+    r.tokens = settings_.train.global_batch * settings_.tokens_per_sample;
+    r.tokens_per_s = static_cast<double>(*r.tokens) / figures.step_seconds;
+  }
+  if (settings_.flops_per_sample > 0 && settings_.matmul_rate > 0) {
+    r.mfu = *r.samples_per_s * settings_.flops_per_sample / settings_.matmul_rate;
+  }
+  r.energy_joules = figures.joules;
+  r.energy_joules_total = parts_.accounts.training_joules();
+  r.run_energy_joules = parts_.accounts.run_joules();
+  if (figures.joules) r.power_watts = *figures.joules / figures.step_seconds;
+  r.energy_source = parts_.accounts.source();
+  r.peak_memory_bytes = figures.peak_memory_bytes;
+  r.skipped = !outcome.finite;
+  return r;
+}
+
+void TrainingLoop::publish(const MetricsRecord& record) {
+  if (parts_.metrics) parts_.metrics->append(record);
+}
+
+void TrainingLoop::show(const MetricsRecord& record) {
+  if (!parts_.progress) return;
+  ProgressStatus status;
+  status.step = step_;
+  status.steps = settings_.steps;
+  status.loss = *record.loss;
+  status.rate = record.tokens_per_s.value_or(*record.samples_per_s);
+  status.rate_unit = record.tokens_per_s ? "tok/s" : "samples/s";
+  status.power_watts = record.power_watts;
+  status.energy_joules = record.run_energy_joules;
+  status.energy_is_estimated = parts_.accounts.is_estimated();
+  status.seconds_left = seconds_trained_ / static_cast<double>(step_ - first_step_) *
+                        static_cast<double>(settings_.steps - step_);
+  parts_.progress->update(status);
+}
+
+void TrainingLoop::evaluate() {
+  if (!parts_.evaluator) return;
+  const auto begin = std::chrono::steady_clock::now();
+  evaluation_ = parts_.evaluator->run();
+  parts_.accounts.settle();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+
+  MetricsRecord r;
+  r.phase = "evaluate";
+  r.attempt = settings_.attempt;
+  r.step = step_;
+  r.step_seconds = seconds.count();
+  r.eval_loss = evaluation_->loss;
+  r.accuracy = evaluation_->accuracy;
+  std::string figures = fmt::format("loss {:.4f}", evaluation_->loss);
+  if (settings_.tokens_per_sample > 0) {
+    r.accuracy.reset();
+    r.perplexity = evaluation_->perplexity();
+    figures += fmt::format(", perplexity {:.3f}", *r.perplexity);
+  } else if (r.accuracy) {
+    figures += fmt::format(", accuracy {:.2f} %", 100 * *r.accuracy);
+  }
+  r.run_energy_joules = parts_.accounts.run_joules();
+  r.energy_source = parts_.accounts.source();
+  r.peak_memory_bytes = peak_memory_bytes();
+  publish(r);
+  if (parts_.progress) {
+    parts_.progress->note(fmt::format("evaluation after step {}: {} ({} {})", step_, figures,
+                                      evaluation_->scored,
+                                      settings_.tokens_per_sample > 0 ? "tokens" : "samples"));
+  }
+  for (const auto& callback : parts_.callbacks) {
+    early_end_ |= callback->evaluation_ends(view(), r);
+  }
+}
+
+StreamHash TrainingLoop::consumed() {
+  // Integers of 64 bits pass through doubles as their bits.
+  const auto& lanes = parts_.loader.consumed().lanes();
+  const std::array<double, 2> mine = {std::bit_cast<double>(lanes[0]),
+                                      std::bit_cast<double>(lanes[1])};
+  StreamHash sum;
+  for (const std::vector<double>& row : parts_.exchange.gather(mine)) {
+    sum.add(StreamHash({std::bit_cast<int64_t>(row[0]), std::bit_cast<int64_t>(row[1])}));
+  }
+  return sum;
+}
+
+void TrainingLoop::save() {
+  finish_checkpoint();
+  const PhaseWindow window = parts_.energy.window(Phase::kCheckpoint);
+  CheckpointMeta meta;
+  meta.step = step_;
+  meta.samples = step_ * settings_.train.global_batch;
+  const StreamHash stream = consumed();
+  meta.stream_hash = stream.hex();
+  meta.seed = settings_.seed;
+  meta.attempt = settings_.attempt;
+  meta.sections = settings_.checkpoint_sections;
+  meta.sections["stream_lanes"] = fmt::format("[{}, {}]", stream.lanes()[0], stream.lanes()[1]);
+  meta.sections["energy"] = parts_.accounts.ledger().serialize();
+  meta.sections["training_joules"] =
+      fmt::format("{}", parts_.accounts.training_joules().value_or(0));
+  for (const auto& callback : parts_.callbacks) {
+    if (!callback->name().empty()) meta.sections[callback->name()] = callback->save_state();
+  }
+  const FlatRange share = even_share(parts_.state.parameters.layout().numel, parts_.exchange.rank(),
+                                     parts_.exchange.size());
+  parts_.checkpointer.begin(meta, slices_of(parts_.state, share));
+  saved_step_ = step_;
+}
+
+void TrainingLoop::settle_checkpoint(WriteState least) { parts_.checkpointer.settle(least); }
+
+void TrainingLoop::finish_checkpoint() {
+  parts_.checkpointer.finish();
+  auto state = static_cast<double>(parts_.checkpointer.state());
+  for (const std::vector<double>& row : parts_.exchange.gather({&state, 1})) {
+    state = std::min(state, row.front());
+  }
+  settle_checkpoint(static_cast<WriteState>(static_cast<int>(state)));
+}
+
+TrainingView TrainingLoop::view() const {
+  return {parts_.model,    parts_.state.parameters, step_,
+          settings_.steps, parts_.exchange.rank(),  parts_.exchange.size()};
+}
+
+}  // namespace wattle
