@@ -50,7 +50,8 @@ void EnergyOptions::describe(Fields& f) {
       .default_is("from a table of processors")
       .greater_than(0)
       .at_most(kMostWatts);
-  f("sample_interval_seconds", sample_interval_seconds, "time between two readings of power; counters are read a fifth as often")
+  f("sample_interval_seconds", sample_interval_seconds,
+    "time between two readings of power; counters are read a fifth as often")
       .unit("s")
       .at_least(0.005)
       .at_most(1);

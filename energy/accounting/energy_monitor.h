@@ -36,9 +36,10 @@ class [[nodiscard]] PhaseWindow {
 /// Meters a process's devices from construction to destruction and books every joule in a ledger.
 ///
 /// A thread reads the meters every sample_interval_seconds (more or less, at random, so as not to
-/// beat with the training steps), a fifth as often where all of them count joules by themselves. The joules between two readings go to the phases by their share
-/// of the time between them; cheap meters are also read at the edges of the windows. The edge of a
-/// window takes about a microsecond and never waits for a device.
+/// beat with the training steps), a fifth as often where all of them count joules by themselves.
+/// The joules between two readings go to the phases by their share of the time between them; cheap
+/// meters are also read at the edges of the windows. The edge of a window takes about a microsecond
+/// and never waits for a device.
 ///
 /// Safe to use from several threads; there is one phase at a time, that of the process. `clock`
 /// must outlive the monitor.
