@@ -1,7 +1,6 @@
 #include "parallel/failure.h"
 
 #include <c10/util/Exception.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -152,11 +153,12 @@ bool FailureWatch::take_claim(int exit_code) {
 }
 
 void FailureWatch::report(const FailureCause& cause) {
-  if (!take_claim(cause.exit_code)) end_silently();
+  std::lock_guard lock(report_mutex_);
+  if (!take_claim(cause.exit_code)) end_without_claim();
   // The other threads of this rank are silenced too: the cause is to be the last line.
   const Descriptor standard_error(ranks_ > 1 ? mute() : ::dup(STDERR_FILENO));
   silence_peers();
-  if (!write_error_file(cause)) end_silently();
+  if (!write_error_file(cause)) end_without_claim();
   std::string line = cause.bare ? "" : "wattle: ";
   if (!cause.bare && ranks_ > 1) line += "rank " + std::to_string(rank_) + ": ";
   line += (cause.bare ? "" : cause.component + ": ") + cause.message + "\n";
@@ -164,7 +166,9 @@ void FailureWatch::report(const FailureCause& cause) {
 }
 
 void FailureWatch::silence_peers() {
-  for (const Peer& peer : peers_.peers()) ::kill(peer.pid, SIGTERM);
+  for (const Peer& peer : peers_.peers()) {
+    ::syscall(SYS_pidfd_send_signal, peer.pidfd.get(), SIGTERM, nullptr, 0);  // or it has ended
+  }
   const auto deadline = std::chrono::steady_clock::now() + kSilencePatience;
   const auto is_silent = [&](size_t i) {
     const int local_rank = static_cast<int>(i) + (static_cast<int>(i) >= peers_.local_rank());
@@ -197,6 +201,11 @@ bool FailureWatch::write_error_file(const FailureCause& cause) {
 }
 
 void FailureWatch::end_silently() {
+  std::lock_guard lock(report_mutex_);
+  end_without_claim();
+}
+
+void FailureWatch::end_without_claim() {
   const Descriptor unused(mute());
   claim_of(peers_.local_rank()).silent = 1;
   std::vector<pollfd> polled;

@@ -52,7 +52,9 @@ class FailureWatch {
   bool take_claim(int exit_code);
   bool write_error_file(const FailureCause& cause);
   void silence_peers();
+  /// Ends the process without another word, once its other thread has said its own.
   [[noreturn]] void end_silently();
+  [[noreturn]] void end_without_claim();
 
   const int rank_;
   const int ranks_;
@@ -61,6 +63,7 @@ class FailureWatch {
   std::unique_ptr<SharedMemory> memory_;
   Descriptor signals_;
   Descriptor wake_;
+  std::mutex report_mutex_;  ///< the thread that reports is not to be ended by the other
   std::mutex output_dir_mutex_;
   std::string output_dir_;
   std::atomic<bool> peers_may_end_ = false;

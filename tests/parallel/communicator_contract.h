@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "common/error.h"
 #include "parallel/communicator.h"
+#include "tests/parallel/refusal.h"
 
 namespace wattle::contract {
 
@@ -118,15 +118,6 @@ inline void shares_memory(Communicator& c) {
   }
   memory->check_peers();
   c.barrier();
-}
-
-inline std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
 }
 
 inline void refuses_what_does_not_fit(Communicator& c) {

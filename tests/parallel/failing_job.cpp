@@ -1,5 +1,5 @@
 // A job for failure_test.cpp: rank 1 ends in the way that the first argument names while the others
-// do what the second names. The third is the output folder.
+// do what the second names. The third is the output folder. With a fourth there is no FailureGuard.
 #include <ATen/ops/zeros.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "parallel/communicators/make_communicator.h"
 #include "parallel/communicators/mpi_session.h"
 #include "parallel/failure.h"
 #include "parallel/gradient_reducer.h"
@@ -52,11 +53,12 @@ void talk_forever() {
 
 int job(const MpiSession& session, FailureGuard& guard, char** argv) {
   const std::string way = argv[1], work = argv[2];
-  auto world = session.world();
   guard.set_output_dir(argv[3]);
   if (way == "wrong_config") {
     throw Error(ErrorCode::kConfig, "run.yaml:2:1: learning: unknown key");
   }
+  if (way == "nccl_for_cpu") make_communicator(Backend::kNccl, session);
+  auto world = make_communicator(Backend::kAuto, session);
   if (way == "stop") {
     ::close(::open((std::string(argv[3]) + "/up." + std::to_string(world->rank())).c_str(),
                    O_CREAT | O_WRONLY, 0644));
@@ -82,11 +84,27 @@ int job(const MpiSession& session, FailureGuard& guard, char** argv) {
   return kExitDone;
 }
 
+/// The waits of shared memory by themselves, with nobody else watching the peers.
+int unguarded_job(const MpiSession& session, const std::string& way) {
+  auto world = session.world();
+  try {
+    if (session.rank() == session.size() - 1) {
+      auto reducer = make_gradient_reducer(*world, FlatLayout::of({{"w", 1000}}), at::kFloat, {});
+      end(way);
+    }
+    step_forever(*world);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "wattle: rank %d: %s\n", session.rank(), error.what());
+  }
+  ::_exit(kExitFailed);
+}
+
 }  // namespace
 }  // namespace wattle
 
 int main(int argc, char** argv) {
   wattle::MpiSession session(argc, argv);
+  if (argc > 4) return wattle::unguarded_job(session, argv[1]);
   wattle::FailureGuard guard(session);
   return guard.run("train", [&] { return wattle::job(session, guard, argv); });
 }

@@ -39,7 +39,8 @@ class FailureTest : public testing::Test {
   void run(int ranks, const std::string& way, const std::string& work,
            const std::string& beside = "") {
     const std::string command = std::string(WATTLE_MPIRUN) + " -np " + std::to_string(ranks) + " " +
-                                WATTLE_FAILING_JOB + " " + way + " " + work + " " + output_dir_;
+                                WATTLE_FAILING_JOB + " " + way + " " + work + " " + output_dir_ +
+                                more_arguments_;
     const std::string script = "exec 2>&1; " + command + " & job=$!; " + beside + " wait $job";
     const auto start = std::chrono::steady_clock::now();
     FILE* pipe = ::popen(script.c_str(), "r");
@@ -79,6 +80,7 @@ class FailureTest : public testing::Test {
   }
 
   std::string output_dir_;
+  std::string more_arguments_;
   std::string output_;
   std::vector<std::string> lines_;
   double seconds_ = 0;
@@ -116,6 +118,14 @@ TEST_F(FailureTest, AConfigurationErrorOnEveryRankIsToldOnce) {
   EXPECT_EQ(exit_code(), kExitUsage);
 }
 
+TEST_F(FailureTest, ABackendThatCannotMoveTheTensorsIsAConfigurationError) {
+  run(2, "nccl_for_cpu", "wait");
+  EXPECT_EQ(exit_code(), kExitUsage);
+  EXPECT_THAT(output_,
+              HasSubstr("parallelism.backend: nccl moves GPU tensors, mpi is for CPUs; this "
+                        "run trains on cpu\n"));
+}
+
 TEST_F(FailureTest, OneRankAloneFailsTheSameWay) {
   run(1, "wrong_config", "wait");
   expect_cause("", "run.yaml:2:1: learning: unknown key", 0);
@@ -147,6 +157,15 @@ TEST_P(SilentEndTest, IsNoticedAndNamedByThePeers) {
   expect_cause("wattle: rank ", "", -1);
   EXPECT_THAT(error_file().value("message", ""), StartsWith("rank 2 (process "));
   EXPECT_NE(exit_code(), 0);
+}
+
+TEST_F(FailureTest, AWaitInSharedMemoryNoticesADeadPeerByItself) {
+  more_arguments_ = " unguarded";
+  run(2, "kill", "shared_memory");
+  EXPECT_THAT(last_line(),
+              AllOf(StartsWith("wattle: rank 0: rank 1 (process "), EndsWith("has ended")))
+      << output_;
+  EXPECT_LT(seconds_, 10);
 }
 
 TEST_F(FailureTest, Sigusr1ToMpirunStopsEveryRank) {

@@ -81,6 +81,22 @@ TEST(GradientReducer, RefusesToFinishBeforeAllMicroBatchesAreDone) {
               testing::HasSubstr("1 micro-batches done of 2"));
 }
 
+TEST(GradientReducer, AWaitForARankThatHasLeftEnds) {
+  for (bool deterministic : {false, true}) {
+    std::string seen_by_0;
+    error_of([&](Communicator& c) {
+      auto reducer = make_gradient_reducer(c, contract::some_layout(), at::kFloat,
+                                           {.deterministic = deterministic});
+      reducer->begin_step(c.rank(), 1, 2);
+      if (c.rank() == 1) return;
+      reducer->begin_micro_batch();
+      reducer->end_micro_batch();
+      seen_by_0 = contract::refusal([&] { reducer->finish(); });
+    });
+    EXPECT_THAT(seen_by_0, testing::HasSubstr("waits for rank 1, which has left"));
+  }
+}
+
 TEST(GradientReducer, GradientsOutliveTheReducer) {
   run_as_threads(2, [](Communicator& c) {
     at::Tensor gradients;

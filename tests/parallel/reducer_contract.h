@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "common/error.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/micro_batches.h"
+#include "tests/parallel/refusal.h"
 
 namespace wattle::contract {
 
