@@ -9,11 +9,21 @@ Model build_model(const ModelOptions& options, uint64_t seed, at::ScalarType dty
   Model model;
   const Scope scope(model, seed, dtype);
   switch (options.family) {
-    case ModelFamily::kGpt2: build_gpt2(options, scope); break;
-    case ModelFamily::kLlama: build_llama(options, scope); break;
-    case ModelFamily::kMlp: build_mlp(options, scope); break;
-    case ModelFamily::kResnet: build_resnet(options, scope); break;
-    case ModelFamily::kVgg: build_vgg(options, scope); break;
+    case ModelFamily::kGpt2:
+      build_gpt2(options, scope);
+      break;
+    case ModelFamily::kLlama:
+      build_llama(options, scope);
+      break;
+    case ModelFamily::kMlp:
+      build_mlp(options, scope);
+      break;
+    case ModelFamily::kResnet:
+      build_resnet(options, scope);
+      break;
+    case ModelFamily::kVgg:
+      build_vgg(options, scope);
+      break;
     case ModelFamily::kFromFile:
       throw Error(ErrorCode::kConfig, "model.family: only the file that init_from names says it");
   }

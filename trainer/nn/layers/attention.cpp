@@ -10,6 +10,8 @@
 #include <c10/core/GradMode.h>
 
 #include "trainer/nn/autograd.h"
+#include "trainer/nn/kernels/elementwise.h"
+#include "trainer/nn/kernels/parallel_rows.h"
 
 namespace wattle {
 namespace {
@@ -44,14 +46,34 @@ struct QkvShape {
 };
 
 /// Turns t [batch, heads, seq, head_width] in place; backwards with sign -1.
-void rotate(at::Tensor t, const RotaryTable& table, double sign) {
+void rotate_by_tensors(at::Tensor t, const RotaryTable& table, double sign) {
   const int64_t half = t.size(3) / 2, seq = t.size(2);
   at::Tensor first = t.narrow(3, 0, half), second = t.narrow(3, half, half);
-  const at::Tensor cosine = table.cosine.narrow(0, 0, seq);
-  const at::Tensor sine = table.sine.narrow(0, 0, seq) * sign;
+  const at::Tensor cosine = table.cosine.narrow(0, 0, seq).to(t.device());
+  const at::Tensor sine = table.sine.narrow(0, 0, seq).to(t.device()) * sign;
   const at::Tensor turned = first * cosine - second * sine;
   second.copy_(second * cosine + first * sine);
   first.copy_(turned);
+}
+
+/// Turns queries and keys of qkv [batch, seq, ...] in place.
+void rotate(const at::Tensor& qkv, const QkvShape& shape, const RotaryTable& table, float sign) {
+  if (!fits_kernels(qkv, table.cosine)) {
+    rotate_by_tensors(shape.q(qkv), table, sign);
+    rotate_by_tensors(shape.k(qkv), table, sign);
+    return;
+  }
+  const int64_t seq = qkv.size(1), width = qkv.size(2), half = shape.head_width / 2;
+  float* values = qkv.mutable_data_ptr<float>();
+  const float *cosine = table.cosine.const_data_ptr<float>(),
+              *sine = table.sine.const_data_ptr<float>();
+  each_row(qkv.size(0) * seq, width, [&](int64_t row) {
+    const int64_t angle = row % seq * half;
+    for (int64_t head = 0; head < shape.heads + shape.kv_heads; ++head) {
+      float* first = values + row * width + head * shape.head_width;
+      rotate_pairs(first, first + half, cosine + angle, sine + angle, sign, half);
+    }
+  });
 }
 
 }  // namespace
@@ -72,10 +94,7 @@ at::Tensor causal_attention(at::Tensor qkv, int64_t heads, int64_t kv_heads,
   at::AutoGradMode no_grad(false);
   const QkvShape shape = QkvShape::of(qkv, heads, kv_heads);
   const at::Tensor values = values_of(qkv);
-  if (rotary) {
-    rotate(shape.q(values), *rotary, 1);
-    rotate(shape.k(values), *rotary, 1);
-  }
+  if (rotary) rotate(values, shape, *rotary, 1);
   const auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
       shape.q(values), shape.spread(shape.k(values)), shape.spread(shape.v(values)), 0.0, true);
   const at::Tensor y = out.transpose(1, 2).reshape({qkv.size(0), qkv.size(1), -1});
@@ -92,10 +111,7 @@ at::Tensor causal_attention(at::Tensor qkv, int64_t heads, int64_t kv_heads,
                   shape.q(dqkv).copy_(dq);
                   shape.k(dqkv).copy_(shape.gathered(dk));
                   shape.v(dqkv).copy_(shape.gathered(dv));
-                  if (rotary) {
-                    rotate(shape.q(dqkv), *rotary, -1);
-                    rotate(shape.k(dqkv), *rotary, -1);
-                  }
+                  if (rotary) rotate(dqkv, shape, *rotary, -1);
                   return {dqkv};
                 });
 }

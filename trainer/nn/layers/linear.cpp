@@ -1,11 +1,10 @@
 #include "trainer/nn/layers/linear.h"
 
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <c10/core/GradMode.h>
 
 #include "trainer/nn/accumulate.h"
 #include "trainer/nn/autograd.h"
+#include "trainer/nn/product.h"
 
 namespace wattle {
 
@@ -19,14 +18,14 @@ Linear::Linear(const Scope& scope, const LinearOptions& o)
 at::Tensor Linear::operator()(const at::Tensor& x) {
   const bool records = recording();
   at::AutoGradMode no_grad(false);
-  const at::Tensor y = at::linear(x, weight_.value(), bias_ ? bias_->value() : at::Tensor());
+  const at::Tensor y = affine(x, weight_.value(), bias_ ? bias_->value() : at::Tensor());
   if (!records) return y;
   weight_.expect_gradient();
   if (bias_) bias_->expect_gradient();
   return record(y, {x}, [this, x](const at::Tensor& grad) -> std::vector<at::Tensor> {
     const at::Tensor dy = grad.reshape({-1, grad.size(-1)});
     at::Tensor dx;
-    if (x.requires_grad()) dx = at::mm(dy, weight_.value()).view(x.sizes());
+    if (x.requires_grad()) dx = affine(dy, weight_.value().t()).view(x.sizes());
     if (bias_) {
       bias_->accumulate([&](at::Tensor& g, double beta) { accumulate_sum(g, beta, dy); });
     }

@@ -3,12 +3,22 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/log_softmax.h>
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "trainer/nn/kernels/parallel_rows.h"
+#include "trainer/nn/kernels/rows.h"
+
 namespace wattle {
 
 int64_t count_scored(const at::Tensor& targets) { return targets.ne(-1).sum().item<int64_t>(); }
 
-double softmax_loss_(at::Tensor& logits, const at::Tensor& targets,
-                     std::optional<double> gradient_scale) {
+namespace {
+
+double by_tensors(at::Tensor& logits, const at::Tensor& targets,
+                  std::optional<double> gradient_scale) {
   const at::ScalarType type = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor scored = targets.ne(-1).to(type).unsqueeze(1);
   const at::Tensor column = targets.clamp_min(0).unsqueeze(1);
@@ -21,6 +31,42 @@ double softmax_loss_(at::Tensor& logits, const at::Tensor& targets,
     logits.copy_(gradient.mul_(scored * *gradient_scale));
   }
   return total;
+}
+
+/// -log softmax of the wanted class, in float32 rows; 0 for a row that is not scored.
+double row_loss(float* row, int64_t classes, int64_t wanted, std::optional<double> scale) {
+  if (wanted == -1) {
+    if (scale) std::fill(row, row + classes, 0.0f);
+    return 0;
+  }
+  const float logit = row[wanted];
+  const SoftmaxSum softmax = scale ? exponentials(row, classes) : exponential_sum(row, classes);
+  if (scale) {
+    scale_row(row, static_cast<float>(*scale / softmax.sum), classes);
+    row[wanted] -= static_cast<float>(*scale);
+  }
+  return std::log(softmax.sum) - (static_cast<double>(logit) - softmax.largest);
+}
+
+double by_kernels(at::Tensor& logits, const at::Tensor& targets, std::optional<double> scale) {
+  const int64_t rows = logits.size(0), classes = logits.size(1);
+  const at::Tensor wanted = targets.contiguous();
+  float* at_logits = logits.mutable_data_ptr<float>();
+  const int64_t* at_wanted = wanted.const_data_ptr<int64_t>();
+  std::vector<double> losses(static_cast<size_t>(rows));
+  each_row(rows, classes, [&](int64_t row) {
+    losses[static_cast<size_t>(row)] =
+        row_loss(at_logits + row * classes, classes, at_wanted[row], scale);
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+}  // namespace
+
+double softmax_loss_(at::Tensor& logits, const at::Tensor& targets,
+                     std::optional<double> gradient_scale) {
+  return fits_kernels(logits) ? by_kernels(logits, targets, gradient_scale)
+                              : by_tensors(logits, targets, gradient_scale);
 }
 
 }  // namespace wattle

@@ -1,11 +1,7 @@
 #include "trainer/nn/objectives/token_objective.h"
 
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -14,6 +10,7 @@
 #include "trainer/nn/autograd.h"
 #include "trainer/nn/layers/trace.h"
 #include "trainer/nn/objectives/softmax_loss.h"
+#include "trainer/nn/product.h"
 
 namespace wattle {
 namespace {
@@ -50,13 +47,11 @@ LossResult TokenObjective::loss(const at::Tensor& activations, const at::Tensor&
   const double gradient_scale = scored ? context.loss_weight / static_cast<double>(scored) : 0;
 
   at::Tensor dx = records ? at::empty_like(x) : at::Tensor();
-  at::Tensor buffer = at::empty({chunk_rows, weight.size(0)}, x.options());
   double total = 0;
   const auto each_chunk = [&](const auto& use) {
     for (int64_t first = 0; first < rows; first += chunk_rows) {
       const int64_t count = std::min(chunk_rows, rows - first);
-      at::Tensor logits = buffer.narrow(0, 0, count);
-      at::mm_out(logits, x.narrow(0, first, count), weight.t());
+      at::Tensor logits = affine(x.narrow(0, first, count), weight);
       total += softmax_loss_(logits, wanted.narrow(0, first, count),
                              records ? std::optional(gradient_scale) : std::nullopt);
       use(first, count, logits);
@@ -68,8 +63,7 @@ LossResult TokenObjective::loss(const at::Tensor& activations, const at::Tensor&
     weight_->expect_gradient();
     weight_->accumulate([&](at::Tensor& g, double beta) {
       each_chunk([&](int64_t first, int64_t count, const at::Tensor& dlogits) {
-        at::Tensor dx_rows = dx.narrow(0, first, count);
-        at::mm_out(dx_rows, dlogits, weight);
+        dx.narrow(0, first, count).copy_(affine(dlogits, weight.t()));
         accumulate_product(g, first == 0 ? beta : 1.0, dlogits, x.narrow(0, first, count));
       });
     });
@@ -88,7 +82,7 @@ LossResult TokenObjective::loss(const at::Tensor& activations, const at::Tensor&
 
 at::Tensor TokenObjective::predict(const at::Tensor& activations) {
   at::AutoGradMode no_grad(false);
-  return at::linear(activations, weight_->value());
+  return affine(activations, weight_->value());
 }
 
 }  // namespace wattle
