@@ -17,7 +17,12 @@ constexpr int kMostRanks = 1 << 20;
 
 std::string write_meta(const CheckpointMeta& meta) {
   json sections = json::object();
-  for (const auto& [name, text] : meta.sections) sections[name] = json::parse(text);
+  for (const auto& [name, text] : meta.sections) {
+    sections[name] = json::parse(text, nullptr, false);
+    if (sections[name].is_discarded()) {
+      throw Error(ErrorCode::kInternal, "checkpoint: section " + name + " is no JSON: " + text);
+    }
+  }
   const json content = {{"format_version", kFormatVersion},
                         {"step", meta.step},
                         {"samples", meta.samples},

@@ -20,7 +20,8 @@ struct CheckpointMeta {
   std::map<std::string, std::string> sections;
 };
 
-/// meta.json as text, and back. The latter throws Error(kFormat) that names the file.
+/// meta.json as text, and back. Throw Error(kInternal) for a section that is no JSON,
+/// Error(kFormat) or Error(kIo) that names the file.
 std::string write_meta(const CheckpointMeta& meta);
 CheckpointMeta read_meta(const std::filesystem::path& path);
 

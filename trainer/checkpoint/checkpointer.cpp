@@ -72,7 +72,7 @@ void Checkpointer::write_shard() {
 void Checkpointer::commit() {
   try {
     folder_.commit(meta_);
-  } catch (const Error&) {
+  } catch (...) {
     storage_->remove_all(folder_.temporary_path(meta_.step, meta_.attempt));
     throw;
   }

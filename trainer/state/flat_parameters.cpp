@@ -103,6 +103,7 @@ std::vector<WorkingTransform*> FlatParameters::chain_of(int64_t index) const {
 void FlatParameters::finish_gradients() {
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (chains_[i].empty()) continue;
     at::Tensor gradient = view(gradients_, i);
     for (auto transform = chains_[i].rbegin(); transform != chains_[i].rend(); ++transform) {
       (*transform)->transform_gradient(i, master_of(i), gradient);
