@@ -20,7 +20,7 @@ OneRankTime measure_one_rank(const RunSession& session, const Dataset& dataset,
     Replica replica = make_replica(config, *one);
     FiguresExchange exchange(*one, at::kCPU);
     TrainingStep step({replica.model, *replica.parameters, *replica.reducer, *replica.optimizer,
-                       exchange, energy},
+                       exchange, energy, [] {}},
                       {config.run.seed, config.run.deterministic, config.train.grad_clip});
     // The micro-batches that the ranks together will have.
     const BatchPlan shared =

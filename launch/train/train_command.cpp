@@ -153,12 +153,16 @@ int TrainingRun::run() {
       callback->load_state(it->second);
     }
   }
+  EnergyGovernor governor(
+      config_.energy, config_.run.output_dir,
+      {exchange_, energy_, clock_, [this] { return session_.guard.stop_requested(); },
+       [this](const std::string& line) { say(line); }});
   TrainingStep step({replica_.model, *replica_.parameters, *replica_.reducer, *replica_.optimizer,
-                     exchange_, energy_},
+                     exchange_, energy_, [&governor] { governor.pace(); }},
                     {config_.run.seed, config_.run.deterministic, config_.train.grad_clip});
   const LearningRateSchedule schedule(config_.optimizer.schedule, config_.optimizer.lr, steps_);
   TrainingLoop loop({step, state_, replica_.model, loader, evaluator.get(), checkpointer_,
-                     accounts_, energy_, exchange_, schedule, callbacks, metrics.get(),
+                     accounts_, governor, energy_, exchange_, schedule, callbacks, metrics.get(),
                      progress.get(), [this] { return session_.guard.stop_requested(); }},
                     loop_settings());
   greet();
@@ -169,7 +173,14 @@ int TrainingRun::run() {
                     loop.steps_done()));
     return kExitStopped;
   }
-  return end == RunEnd::kBudgetSpent ? kExitBudgetSpent : kExitDone;
+  if (end == RunEnd::kBudgetSpent) {
+    say(fmt::format(
+        "{} after step {} of {}; a checkpoint is saved: with a larger "
+        "energy.budget_joules it goes on from there",
+        governor.budget_text(accounts_.run_joules().value_or(0)), loop.steps_done(), steps_));
+    return kExitBudgetSpent;
+  }
+  return kExitDone;
 }
 
 std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t seed,

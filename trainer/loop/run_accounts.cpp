@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <utility>
 
 #include "common/error.h"
 #include "energy/accounting/rank_readings.h"
@@ -70,35 +71,41 @@ double RunAccounts::joules_since_last() {
 
 void RunAccounts::begin_step() { step_began_ = std::chrono::steady_clock::now(); }
 
-SharedFigures RunAccounts::end_step(WriteState checkpoint) {
+SharedFigures RunAccounts::end_step(WriteState checkpoint, double order) {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - step_began_;
-  const std::array<double, 5> mine = {seconds.count(), joules_since_last(), energy_.watts_now(),
+  const double gpu_joules = energy_.joules_of("gpu:");
+  const std::array<double, 6> mine = {seconds.count(),
+                                      joules_since_last(),
+                                      gpu_joules - std::exchange(last_gpu_joules_, gpu_joules),
                                       static_cast<double>(peak_memory_bytes()),
-                                      static_cast<double>(checkpoint)};
+                                      static_cast<double>(checkpoint),
+                                      order};
   SharedFigures shared;
-  double joules = 0, watts = 0;
-  for (const std::vector<double>& row : exchange_.gather(mine)) {
+  double joules = 0;
+  const std::vector<std::vector<double>> rows = exchange_.gather(mine);
+  shared.order = rows.front()[5];
+  for (const std::vector<double>& row : rows) {
     shared.step_seconds = std::max(shared.step_seconds, row[0]);
     joules += row[1];
-    watts += row[2];
+    shared.gpu_joules += row[2];
     shared.peak_memory_bytes = std::max(shared.peak_memory_bytes, static_cast<int64_t>(row[3]));
     shared.checkpoint =
         std::min(shared.checkpoint, static_cast<WriteState>(static_cast<int>(row[4])));
   }
   run_joules_ += joules;
   training_joules_ += joules;
-  if (metered_) {
-    shared.joules = joules;
-    shared.watts = watts;
-  }
+  if (metered_) shared.joules = joules;
   return shared;
 }
 
-void RunAccounts::settle() {
+double RunAccounts::settle() {
   energy_.sample();
   const double mine = joules_since_last();
-  for (const std::vector<double>& row : exchange_.gather({&mine, 1})) run_joules_ += row.front();
+  double joules = 0;
+  for (const std::vector<double>& row : exchange_.gather({&mine, 1})) joules += row.front();
+  run_joules_ += joules;
   refresh_source();
+  return joules;
 }
 
 std::optional<double> RunAccounts::training_joules() const {

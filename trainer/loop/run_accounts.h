@@ -23,9 +23,10 @@ struct EarlierEnergy {
 struct SharedFigures {
   double step_seconds = 0;  ///< the slowest rank's
   std::optional<double> joules;
-  std::optional<double> watts;
+  double gpu_joules = 0;                      ///< the part of joules that GPUs drew
   int64_t peak_memory_bytes = 0;              ///< the largest rank's
   WriteState checkpoint = WriteState::kIdle;  ///< the least over the ranks
+  double order = 0;                           ///< rank 0's, see EnergyGovernor
 };
 
 /// Keeps the run's books of time and energy over all ranks: makes each device one rank's business,
@@ -36,11 +37,13 @@ class RunAccounts {
   RunAccounts(FiguresExchange& exchange, EnergyMonitor& energy, EarlierEnergy earlier);
 
   void begin_step();
-  /// Collective, at the end of each step; `checkpoint` is how far this rank's writing is.
-  SharedFigures end_step(WriteState checkpoint);
+  /// Collective, at the end of each step; `checkpoint` is how far this rank's writing is, `order`
+  /// what it has to say to all (rank 0's counts).
+  SharedFigures end_step(WriteState checkpoint, double order);
 
-  /// Collective: books what was used since the last step (evaluation, checkpoint) to the run.
-  void settle();
+  /// Collective: books what was used since the last step (evaluation, checkpoint) to the run, and
+  /// returns it.
+  double settle();
 
   /// Training steps so far; all so far. Nothing if no device has a meter or a model.
   std::optional<double> training_joules() const;
@@ -64,6 +67,7 @@ class RunAccounts {
   double lost_joules_ = 0;
   std::string source_;
   bool metered_ = false;
+  double last_gpu_joules_ = 0;
   double last_joules_ = 0;  ///< this rank's reading that was shared last
   double run_joules_ = 0;
   double training_joules_ = 0;

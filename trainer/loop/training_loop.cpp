@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 
@@ -12,22 +13,33 @@ namespace wattle {
 TrainingLoop::TrainingLoop(Parts parts, LoopSettings settings)
     : parts_(std::move(parts)), settings_(std::move(settings)) {}
 
+bool TrainingLoop::goes_on() const {
+  return step_ < settings_.steps && !stop_asked_ && !early_end_ && !budget_spent_;
+}
+
 RunEnd TrainingLoop::run(int64_t step) {
   step_ = first_step_ = saved_step_ = step;
   for (const auto& callback : parts_.callbacks) callback->train_begins(view());
   parts_.accounts.settle();  // what start-up took belongs to the run, not to its first step
-  while (step_ < settings_.steps && !stop_asked_ && !early_end_) {
+  budget_spent_ = !parts_.governor.allows(parts_.accounts.run_joules().value_or(0), 0);
+  while (goes_on()) {
     train_step();
-    const bool last = step_ == settings_.steps;
-    if (settings_.train.eval_every && step_ % *settings_.train.eval_every == 0 && !last) evaluate();
-    if (parts_.checkpointer.due(step_) && !last && !stop_asked_) save();
+    if (!goes_on()) break;
+    const std::optional<int64_t> every = settings_.train.eval_every;
+    if (every && step_ % *every == 0) evaluate();
+    if (parts_.checkpointer.due(step_)) save();
   }
+  return finish();
+}
+
+RunEnd TrainingLoop::finish() {
   const bool stopped = stop_asked_ && step_ < settings_.steps;
-  if (!stopped) evaluate();
+  if (!stopped && !budget_spent_) evaluate();
   if (saved_step_ != step_) save();
   finish_checkpoint();
   for (const auto& callback : parts_.callbacks) callback->train_ends(view());
   if (parts_.progress) parts_.progress->finish();
+  if (budget_spent_ && step_ < settings_.steps) return RunEnd::kBudgetSpent;
   return stopped ? RunEnd::kStopped : RunEnd::kDone;
 }
 
@@ -53,13 +65,16 @@ void TrainingLoop::train_step() {
   stop_asked_ = outcome.stop_asked;
   ++step_;
 
-  const SharedFigures figures = parts_.accounts.end_step(parts_.checkpointer.state());
+  const SharedFigures figures =
+      parts_.accounts.end_step(parts_.checkpointer.state(), parts_.governor.order());
   seconds_trained_ += figures.step_seconds;
   settle_checkpoint(figures.checkpoint);
   const MetricsRecord record = record_of(outcome, figures, lr);
   publish(record);
   show(record);
   for (const auto& callback : parts_.callbacks) callback->step_ends(view(), record);
+  budget_spent_ = !parts_.governor.step_done(figures, parts_.accounts.run_joules().value_or(0),
+                                             settings_.steps - step_);
 }
 
 void TrainingLoop::check_finite(const StepOutcome& outcome) {
@@ -132,9 +147,14 @@ void TrainingLoop::show(const MetricsRecord& record) {
 
 void TrainingLoop::evaluate() {
   if (!parts_.evaluator) return;
+  if (!parts_.governor.allows(parts_.accounts.run_joules().value_or(0), evaluation_joules_)) {
+    budget_spent_ = true;
+    return;
+  }
   const auto begin = std::chrono::steady_clock::now();
-  evaluation_ = parts_.evaluator->run();
   parts_.accounts.settle();
+  evaluation_ = parts_.evaluator->run();
+  evaluation_joules_ = std::max(evaluation_joules_, parts_.accounts.settle());
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
 
   MetricsRecord r;
@@ -180,6 +200,7 @@ StreamHash TrainingLoop::consumed() {
 
 void TrainingLoop::save() {
   finish_checkpoint();
+  parts_.accounts.settle();
   const PhaseWindow window = parts_.energy.window(Phase::kCheckpoint);
   CheckpointMeta meta;
   meta.step = step_;
@@ -200,6 +221,7 @@ void TrainingLoop::save() {
                                      parts_.exchange.size());
   parts_.checkpointer.begin(meta, slices_of(parts_.state, share));
   saved_step_ = step_;
+  parts_.governor.checkpoint_done(parts_.accounts.settle());
 }
 
 void TrainingLoop::settle_checkpoint(WriteState least) { parts_.checkpointer.settle(least); }

@@ -12,6 +12,7 @@
 #include "trainer/checkpoint/checkpointer.h"
 #include "trainer/checkpoint/training_state.h"
 #include "trainer/data/loader.h"
+#include "trainer/loop/energy_governor.h"
 #include "trainer/loop/evaluator.h"
 #include "trainer/loop/run_accounts.h"
 #include "trainer/loop/training_step.h"
@@ -49,6 +50,7 @@ class TrainingLoop {
     Evaluator* evaluator;  ///< null without validation data
     Checkpointer& checkpointer;
     RunAccounts& accounts;
+    EnergyGovernor& governor;
     EnergyMonitor& energy;
     FiguresExchange& exchange;
     const LearningRateSchedule& schedule;
@@ -72,6 +74,8 @@ class TrainingLoop {
 
  private:
   void train_step();
+  bool goes_on() const;
+  RunEnd finish();
   void evaluate();
   void save();
   void settle_checkpoint(WriteState least);
@@ -91,6 +95,8 @@ class TrainingLoop {
   int64_t saved_step_ = -1;
   bool stop_asked_ = false;
   bool early_end_ = false;
+  bool budget_spent_ = false;
+  double evaluation_joules_ = 0;  ///< the dearest so far; an estimate before the first
   double seconds_trained_ = 0;
   std::optional<Evaluation> evaluation_;
 };

@@ -66,6 +66,7 @@ void TrainingStep::accumulate(const StepView& view, const std::function<Batch(in
     forward_backward(batch, view);
     if (settings_.deterministic || is_last_micro_batch_) end();
     parts_.reducer.end_micro_batch();
+    parts_.pace();
   }
 }
 

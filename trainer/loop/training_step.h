@@ -46,6 +46,7 @@ class TrainingStep {
     Optimizer& optimizer;
     FiguresExchange& exchange;
     EnergyMonitor& energy;
+    std::function<void()> pace;  ///< called after each micro-batch
   };
   struct Settings {
     uint64_t seed = 0;
