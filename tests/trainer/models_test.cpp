@@ -1,47 +1,19 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/linspace.h>
+#include <c10/core/GradMode.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 
-#include "tests/trainer/training_support.h"
+#include "tests/trainer/families.h"
 #include "trainer/models/build_model.h"
+#include "trainer/models/generate.h"
 
 namespace wattle {
 namespace {
 
-using testing_support::gradient_error;
-using testing_support::rows_of;
-using testing_support::token_batch;
-using testing_support::TrainableModel;
-
-ModelOptions small_gpt2() {
-  ModelOptions o;
-  o.family = ModelFamily::kGpt2;
-  o.layers = 2;
-  o.width = 16;
-  o.heads = 2;
-  o.vocab = 19;
-  o.positions = 12;
-  return o;
-}
-
-ModelOptions small_mlp() {
-  ModelOptions o;
-  o.family = ModelFamily::kMlp;
-  o.inputs = 5;
-  o.hidden = {8, 7};
-  return o;
-}
-
-Batch row_batch(int64_t rows, int64_t features) {
-  Batch batch;
-  batch.inputs = at::linspace(-1, 1, rows * features, at::kDouble).sin().view({rows, features});
-  batch.targets = batch.inputs.sum(1).gt(0).to(at::kDouble);
-  for (int64_t i = 0; i < rows; ++i) batch.sample_indices.push_back(i);
-  return batch;
-}
+using namespace testing_support;  // NOLINT: the vocabulary of these tests
 
 TEST(Gpt2, GradientsAreThoseOfTheLoss) {
   TrainableModel model(small_gpt2(), at::kDouble);
@@ -66,33 +38,6 @@ TEST(Gpt2, StartsAtTheLossOfAUniformGuessAndLearns) {
     model.descend(0.5);
   }
   EXPECT_LT(model.loss(batch), 0.7 * first);
-}
-
-ModelOptions small_llama() {
-  ModelOptions o = small_gpt2();
-  o.family = ModelFamily::kLlama;
-  o.width = 24;
-  o.heads = 6;
-  o.kv_heads = 2;
-  return o;
-}
-
-ModelOptions small_images(ModelFamily family) {
-  ModelOptions o;
-  o.family = family;
-  o.inputs = 2;
-  o.channels = {4, 6};
-  o.outputs = 3;
-  if (family == ModelFamily::kVgg) o.hidden = {5};
-  return o;
-}
-
-Batch image_batch(int64_t count) {
-  Batch batch;
-  batch.inputs = at::linspace(0, 50, count * 2 * 8 * 8, at::kDouble).sin().view({count, 2, 8, 8});
-  batch.targets = at::arange(count, at::kLong) % 3;
-  for (int64_t i = 0; i < count; ++i) batch.sample_indices.push_back(i);
-  return batch;
 }
 
 TEST(Llama, GradientsAreThoseOfTheLoss) {
@@ -131,6 +76,134 @@ TEST(Mlp, GradientsAreThoseOfTheLossWithDropout) {
   options.loss = ModelLoss::kMse;
   TrainableModel model(options, at::kDouble);
   EXPECT_LT(gradient_error(model, row_batch(9, 5), {.seed = 3}), 1e-6);
+}
+
+/// The largest distance between two gradients of a parameter, relative to its largest element.
+double distance(const at::Tensor& a, const at::Tensor& b) {
+  const double scale = std::max(b.abs().max().item<double>(), 1e-3);
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>() / scale;
+}
+
+TEST(Model, TheFloat32KernelsAgreeWithFloat64InEveryFamily) {
+  for (const SmallCase& c : small_cases()) {
+    TrainableModel wide(c.options, at::kDouble), narrow(c.options, at::kFloat);
+    EXPECT_NEAR(narrow.step(as_type(c.batch, at::kFloat)), wide.step(c.batch), 1e-5) << c.name;
+    const auto expected = wide.gradients(), got = narrow.gradients();
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_LT(distance(got[i], expected[i]), 2e-4)
+          << c.name << " " << wide.model().parameters[i]->name();
+    }
+  }
+}
+
+TEST(Model, TrainsInBf16InEveryFamily) {
+  for (const SmallCase& c : small_cases()) {
+    TrainableModel wide(c.options, at::kDouble), narrow(c.options, at::kBFloat16);
+    EXPECT_NEAR(narrow.step(as_type(c.batch, at::kBFloat16)), wide.step(c.batch), 0.05) << c.name;
+    const auto expected = wide.gradients(), got = narrow.gradients();
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_LT(distance(got[i], expected[i]), 0.3)
+          << c.name << " " << wide.model().parameters[i]->name();
+    }
+  }
+}
+
+TEST(Model, EveryParameterIsReadyOnceAndAfterItsLastDelivery) {
+  for (const SmallCase& c : small_cases()) {
+    TrainableModel trained(c.options, at::kDouble);
+    trained.step(c.batch);
+    const auto expected = trained.gradients();
+    const auto& parameters = trained.model().parameters;
+    std::vector<int> readied(parameters.size());
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      parameters[i]->on_ready([&, i] {
+        ++readied[i];
+        EXPECT_EQ(distance(parameters[i]->grad(), expected[i]), 0) << parameters[i]->name();
+      });
+    }
+    trained.step(c.batch);
+    EXPECT_THAT(readied, testing::Each(1)) << c.name;
+  }
+}
+
+/// Sets what one unit of a group owns, in the slices of one dimension, to zero.
+void silence(const UnitGroup& group, int64_t unit, int64_t dim) {
+  at::AutoGradMode no_grad(false);
+  for (const UnitSlice& slice : group.slices) {
+    if (slice.dim != dim) continue;
+    slice.parameter->value()
+        .narrow(dim, slice.first + unit * slice.per_unit, slice.per_unit)
+        .zero_();
+  }
+}
+
+TEST(Registry, AUnitIsGoneWhicheverSideOfItIsZero) {
+  for (const SmallCase& c : small_cases()) {
+    const size_t groups = TrainableModel(c.options, at::kDouble).model().groups.size();
+    EXPECT_GT(groups, 0u) << c.name;
+    for (size_t g = 0; g < groups; ++g) {
+      TrainableModel makers(c.options, at::kDouble), consumers(c.options, at::kDouble);
+      const double whole = makers.loss(c.batch, {.training = true});
+      silence(makers.model().groups[g], 1, 0);
+      silence(consumers.model().groups[g], 1, 1);
+      const double left = makers.loss(c.batch, {.training = true});
+      EXPECT_NE(left, whole) << c.name << " " << makers.model().groups[g].name;
+      EXPECT_NEAR(left, consumers.loss(c.batch, {.training = true}), 1e-12)
+          << c.name << " " << makers.model().groups[g].name;
+    }
+  }
+}
+
+TEST(Registry, InitialValuesDependOnSeedAndNameAlone) {
+  ModelOptions deeper = small_gpt2();
+  deeper.layers = 3;
+  const auto qkv = [](const ModelOptions& options, uint64_t seed, at::ScalarType type) {
+    Model model = build_model(options, seed, type);
+    for (Parameter* parameter : model.parameters) {
+      if (parameter->name() == "blocks.1.attention.qkv.weight") {
+        return parameter->value().detach().to(at::kFloat);
+      }
+    }
+    return at::Tensor();
+  };
+  const at::Tensor values = qkv(small_gpt2(), 1, at::kFloat);
+  EXPECT_TRUE(values.equal(qkv(deeper, 1, at::kDouble)));
+  EXPECT_FALSE(values.equal(qkv(small_gpt2(), 2, at::kFloat)));
+}
+
+/// Writes down what is announced.
+class Recorder : public LayerTrace {
+ public:
+  void enter_forward(LayerKind kind) override { forward.emplace_back(name_of(kind)); }
+  void enter_backward(LayerKind kind) override { backward.emplace_back(name_of(kind)); }
+  std::vector<std::string> forward, backward;
+};
+
+TEST(LayerTrace, FollowsForwardAndBackwardThroughTheLayers) {
+  ModelOptions options = small_gpt2();
+  options.layers = 1;
+  TrainableModel model(options, at::kFloat);
+  Recorder recorder;
+  model.step(token_batch(2, 6, 19), {.trace = &recorder});
+  EXPECT_THAT(recorder.forward, testing::ElementsAre("embedding", "norm", "attention", "norm",
+                                                     "feed_forward", "norm", "head"));
+  EXPECT_THAT(recorder.backward, testing::ElementsAre("norm", "feed_forward", "norm", "attention",
+                                                      "norm", "embedding"));
+}
+
+TEST(Generate, ContinuesWhatTheModelLearned) {
+  TrainableModel model(small_gpt2(), at::kFloat);
+  Batch batch = token_batch(1, 12, 19);
+  batch.inputs = at::arange(12, at::kLong).view({1, 12}) % 3;
+  batch.targets = (batch.inputs + 1) % 3;
+  for (int i = 0; i < 100; ++i) {
+    model.step(batch);
+    model.descend(0.3);
+  }
+  EXPECT_THAT(generate(model.model(), {0, 1}, {.count = 5, .temperature = 0, .positions = 12}),
+              testing::ElementsAre(0, 1, 2, 0, 1, 2, 0));
+  const SampleOptions wild{.count = 20, .temperature = 5, .seed = 3, .positions = 12};
+  EXPECT_EQ(generate(model.model(), {0}, wild), generate(model.model(), {0}, wild));
 }
 
 TEST(Model, MicroBatchesAddUpToTheBatchWithDropoutToo) {
