@@ -22,6 +22,11 @@ void RunConfig::describe(Fields& f) {
   f("checkpoint", checkpoint, "when the state is saved");
   f("sample", sample, "a text generated when training ends");
   f("export", exports, "what is written for other programs when training ends");
+  f.check([this](Checker& c) {
+    if (train.steps) {
+      optimizer.schedule.check_against(*train.steps, "optimizer.schedule.", c);
+    }
+  });
 }
 
 RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides,
