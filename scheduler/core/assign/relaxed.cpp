@@ -1,0 +1,160 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "scheduler/core/assign/exchange.h"
+#include "scheduler/core/assign/problem.h"
+
+namespace wattle::scheduler {
+namespace {
+
+/// Prices are found on at most so many jobs, evenly drawn, with everything else in proportion; the
+/// whole problem is then priced once more.
+constexpr size_t kMostSampled = 2000;
+constexpr int kSteps = 120;
+
+/// Prices per unit of each resource.
+struct Prices {
+  std::vector<double> device;  ///< by type
+  double watt = 0;
+  std::vector<double> joule;  ///< by tenant; 0 where unlimited
+
+  double of(const Item& item, int tenant) const {
+    return device[item.type] * item.ranks + watt * item.watts + joule[tenant] * item.joules;
+  }
+};
+
+/// The dual: what all jobs gain at these prices, and what all resources are worth.
+struct Dual {
+  double value = 0;
+  Prices excess;  ///< demand minus supply of each resource: the subgradient, negated
+};
+
+Dual dual_at(const Problem& problem, const Prices& prices, size_t stride, double scale) {
+  Dual dual;
+  dual.excess.device.assign(problem.devices.size(), 0);
+  dual.excess.joule.assign(problem.joules.size(), 0);
+  for (size_t j = 0; j < problem.jobs.size(); j += stride) {
+    const Bidder& job = problem.jobs[j];
+    const Item* best = nullptr;
+    double gain = 0;
+    for (const Item& item : job.items) {
+      const double reduced = item.value - prices.of(item, job.tenant);
+      if (reduced > gain) gain = reduced, best = &item;
+    }
+    if (!best) continue;
+    dual.value += gain;
+    dual.excess.device[best->type] += best->ranks;
+    dual.excess.watt += best->watts;
+    dual.excess.joule[job.tenant] += best->joules;
+  }
+  for (size_t t = 0; t < problem.devices.size(); ++t) {
+    dual.value += prices.device[t] * problem.devices[t] * scale;
+    dual.excess.device[t] -= problem.devices[t] * scale;
+  }
+  dual.value += prices.watt * problem.watts * scale;
+  dual.excess.watt -= problem.watts * scale;
+  for (size_t t = 0; t < problem.joules.size(); ++t) {
+    const double supply = problem.joules[t].value_or(0) * scale;
+    dual.value += prices.joule[t] * supply;
+    dual.excess.joule[t] = problem.joules[t] ? dual.excess.joule[t] - supply : 0;
+  }
+  return dual;
+}
+
+/// One price moves along its subgradient; steps are relative to the supply, so that all are alike.
+struct Axis {
+  double* price;
+  const double* excess;
+  double supply;
+};
+
+std::vector<Axis> axes_of(const Problem& problem, Prices& prices, const Dual& dual, double scale) {
+  std::vector<Axis> axes;
+  for (size_t t = 0; t < problem.devices.size(); ++t) {
+    axes.push_back({&prices.device[t], &dual.excess.device[t], problem.devices[t] * scale});
+  }
+  axes.push_back({&prices.watt, &dual.excess.watt, problem.watts * scale});
+  for (size_t t = 0; t < problem.joules.size(); ++t) {
+    if (!problem.joules[t]) continue;
+    axes.push_back({&prices.joule[t], &dual.excess.joule[t], *problem.joules[t] * scale});
+  }
+  return axes;
+}
+
+/// Polyak's steps towards a target that is lowered whenever it is not reached.
+Prices find_prices(const Problem& problem) {
+  const size_t stride = problem.jobs.size() / kMostSampled + 1;
+  const double sampled = std::ceil(static_cast<double>(problem.jobs.size()) / stride);
+  const double scale =
+      problem.jobs.empty() ? 1 : sampled / static_cast<double>(problem.jobs.size());
+  Prices prices{std::vector<double>(problem.devices.size()), 0,
+                std::vector<double>(problem.joules.size())};
+  Prices best = prices;
+  double least = std::numeric_limits<double>::infinity();
+  double step = 0.5;
+  int worse = 0;
+  for (int n = 0; n < kSteps; ++n) {
+    const Dual dual = dual_at(problem, prices, stride, scale);
+    if (dual.value < least * (1 - 1e-6)) {
+      least = dual.value, best = prices, worse = 0;
+    } else if (++worse >= 4) {
+      step *= 0.6, worse = 0;
+      prices = best;
+      continue;
+    }
+    const std::vector<Axis> axes = axes_of(problem, prices, dual, scale);
+    double norm = 0;
+    auto relative = [](const Axis& axis) { return *axis.excess / std::max(axis.supply, 1e-9); };
+    for (const Axis& axis : axes) {
+      if (*axis.price > 0 || *axis.excess > 0) norm += relative(axis) * relative(axis);
+    }
+    if (norm < 1e-12) break;
+    const double length = step * dual.value / norm;
+    for (const Axis& axis : axes) {
+      const double moved = *axis.price + length * relative(axis) / std::max(axis.supply, 1e-9);
+      *axis.price = std::max(0.0, moved);
+    }
+  }
+  return best;
+}
+
+/// Jobs in the order of what they gain for what they pay; each takes its best item that still fits.
+void fill(const Problem& problem, const Prices& prices, Exchange& exchange) {
+  std::vector<std::pair<double, size_t>> order;
+  for (size_t j = 0; j < problem.jobs.size(); ++j) {
+    double best = 0;
+    for (const Item& item : problem.jobs[j].items) {
+      best = std::max(best, item.value / (prices.of(item, problem.jobs[j].tenant) + 1e-12));
+    }
+    if (best > 0) order.emplace_back(-best, j);
+  }
+  std::sort(order.begin(), order.end());
+  for (const auto& [ratio, j] : order) {
+    const Bidder& job = problem.jobs[j];
+    int best = kNothing;
+    double gain = -std::numeric_limits<double>::infinity();
+    for (int i = 0; i < static_cast<int>(job.items.size()); ++i) {
+      const double reduced = job.items[i].value - prices.of(job.items[i], job.tenant);
+      if (reduced > gain && exchange.fits(j, i)) gain = reduced, best = i;
+    }
+    if (best != kNothing) exchange.set(j, best);
+  }
+}
+
+}  // namespace
+
+Assignment solve_relaxed(const Problem& problem) {
+  const Prices prices = find_prices(problem);
+  Exchange exchange(problem);
+  fill(problem, prices, exchange);
+  exchange.upgrade([&](const Item& item, int tenant) { return prices.of(item, tenant); });
+  exchange.trade();
+  Assignment result{exchange.items(), 0, 0};
+  result.value = value_of(problem, result);
+  result.bound = dual_at(problem, prices, 1, 1).value;
+  return result;
+}
+
+}  // namespace wattle::scheduler
