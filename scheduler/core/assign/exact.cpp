@@ -53,9 +53,25 @@ void add_column(glp_prob* mip, const Rows& rows, const Bidder& bidder, size_t jo
   glp_set_mat_col(mip, column, static_cast<int>(index.size()) - 1, index.data(), entry.data());
 }
 
+struct Watch {
+  int most_nodes = 0;
+  double bound = 0;
+};
+
+void stop_at_limit(glp_tree* tree, void* info) {
+  auto& watch = *static_cast<Watch*>(info);
+  int nodes = 0;
+  glp_ios_tree_size(tree, nullptr, nullptr, &nodes);
+  if (nodes <= watch.most_nodes) return;
+  if (const int best = glp_ios_best_node(tree); best != 0) {
+    watch.bound = glp_ios_node_bound(tree, best);
+  }
+  glp_ios_terminate(tree);
+}
+
 }  // namespace
 
-Assignment solve_exact(const Problem& problem) {
+Assignment solve_exact(const Problem& problem, int most_nodes) {
   Assignment result{std::vector<int>(problem.jobs.size(), kNothing), 0, 0};
   Mip mip(glp_create_prob());
   glp_set_obj_dir(mip.get(), GLP_MAX);
@@ -73,16 +89,21 @@ Assignment solve_exact(const Problem& problem) {
   options.msg_lev = GLP_MSG_OFF;
   options.presolve = GLP_ON;
   options.mip_gap = 1e-6;
-  if (const int error = glp_intopt(mip.get(), &options); error != 0) {
+  Watch watch{most_nodes, 0};
+  options.cb_func = stop_at_limit;
+  options.cb_info = &watch;
+  const int error = glp_intopt(mip.get(), &options);
+  if (error != 0 && error != GLP_ESTOP && error != GLP_EMIPGAP) {
     throw Error(ErrorCode::kInternal, fmt::format("assignment: GLPK failed with {}", error));
   }
-  for (size_t c = 0; c < columns.size(); ++c) {
+  const int status = glp_mip_status(mip.get());
+  for (size_t c = 0; c < columns.size() && (status == GLP_OPT || status == GLP_FEAS); ++c) {
     if (glp_mip_col_val(mip.get(), static_cast<int>(c) + 1) > 0.5) {
       result.items[columns[c].first] = columns[c].second;
     }
   }
   result.value = value_of(problem, result);
-  result.bound = result.value * (1 + 1e-6);
+  result.bound = error == GLP_ESTOP ? watch.bound : result.value * (1 + 1e-6);
   return result;
 }
 

@@ -37,7 +37,7 @@ class Exchange {
   bool trade_for(size_t job);
   double best_upgrade(size_t job, int& index) const;
 
-  const Problem& problem_;
+  const Problem* problem_;
   std::vector<int> items_;
   Left left_;
 };

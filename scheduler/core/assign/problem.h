@@ -40,9 +40,11 @@ struct Assignment {
 bool feasible(const Problem& problem, const Assignment& assignment);
 double value_of(const Problem& problem, const Assignment& assignment);
 
-/// Branch and bound (GLPK's): the best there is, to a relative 1e-6. For small problems: time grows
-/// without limit. Throws Error(kInternal) if the solver fails.
-Assignment solve_exact(const Problem& problem);
+/// Branch and bound (GLPK's) to a relative 1e-6. For small problems: time grows without limit, so
+/// that after `most_nodes` of the tree it gives the best that it has found by then and a `bound`
+/// (a count, not a time: equal problems give equal answers). Throws Error(kInternal) if GLPK fails.
+inline constexpr int kMostNodes = 1 << 30;
+Assignment solve_exact(const Problem& problem, int most_nodes = kMostNodes);
 
 /// Lagrangian relaxation: prices for devices, watts and joules by subgradient steps, then greedy
 /// repair in the order of value per price paid, then exchanges between jobs while they help. Time

@@ -13,6 +13,11 @@ namespace {
 /// whole problem is then priced once more.
 constexpr size_t kMostSampled = 2000;
 constexpr int kSteps = 120;
+/// Up to so many items, repair is tried from several sides of the prices, or with each item in turn
+/// given first, and so many of the outcomes are traded on.
+constexpr size_t kManySidesItems = 3000;
+constexpr size_t kPilotItems = 1200;
+constexpr size_t kTradedSides = 6;
 
 /// Prices per unit of each resource.
 struct Prices {
@@ -120,19 +125,25 @@ Prices find_prices(const Problem& problem) {
   return best;
 }
 
-/// Jobs in the order of what they gain for what they pay; each takes its best item that still fits.
-void fill(const Problem& problem, const Prices& prices, Exchange& exchange) {
+enum class Order { kRatio, kGain };
+
+/// Jobs in the order of what they gain for what they pay, or of what they gain beyond it; each
+/// takes its best item that still fits.
+void fill(const Problem& problem, const Prices& prices, Order by, Exchange& exchange) {
   std::vector<std::pair<double, size_t>> order;
   for (size_t j = 0; j < problem.jobs.size(); ++j) {
-    double best = 0;
+    double best = -std::numeric_limits<double>::infinity();
     for (const Item& item : problem.jobs[j].items) {
-      best = std::max(best, item.value / (prices.of(item, problem.jobs[j].tenant) + 1e-12));
+      const double price = prices.of(item, problem.jobs[j].tenant);
+      best =
+          std::max(best, by == Order::kRatio ? item.value / (price + 1e-12) : item.value - price);
     }
-    if (best > 0) order.emplace_back(-best, j);
+    if (!problem.jobs[j].items.empty()) order.emplace_back(-best, j);
   }
   std::sort(order.begin(), order.end());
-  for (const auto& [ratio, j] : order) {
+  for (const auto& [merit, j] : order) {
     const Bidder& job = problem.jobs[j];
+    if (exchange.items()[j] != kNothing) continue;
     int best = kNothing;
     double gain = -std::numeric_limits<double>::infinity();
     for (int i = 0; i < static_cast<int>(job.items.size()); ++i) {
@@ -143,15 +154,79 @@ void fill(const Problem& problem, const Prices& prices, Exchange& exchange) {
   }
 }
 
+Prices scaled(Prices prices, double device, double watt) {
+  for (double& price : prices.device) price *= device;
+  prices.watt *= watt;
+  return prices;
+}
+
+struct Outcome {
+  double value = 0;
+  Exchange exchange;
+};
+
+/// Fills up and upgrades what is not set yet.
+Outcome complete(const Problem& problem, const Prices& prices, Order order, Exchange exchange) {
+  fill(problem, prices, order, exchange);
+  exchange.upgrade([&](const Item& item, int tenant) { return prices.of(item, tenant); });
+  const double value = value_of(problem, {exchange.items(), 0, 0});
+  return {value, std::move(exchange)};
+}
+
+/// A few jobs leave the prices much freedom: small problems are repaired from several sides of
+/// them.
+std::vector<Outcome> repair_from_many_sides(const Problem& problem, const Prices& prices) {
+  std::vector<Outcome> outcomes;
+  for (Order order : {Order::kRatio, Order::kGain}) {
+    for (double factor : {0.6, 0.8, 1.0, 1.25, 1.6}) {
+      for (const auto& [device, watt] : {std::pair(factor, 1.0), {1.0, factor}, {factor, factor}}) {
+        outcomes.push_back(
+            complete(problem, scaled(prices, device, watt), order, Exchange(problem)));
+      }
+    }
+  }
+  return outcomes;
+}
+
+/// The pilot method: each item in turn is given first, and the rest follows.
+void add_pilots(const Problem& problem, const Prices& prices, std::vector<Outcome>& outcomes) {
+  for (size_t j = 0; j < problem.jobs.size(); ++j) {
+    for (int i = 0; i < static_cast<int>(problem.jobs[j].items.size()); ++i) {
+      Exchange forced(problem);
+      if (!forced.fits(j, i)) continue;
+      forced.set(j, i);
+      outcomes.push_back(complete(problem, prices, Order::kRatio, std::move(forced)));
+    }
+  }
+}
+
+std::vector<int> repair(const Problem& problem, const Prices& prices) {
+  size_t items = 0;
+  for (const Bidder& job : problem.jobs) items += job.items.size();
+  std::vector<Outcome> outcomes;
+  if (items <= kManySidesItems) {
+    outcomes = repair_from_many_sides(problem, prices);
+    if (items <= kPilotItems) add_pilots(problem, prices, outcomes);
+  } else {
+    outcomes.push_back(complete(problem, prices, Order::kRatio, Exchange(problem)));
+  }
+  std::stable_sort(outcomes.begin(), outcomes.end(),
+                   [](const Outcome& a, const Outcome& b) { return a.value > b.value; });
+  std::vector<int> best;
+  double most = -1;
+  for (size_t i = 0; i < std::min(kTradedSides, outcomes.size()); ++i) {
+    outcomes[i].exchange.trade();
+    const double value = value_of(problem, {outcomes[i].exchange.items(), 0, 0});
+    if (value > most) most = value, best = outcomes[i].exchange.items();
+  }
+  return best;
+}
+
 }  // namespace
 
 Assignment solve_relaxed(const Problem& problem) {
   const Prices prices = find_prices(problem);
-  Exchange exchange(problem);
-  fill(problem, prices, exchange);
-  exchange.upgrade([&](const Item& item, int tenant) { return prices.of(item, tenant); });
-  exchange.trade();
-  Assignment result{exchange.items(), 0, 0};
+  Assignment result{repair(problem, prices), 0, 0};
   result.value = value_of(problem, result);
   result.bound = dual_at(problem, prices, 1, 1).value;
   return result;

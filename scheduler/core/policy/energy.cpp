@@ -17,9 +17,10 @@ constexpr double kKeepFactor = 4;
 /// growing pays when it gains more than this.
 constexpr double kShrinkCost = 1.0;
 constexpr double kGrowCost = 0.1;
-/// Up to this many items the exact solver is quick.
+/// Up to this many items the exact solver is asked, for so many nodes of its tree: enough for the
+/// optimum of a few jobs, and never more than some tenths of a second.
 constexpr size_t kMostExactItems = 400;
-constexpr size_t kMostExactJobs = 16;
+constexpr int kMostExactNodes = 300;
 
 /// The point that others of the job are measured by: its fewest ranks at full power, on the device
 /// type that is fastest there.
@@ -143,8 +144,11 @@ void ration_joules(const Snapshot& snapshot, std::vector<Offer>& offers, Problem
 Assignment solve(const Problem& problem) {
   size_t items = 0;
   for (const Bidder& job : problem.jobs) items += job.items.size();
-  const bool small = items <= kMostExactItems && problem.jobs.size() <= kMostExactJobs;
-  return small ? solve_exact(problem) : solve_relaxed(problem);
+  Assignment relaxed = solve_relaxed(problem);
+  const bool proved = relaxed.value >= relaxed.bound * (1 - 1e-6);
+  if (proved || items > kMostExactItems) return relaxed;
+  Assignment exact = solve_exact(problem, kMostExactNodes);
+  return exact.value > relaxed.value ? exact : relaxed;
 }
 
 std::string why_chosen(const JobView& job, const Option& option) {

@@ -82,7 +82,7 @@ class History {
 class CapProperty : public testing::TestWithParam<const char*> {};
 
 TEST_P(CapProperty, IsNeverExceededWhateverTheNetworkAndTheAgentsDo) {
-  for (uint64_t seed = 1; seed <= 300 && !HasFatalFailure(); ++seed) {
+  for (uint64_t seed = 1; seed <= 150 && !HasFatalFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     History history(seed, GetParam(), /*cap_moves=*/false);
     history.live(120);
@@ -90,7 +90,7 @@ TEST_P(CapProperty, IsNeverExceededWhateverTheNetworkAndTheAgentsDo) {
 }
 
 TEST_P(CapProperty, IsApproachedFromAboveOnlyDownwardsWhenItMoves) {
-  for (uint64_t seed = 1; seed <= 300 && !HasFatalFailure(); ++seed) {
+  for (uint64_t seed = 1; seed <= 150 && !HasFatalFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     History history(seed, GetParam(), /*cap_moves=*/true);
     history.live(120);
