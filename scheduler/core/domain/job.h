@@ -105,6 +105,7 @@ struct Job {
   std::string explanation;       ///< of the newest decision about it
   std::vector<JobId> after;      ///< resolved dependencies
   std::vector<int> rank_counts;  ///< feasible counts, ascending
+  std::string profile;           ///< its page in the profile book
   std::optional<Run> run;
   double units_done = 0;
   int node_failures = 0;

@@ -41,6 +41,8 @@ struct Node {
   bool fell_safe = false;  ///< its lease has run out since it was lost
   double lost_seconds = 0;
   std::vector<DeviceGroup> groups;
+  double idle_watts = 0;  ///< of all its devices
+  double safe_watts = 0;
   std::vector<DeviceId> devices;  ///< consecutive
   std::map<Token, std::vector<DeviceId>> foreign_runs;
 };

@@ -7,19 +7,6 @@
 namespace wattle::scheduler {
 namespace {
 
-/// Devices of each type on all nodes that are not removed.
-std::vector<int> installed(const State& state) {
-  std::vector<int> counts(state.types.size());
-  for (const Node& node : state.nodes) {
-    if (node.removed) continue;
-    for (const DeviceGroup& group : node.groups) {
-      const auto type = std::find(state.types.begin(), state.types.end(), group.type);
-      counts[type - state.types.begin()] += group.count;
-    }
-  }
-  return counts;
-}
-
 /// Draw above idle of the fewest ranks at the lowest limit.
 double least_watts(const State& state, const Job& job, int type) {
   const DeviceType& t = state.types[type];
@@ -57,8 +44,8 @@ void expect_start(const State& state, const Job& job, const Option& option, Acce
 
 std::string never_fits(State& state, const Job& job) {
   if (state.types.empty()) return "";  // no node has registered: nothing can be said yet
-  const std::vector<int> devices = installed(state);
-  const double cap = state.hard_cap.highest_from(state.now_seconds) - least_cap(state);
+  const std::vector<int>& devices = state.installed;
+  const double cap = state.hard_cap.highest_from(state.now_seconds) - state.least_cap_watts;
   std::string too_big, too_hot;
   for (size_t type = 0; type < devices.size(); ++type) {
     if (devices[type] == 0) continue;
@@ -86,9 +73,9 @@ Accepted expect(State& state, const Job& job) {
   accepted.job = job.id;
   accepted.name = job.request.name;
   accepted.overrides = job.request.overrides;
-  const double watts = planning_cap(state) - least_cap(state);
+  const double watts = planning_cap(state) - state.least_cap_watts;
   const auto options = state.profiles.options(job);
-  const Option* option = best_alone(state, *options, watts, installed(state));
+  const Option* option = best_alone(state, *options, watts, state.installed);
   if (!option) {
     accepted.why = state.types.empty()
                        ? "no node has registered yet: nothing can be foretold"

@@ -47,7 +47,7 @@ void on(Round& round, const CapSet& event) {
     round.decide(0, Refused{event.request_id, wrong, std::nullopt}, "");
     return;
   }
-  const double least = least_cap(state);
+  const double least = state.least_cap_watts;
   if (event.watts < least) {
     round.decide(
         0,

@@ -50,6 +50,8 @@ Node& add_node(State& state, const NodeUp& event) {
   node.groups = event.groups;
   state.node_by_name[node.name] = node.id;
   for (const DeviceGroup& group : event.groups) {
+    node.idle_watts += group.count * group.type.idle_watts;
+    node.safe_watts += group.count * group.safe_watts;
     const int type = type_index(state, group.type);
     for (int i = 0; i < group.count; ++i) {
       node.devices.push_back(state.ledger.add(group.type.idle_watts, group.safe_watts));
@@ -134,7 +136,7 @@ std::string unfit(const State& state, const NodeUp& event, const Node* known) {
     return "has other devices than before: remove the node first, and register under a new name";
   }
   const double added = known && !known->removed ? 0 : idle_watts(event.groups);
-  if (least_cap(state) + added > planning_cap(state)) {
+  if (state.least_cap_watts + added > planning_cap(state)) {
     return fmt::format("its idle devices draw {:.0f} W, more than the cap leaves", added);
   }
   return "";
@@ -149,16 +151,18 @@ void free_device(State& state, DeviceId id) {
   if (node.state == NodeState::kUp && !node.drained) state.pool.add(device.node, device.type, id);
 }
 
-double least_cap(const State& state) {
-  double watts = 0;
+void count_fleet(State& state) {
+  state.installed.assign(state.types.size(), 0);
+  state.least_cap_watts = 0;
   for (const Node& node : state.nodes) {
     if (node.removed) continue;
+    state.least_cap_watts += node.state == NodeState::kUp ? node.idle_watts : node.safe_watts;
+    DeviceId first = node.devices.front();
     for (const DeviceGroup& group : node.groups) {
-      const bool up = node.state == NodeState::kUp;
-      watts += group.count * (up ? group.type.idle_watts : group.safe_watts);
+      state.installed[state.devices[first].type] += group.count;
+      first += group.count;
     }
   }
-  return watts;
 }
 
 void on(Round& round, const NodeUp& event) {
@@ -178,6 +182,7 @@ void on(Round& round, const NodeUp& event) {
   node.epoch = event.epoch;
   node.state = NodeState::kUp;
   node.removed = node.fell_safe = false;
+  count_fleet(state);
   state.lost_nodes.erase(node.id);
   settle_runs(round, node, event.runs);
   for (DeviceId device : node.devices) {
@@ -195,6 +200,7 @@ void on(Round& round, const NodeLost& event) {
   if (!node) return;
   node->state = NodeState::kLost;
   node->lost_seconds = state.now_seconds;
+  count_fleet(state);
   state.lost_nodes.insert(node->id);
   for (DeviceId device : node->devices) {
     state.pool.remove(node->id, state.devices[device].type, device);
@@ -252,6 +258,7 @@ void on(Round& round, const NodeRemoved& event) {
   give_up(round, node);
   for (DeviceId device : node.devices) state.ledger.remove(device);
   node.removed = true;
+  count_fleet(state);
   round.decide(0, Noted{node.name, "removed: its watts are free"}, "");
 }
 

@@ -118,6 +118,7 @@ void on(Round& round, const Submit& event) {
     job.id = state.last_job + 1 + static_cast<JobId>(i);
     job.request = request_of(event, std::move(points[i]), i, points.size());
     job.submit_id = event.request_id;
+    job.profile = ProfileBook::page_name(job);
     job.submitted_seconds = job.eligible_seconds = state.now_seconds;
     if (std::string wrong = check(state, job); !wrong.empty()) {
       round.decide(0, Refused{event.request_id, wrong, std::nullopt}, "");

@@ -18,14 +18,13 @@ bool steerable(const State& state, const Job& job) {
   });
 }
 
-/// Whether a device counts as the planner's: idle and usable, or held by a run that can be moved or
-/// that is about to end.
-bool plannable(const State& state, const Device& device) {
-  const Node& node = state.nodes[device.node];
-  if (node.state != NodeState::kUp || device.job == kForeignRun) return false;
-  if (device.job == 0) return !node.drained;
-  const Job& job = state.jobs.at(device.job);
-  return steerable(state, job) || (job.run->phase == Run::Phase::kStopping && !node.drained);
+/// Whether the devices of a share count as the planner's: its run can be moved, or is about to end
+/// and leaves them to others.
+bool planned_with(const State& state, const Job& job, const NodeShare& share) {
+  const Node& node = state.nodes[share.node];
+  if (share.gone || node.state != NodeState::kUp) return false;
+  if (job.run->phase == Run::Phase::kStopping) return !node.drained;
+  return steerable(state, job);
 }
 
 /// Whether a waiting job takes part; says why if it does not.
@@ -133,12 +132,26 @@ void look_ahead(State& state, const Snapshot& snapshot) {
 
 double base_watts(const State& state) {
   double watts = 0;
-  for (size_t id = 0; id < state.devices.size(); ++id) {
-    const Device& device = state.devices[id];
-    const bool idle_or_planned = state.nodes[device.node].state == NodeState::kUp &&
-                                 (device.job == 0 || plannable(state, device));
-    watts += idle_or_planned ? state.types[device.type].idle_watts
-                             : state.ledger.possible_watts(static_cast<DeviceId>(id));
+  auto add = [&](const std::vector<DeviceId>& devices, bool beyond_idle) {
+    for (DeviceId device : devices) {
+      watts += state.ledger.possible_watts(device);
+      if (beyond_idle) watts -= state.types[state.devices[device].type].idle_watts;
+    }
+  };
+  for (const Node& node : state.nodes) {
+    if (node.state != NodeState::kUp) {
+      add(node.devices, false);
+      continue;
+    }
+    watts += node.idle_watts;
+    for (const auto& [token, devices] : node.foreign_runs) add(devices, true);
+  }
+  for (JobId id : state.running) {
+    const Job& job = state.jobs.at(id);
+    for (const NodeShare& share : job.run->shares) {
+      const bool here = !share.gone && state.nodes[share.node].state == NodeState::kUp;
+      if (here && !planned_with(state, job, share)) add(share.devices, true);
+    }
   }
   return watts;
 }
@@ -164,6 +177,23 @@ double cap_for_plan(const State& state) {
 
 }  // namespace
 
+namespace {
+
+void count_capacity(const State& state, Snapshot& snapshot) {
+  for (size_t t = 0; t < state.types.size(); ++t) {
+    snapshot.types[t].capacity = state.pool.free(static_cast<int>(t));
+  }
+  for (JobId id : state.running) {
+    const Job& job = state.jobs.at(id);
+    for (const NodeShare& share : job.run->shares) {
+      if (!planned_with(state, job, share)) continue;
+      snapshot.types[job.run->point.type].capacity += static_cast<int>(share.devices.size());
+    }
+  }
+}
+
+}  // namespace
+
 Snapshot make_snapshot(State& state) {
   Decisions unused;
   Round round{state, unused};
@@ -171,9 +201,7 @@ Snapshot make_snapshot(State& state) {
   snapshot.now_seconds = state.now_seconds;
   snapshot.watts = std::max(0.0, cap_for_plan(state) - base_watts(state));
   for (const DeviceType& type : state.types) snapshot.types.push_back({type, 0});
-  for (const Device& device : state.devices) {
-    if (plannable(state, device)) ++snapshot.types[device.type].capacity;
-  }
+  count_capacity(state, snapshot);
   std::map<std::string, int> tenant_index;
   for (const auto& [name, tenant] : state.tenants) {
     tenant_index[name] = static_cast<int>(snapshot.tenants.size());

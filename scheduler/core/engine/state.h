@@ -58,6 +58,8 @@ struct State {
   std::map<std::string, NodeId> node_by_name;
   std::vector<Device> devices;
   std::set<NodeId> lost_nodes;
+  std::vector<int> installed;  ///< devices by type, of all nodes that are not removed
+  double least_cap_watts = 0;  ///< idle devices, and nodes that are out of reach at safe limits
   DevicePool pool;
 
   std::map<JobId, Job> jobs;  ///< finished ones, too
@@ -148,7 +150,7 @@ Node* live_node(State& state, const std::string& name, int64_t epoch);
 void free_device(State& state, DeviceId device);
 /// The cap on the sum of limits that holds for decisions made now.
 double planning_cap(const State& state);
-/// The least that the cap can be: idle devices, and nodes that are out of reach at safe limits.
-double least_cap(const State& state);
+/// Brings State::installed and least_cap_watts up to date after a node's state has changed.
+void count_fleet(State& state);
 
 }  // namespace wattle::scheduler

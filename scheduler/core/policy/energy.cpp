@@ -45,10 +45,9 @@ double joules_of(const JobView& job, const TenantView& tenant, const Performance
   return p.watts * seconds;
 }
 
-/// A job's items, and the option behind each.
+/// What stands behind a job's items.
 struct Offer {
-  Bidder bidder;
-  std::vector<int> options;
+  std::vector<int> options;  ///< of each item
   double least_joules = 0;
 };
 
@@ -56,7 +55,7 @@ class Offers {
  public:
   Offers(const Snapshot& snapshot, double eta) : snapshot_(snapshot), eta_(eta) {}
 
-  Offer of(const JobView& job) const;
+  Offer of(const JobView& job, Bidder& bidder) const;
 
  private:
   double value(const JobView& job, const Option& option, const Performance& reference) const;
@@ -83,9 +82,9 @@ double Offers::keep(const JobView& job, const Option& option, double present) co
   return (kKeepFactor - (option.point.ranks > now.ranks ? kGrowCost : kShrinkCost)) * present;
 }
 
-Offer Offers::of(const JobView& job) const {
+Offer Offers::of(const JobView& job, Bidder& bidder) const {
   Offer offer;
-  offer.bidder.tenant = job.tenant;
+  bidder.tenant = job.tenant;
   const Option* reference = reference_of(*job.options);
   if (!reference) return offer;
   double present = job.weight;  // a resizing job's claim
@@ -98,6 +97,8 @@ Offer Offers::of(const JobView& job) const {
   const TenantView& tenant = snapshot_.tenants[job.tenant];
   const bool limited = tenant.joules_left || job.joules_left;
   double least = std::numeric_limits<double>::infinity();
+  bidder.items.reserve(job.options->size());
+  offer.options.reserve(job.options->size());
   for (size_t i = 0; i < job.options->size(); ++i) {
     const Option& option = (*job.options)[i];
     if (option.point.ranks > snapshot_.types[option.point.type].capacity) continue;
@@ -109,7 +110,7 @@ Offer Offers::of(const JobView& job) const {
     item.joules = limited ? joules_of(job, tenant, option.performance) : 0;
     least = std::min(least, item.joules);
     if (item.value <= 0) continue;
-    offer.bidder.items.push_back(item);
+    bidder.items.push_back(item);
     offer.options.push_back(static_cast<int>(i));
   }
   offer.least_joules = offer.options.empty() ? 0 : least;
@@ -121,19 +122,20 @@ Offer Offers::of(const JobView& job) const {
 void ration_joules(const Snapshot& snapshot, std::vector<Offer>& offers, Problem& problem) {
   std::vector<double> least(snapshot.tenants.size());
   for (size_t j = 0; j < offers.size(); ++j) {
-    const std::optional<double>& own = snapshot.jobs[j].joules_left;
     Offer& offer = offers[j];
-    Offer kept{{offer.bidder.tenant, {}}, {}, offer.least_joules};
-    for (size_t i = 0; i < offer.options.size(); ++i) {
-      Item& item = offer.bidder.items[i];
-      const bool thriftiest = item.joules <= offer.least_joules * (1 + 1e-9);
-      if (own && item.joules > *own && !thriftiest) continue;
-      item.joules = std::max(0.0, item.joules - offer.least_joules);
-      kept.bidder.items.push_back(item);
-      kept.options.push_back(offer.options[i]);
+    std::vector<Item>& items = problem.jobs[j].items;
+    const std::optional<double>& own = snapshot.jobs[j].joules_left;
+    size_t kept = 0;
+    for (size_t i = 0; i < items.size(); ++i) {
+      const bool thriftiest = items[i].joules <= offer.least_joules * (1 + 1e-9);
+      if (own && items[i].joules > *own && !thriftiest) continue;
+      items[i].joules = std::max(0.0, items[i].joules - offer.least_joules);
+      items[kept] = items[i];
+      offer.options[kept++] = offer.options[i];
     }
-    least[offer.bidder.tenant] += offer.least_joules;
-    offer = std::move(kept);
+    items.resize(kept);
+    offer.options.resize(kept);
+    least[problem.jobs[j].tenant] += offer.least_joules;
   }
   for (size_t t = 0; t < snapshot.tenants.size(); ++t) {
     const std::optional<double>& left = snapshot.tenants[t].joules_left;
@@ -159,11 +161,11 @@ std::string why_chosen(const JobView& job, const Option& option) {
 }
 
 /// Why a job got nothing: what is left does not hold its smallest item, or others use it better.
-Choice refusal(const Snapshot& snapshot, const JobView& job, const Offer& offer,
+Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidder,
                const std::vector<int>& devices, double watts) {
   bool devices_fit = false, all_fit = false;
   double least_watts = std::numeric_limits<double>::infinity();
-  for (const Item& item : offer.bidder.items) {
+  for (const Item& item : bidder.items) {
     const bool fits = item.ranks <= devices[item.type];
     devices_fit = devices_fit || fits;
     if (fits) least_watts = std::min(least_watts, item.watts);
@@ -204,9 +206,11 @@ Plan EnergyPolicy::plan(const Snapshot& snapshot) const {
   problem.watts = snapshot.watts;
   std::vector<Offer> offers;
   offers.reserve(snapshot.jobs.size());
-  for (const JobView& job : snapshot.jobs) offers.push_back(bids.of(job));
+  problem.jobs.reserve(snapshot.jobs.size());
+  for (const JobView& job : snapshot.jobs) {
+    offers.push_back(bids.of(job, problem.jobs.emplace_back()));
+  }
   ration_joules(snapshot, offers, problem);
-  for (const Offer& offer : offers) problem.jobs.push_back(offer.bidder);
   const Assignment best = solve(problem);
 
   std::vector<int> devices = problem.devices;
@@ -221,7 +225,7 @@ Plan EnergyPolicy::plan(const Snapshot& snapshot) const {
   for (size_t j = 0; j < offers.size(); ++j) {
     const JobView& job = snapshot.jobs[j];
     if (best.items[j] == kNothing) {
-      plan.choices.push_back(refusal(snapshot, job, offers[j], devices, watts));
+      plan.choices.push_back(refusal(snapshot, job, problem.jobs[j], devices, watts));
       continue;
     }
     const Option& option = (*job.options)[offers[j].options[best.items[j]]];

@@ -1,5 +1,7 @@
 #include "scheduler/core/profile/profile_book.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -24,9 +26,13 @@ void add_interval(LimitSample& s, double units_per_second, double watts) {
 
 }  // namespace
 
-ProfileBook::Page& ProfileBook::page_of(const Job& job) {
+std::string ProfileBook::page_name(const Job& job) {
   const std::string& kind = job.request.work.kind;
-  Page& page = pages_[kind.empty() ? "job:" + std::to_string(job.id) : "kind:" + kind];
+  return kind.empty() ? fmt::format("job:{}", job.id) : fmt::format("kind:{}", kind);
+}
+
+ProfileBook::Page& ProfileBook::page_of(const Job& job) {
+  Page& page = pages_[job.profile];
   if (page.units_per_second_hint == 0) {
     page.units_per_second_hint = job.request.work.units_per_second;
   }

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "scheduler/core/domain/job.h"
@@ -25,6 +26,9 @@ using Options = std::vector<Option>;
 /// other device types by their prior.
 class ProfileBook {
  public:
+  /// The page of a job: set as Job::profile when it is taken.
+  static std::string page_name(const Job& job);
+
   explicit ProfileBook(const std::vector<DeviceType>& types) : types_(types) {}
 
   /// Progress in one interval at a point. Intervals without progress are no measurement.
@@ -52,7 +56,7 @@ class ProfileBook {
   Performance predict(const Page& page, const OperatingPoint& point) const;
 
   const std::vector<DeviceType>& types_;
-  std::map<std::string, Page> pages_;
+  std::unordered_map<std::string, Page> pages_;
 };
 
 }  // namespace wattle::scheduler

@@ -2,7 +2,7 @@
 // of the core, from the snapshot to the start decisions, on an empty cluster, and again on the full
 // one with a cap that has just fallen.
 //
-//   wattle_decision_round [nodes] [jobs]
+//   wattle_decision_round [nodes] [jobs] [policy]
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -77,7 +77,8 @@ void measure(const std::string& policy, int nodes, int jobs) {
 int main(int argc, char** argv) {
   const int nodes = argc > 1 ? std::stoi(argv[1]) : 10000;
   const int jobs = argc > 2 ? std::stoi(argv[2]) : 20000;
-  for (const char* policy : {"fifo", "backfill", "energy"}) {
+  for (const std::string policy : {"fifo", "backfill", "energy"}) {
+    if (argc > 3 && policy != argv[3]) continue;
     wattle::scheduler::measure(policy, nodes, jobs);
   }
 }
