@@ -1,9 +1,11 @@
 # wattle_library(folder [LINKS ...] [PRIVATE_LINKS ...])
 #
-# One library a folder, wattle::<folder>, of every .cpp below it. A folder that has no sources yet
+# One library a folder, wattle::<folder>, of every .cpp below it; a sub-folder's is named with an
+# underscore: scheduler/core makes wattle::scheduler_core. A folder that has no sources yet
 # is an interface library, so that the arrows stand before the code does.
 function(wattle_library folder)
   cmake_parse_arguments(arg "" "" "LINKS;PRIVATE_LINKS" ${ARGN})
+  string(REPLACE "/" "_" name ${folder})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp)
   if(WATTLE_CUDA)
     list(FILTER sources EXCLUDE REGEX "_no_cuda\\.cpp$")
@@ -13,13 +15,13 @@ function(wattle_library folder)
     list(APPEND sources ${twins})
   endif()
   if(sources)
-    add_library(wattle_${folder} STATIC ${sources})
-    target_link_libraries(wattle_${folder} PUBLIC ${arg_LINKS} PRIVATE wattle_flags ${arg_PRIVATE_LINKS})
-    target_include_directories(wattle_${folder} PUBLIC ${CMAKE_SOURCE_DIR})
+    add_library(wattle_${name} STATIC ${sources})
+    target_link_libraries(wattle_${name} PUBLIC ${arg_LINKS} PRIVATE wattle_flags ${arg_PRIVATE_LINKS})
+    target_include_directories(wattle_${name} PUBLIC ${CMAKE_SOURCE_DIR})
   else()
-    add_library(wattle_${folder} INTERFACE)
-    target_link_libraries(wattle_${folder} INTERFACE ${arg_LINKS})
-    target_include_directories(wattle_${folder} INTERFACE ${CMAKE_SOURCE_DIR})
+    add_library(wattle_${name} INTERFACE)
+    target_link_libraries(wattle_${name} INTERFACE ${arg_LINKS})
+    target_include_directories(wattle_${name} INTERFACE ${CMAKE_SOURCE_DIR})
   endif()
-  add_library(wattle::${folder} ALIAS wattle_${folder})
+  add_library(wattle::${name} ALIAS wattle_${name})
 endfunction()

@@ -1,0 +1,102 @@
+#include "scheduler/core/core.h"
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+/// A job's history keeps its newest remarks.
+constexpr size_t kMostRemarks = 32;
+
+}  // namespace
+
+State::State(const CoreOptions& options)
+    : options(options),
+      policy(make_policy(options.policy)),
+      hard_cap(options.cap_watts),
+      profiles(types),
+      planned_cap_watts(options.cap_watts) {}
+
+Core::Core(const CoreOptions& options) {
+  if (!(options.cap_watts > 0)) {
+    throw Error(ErrorCode::kConfig,
+                fmt::format("cap_watts: expected more than 0, got {}", options.cap_watts));
+  }
+  state_ = std::make_unique<State>(options);
+}
+
+Core::~Core() = default;
+
+std::vector<Decision> Core::apply(const Event& event) {
+  if (event.time_seconds < state_->now_seconds) {
+    throw Error(ErrorCode::kInternal, fmt::format("scheduler core: time went back from {} to {}",
+                                                  state_->now_seconds, event.time_seconds));
+  }
+  state_->now_seconds = event.time_seconds;
+  Decisions out;
+  Round round{*state_, out};
+  expire_leases(round);
+  state_->joules.roll(event.time_seconds);
+  std::visit([&](const auto& body) { on(round, body); }, event.body);
+  reconcile(round);
+  return out;
+}
+
+std::string Core::explain(JobId id) const {
+  auto found = state_->jobs.find(id);
+  if (found == state_->jobs.end()) {
+    throw Error(ErrorCode::kConfig, fmt::format("job {}: is unknown", id));
+  }
+  const Job& job = found->second;
+  std::string text = fmt::format("job {} ({}) of {}: {}", id, job.request.name, job.request.tenant,
+                                 to_string(job.state));
+  if (job.reason != Reason::kNone) text += fmt::format(" ({})", to_string(job.reason));
+  if (!job.explanation.empty()) text += ": " + job.explanation;
+  text += "\n";
+  if (auto history = state_->history.find(id); history != state_->history.end()) {
+    for (const Remark& remark : history->second) {
+      text += fmt::format("  {:.3f}  {}\n", remark.time_seconds, remark.text);
+    }
+  }
+  return text;
+}
+
+void Round::decide(JobId job, Decision decision, const std::string& remark) {
+  out.push_back(std::move(decision));
+  if (job == 0 || remark.empty()) return;
+  auto& history = state.history[job];
+  if (history.size() >= kMostRemarks) history.erase(history.begin());
+  history.push_back({state.now_seconds, remark});
+}
+
+void Round::change(Job& job, JobState to, Reason reason, const std::string& why) {
+  if (job.state == to && job.reason == reason) return;
+  job.state = to;
+  job.reason = reason;
+  job.explanation = why;
+  if (is_finished(to)) {
+    job.ended_seconds = state.now_seconds;
+    state.waiting.erase(job.id);
+  }
+  std::string remark = to_string(to);
+  if (reason != Reason::kNone) remark += fmt::format(" ({})", to_string(reason));
+  if (!why.empty()) remark += ": " + why;
+  decide(job.id, JobChanged{job.id, to, reason, why}, remark);
+}
+
+Node* live_node(State& state, const std::string& name, int64_t epoch) {
+  auto found = state.node_by_name.find(name);
+  if (found == state.node_by_name.end()) return nullptr;
+  Node& node = state.nodes[found->second];
+  return node.state == NodeState::kUp && node.epoch == epoch ? &node : nullptr;
+}
+
+double planning_cap(const State& state) {
+  const double until = state.now_seconds + state.options.settle_seconds;
+  return state.hard_cap.lowest(state.now_seconds, until);
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "scheduler/core/journal/decision.h"
+#include "scheduler/core/journal/event.h"
+#include "scheduler/core/policy/policy.h"
+
+namespace wattle::scheduler {
+
+struct State;
+
+struct CoreOptions {
+  double cap_watts = 0;  ///< the hard cap until a CapSet changes it
+  PolicyOptions policy;
+  double lease_seconds = 6;  ///< an agent that is cut off falls to its safe limits after this
+  double orphan_grace_seconds = 20;  ///< and after this much more it has ended its runs
+  double clock_margin_seconds = 1;   ///< how far clocks and timers may be off in that
+  double settle_seconds = 10;  ///< a cap that falls at a known time is planned for this much before
+  double resend_seconds = 2;   ///< a limit that is not acknowledged is sent again after this
+  double replan_seconds = 30;  ///< planning is repeated at least this often
+  double joule_lease_seconds = 60;  ///< runs hold leases for about this long
+  double soft_reserve = 0.05;       ///< share of a soft cap that is never lent out
+  double aging_seconds = 3600;      ///< a job that waits this long counts twice
+  int node_failure_limit = 3;       ///< a job that loses its nodes more often ends NODE_FAIL
+};
+
+/// The scheduler as a pure function of its events: no clock, files, threads or randomness. Equal
+/// events give equal decisions, to the last byte of their JSON lines.
+///
+/// Not thread-safe; one thread feeds it. A decision must be durable before it is carried out;
+/// events that cross it on the way are sorted out by tokens, epochs and sequences (event.h,
+/// decision.h).
+class Core {
+ public:
+  /// Throws Error(kConfig) if an option is impossible.
+  explicit Core(const CoreOptions& options);
+  ~Core();
+
+  /// Time must not go back (Error(kInternal)). What a client or an agent gets wrong is a Refused
+  /// decision, never an exception.
+  std::vector<Decision> apply(const Event& event);
+
+  /// What is, for tables and metrics; see engine/state.h.
+  const State& state() const { return *state_; }
+
+  /// Why a job is where it is: its state, what the newest decision about it said, and the decisions
+  /// before. Throws Error(kConfig) for a job that is unknown.
+  std::string explain(JobId job) const;
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace wattle::scheduler

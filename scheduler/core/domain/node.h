@@ -1,0 +1,50 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "scheduler/core/domain/job.h"
+
+namespace wattle::scheduler {
+
+enum class NodeState {
+  kUp,
+  kLost,  ///< its stream broke; its lease may still hold
+  kDown,  ///< lease surely run out: it is at its safe limits and runs no job of ours
+};
+
+/// Devices of one type on one node.
+struct DeviceGroup {
+  DeviceType type;
+  int count = 0;
+  double safe_watts = 0;  ///< a device's limit when the agent is cut off
+};
+
+/// A device and the run that holds it, if any.
+struct Device {
+  NodeId node = 0;
+  int type = 0;
+  JobId job = 0;  ///< 0 = free
+};
+
+/// Device::job of a device that is held by a run which is not ours any more and is being ended.
+inline constexpr JobId kForeignRun = -1;
+
+struct Node {
+  NodeId id = 0;
+  std::string name;
+  NodeState state = NodeState::kDown;
+  int64_t epoch = 0;  ///< of the agent's registration; older messages are refused
+  bool drained = false;
+  bool removed = false;    ///< the operator says it is gone
+  bool fell_safe = false;  ///< its lease has run out since it was lost
+  double lost_seconds = 0;
+  std::vector<DeviceGroup> groups;
+  double idle_watts = 0;  ///< of all its devices
+  double safe_watts = 0;
+  std::vector<DeviceId> devices;  ///< consecutive
+  std::map<Token, std::vector<DeviceId>> foreign_runs;
+};
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace wattle::scheduler {
+
+/// A kind of device with its electrical facts, per device.
+struct DeviceType {
+  std::string name;            ///< as the agents report it: "Tesla V100-SXM2", "cpu-16"
+  double idle_watts = 0;       ///< drawn while nothing runs on it
+  double min_limit_watts = 0;  ///< lowest power limit (or pacing) that can be set
+  double max_limit_watts = 0;  ///< highest one; the draw of an uncapped job is at most this
+  bool operator==(const DeviceType&) const = default;
+};
+
+/// The limits that are considered for a type, lowest first, the highest always among them: steps of
+/// 25 W where the range is wide (Zeus), at least two and at most nine of them.
+std::vector<double> limit_levels(const DeviceType& type);
+
+/// How a job can run: so many ranks, one on each device of a type, each device under a limit.
+struct OperatingPoint {
+  int type = 0;  ///< index into the cluster's device types
+  int ranks = 0;
+  double limit_watts = 0;  ///< per device
+  bool operator==(const OperatingPoint&) const = default;
+};
+
+/// How a figure came about.
+enum class Basis {
+  kPrior,     ///< nothing known but the device type
+  kSimilar,   ///< from jobs of the same kind
+  kFitted,    ///< a curve through fewer than four measured limits
+  kMeasured,  ///< between measured limits
+};
+
+/// What a job does at an operating point.
+struct Performance {
+  double units_per_second = 0;  ///< progress of the whole job (optimizer steps)
+  double watts = 0;             ///< drawn by all its devices together
+  double uncertainty = 0;       ///< relative standard error of the throughput
+  Basis basis = Basis::kPrior;
+};
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,105 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+/// Draw above idle of the fewest ranks at the lowest limit.
+double least_watts(const State& state, const Job& job, int type) {
+  const DeviceType& t = state.types[type];
+  return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
+}
+
+/// The option that a job would run at, were it alone: the fastest one that the cap allows.
+const Option* best_alone(const State& state, const Options& options, double watts,
+                         const std::vector<int>& devices) {
+  const Option* best = nullptr;
+  for (const Option& option : options) {
+    const OperatingPoint& p = option.point;
+    if (p.ranks > devices[p.type]) continue;
+    if (p.ranks * (p.limit_watts - state.types[p.type].idle_watts) > watts) continue;
+    if (!best || option.performance.units_per_second > best->performance.units_per_second) {
+      best = &option;
+    }
+  }
+  return best;
+}
+
+void expect_start(const State& state, const Job& job, const Option& option, Accepted& accepted) {
+  if (!job.after.empty()) return;
+  const Outlook& outlook = state.outlook;
+  const int type = option.point.type;
+  if (static_cast<size_t>(type) >= outlook.capacity.size() || outlook.capacity[type] == 0) return;
+  const auto slot =
+      outlook.timeline.earliest(type, job.rank_counts.front(), least_watts(state, job, type));
+  if (!slot) return;
+  const double queue = outlook.queued_device_seconds[type] / outlook.capacity[type];
+  accepted.start_seconds = std::max(slot->start_seconds, state.now_seconds + queue);
+}
+
+}  // namespace
+
+std::string never_fits(State& state, const Job& job) {
+  if (state.types.empty()) return "";  // no node has registered: nothing can be said yet
+  const std::vector<int>& devices = state.installed;
+  const double cap = state.hard_cap.highest_from(state.now_seconds) - state.least_cap_watts;
+  std::string too_big, too_hot;
+  for (size_t type = 0; type < devices.size(); ++type) {
+    if (devices[type] == 0) continue;
+    const int ranks = job.rank_counts.front();
+    const double watts = least_watts(state, job, static_cast<int>(type));
+    if (ranks > devices[type]) {
+      too_big += fmt::format(" {} of {};", devices[type], state.types[type].name);
+    } else if (watts > cap) {
+      too_hot += fmt::format(" {:.0f} W on {};", watts, state.types[type].name);
+    } else {
+      return "";
+    }
+  }
+  if (!too_hot.empty()) {
+    return fmt::format(
+        "it needs at least{} above idle, and the cap never leaves more than {:.0f} W", too_hot,
+        std::max(0.0, cap));
+  }
+  return fmt::format("it needs at least {} devices of one type, and the cluster has{}",
+                     job.rank_counts.front(), too_big.empty() ? " none" : too_big);
+}
+
+Accepted expect(State& state, const Job& job) {
+  Accepted accepted;
+  accepted.job = job.id;
+  accepted.name = job.request.name;
+  accepted.overrides = job.request.overrides;
+  const double watts = planning_cap(state) - state.least_cap_watts;
+  const auto options = state.profiles.options(job);
+  const Option* option = best_alone(state, *options, watts, state.installed);
+  if (!option) {
+    accepted.why = state.types.empty()
+                       ? "no node has registered yet: nothing can be foretold"
+                       : "it does not fit under the cap of now; a later one is higher";
+    return accepted;
+  }
+  const Performance& p = option->performance;
+  accepted.watts = p.watts;
+  if (job.request.work.units > 0 && p.basis != Basis::kPrior) {
+    accepted.run_seconds = job.request.work.units / p.units_per_second;
+  } else if (job.request.work.units > 0 && job.request.work.units_per_second > 0) {
+    accepted.run_seconds = job.request.work.units / p.units_per_second;
+  }
+  if (accepted.run_seconds) accepted.joules = *accepted.run_seconds * p.watts;
+  expect_start(state, job, *option, accepted);
+  accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each (± {:.0f} %)",
+                             option->point.ranks, state.types[option->point.type].name,
+                             option->point.limit_watts, 100 * p.uncertainty);
+  const auto left = state.joules.tenant_left(job.request.tenant);
+  if (left && accepted.joules && *accepted.joules > *left) {
+    accepted.why += fmt::format("; tenant {} has {:.0f} J left, less than the {:.0f} J expected",
+                                job.request.tenant, *left, *accepted.joules);
+  }
+  return accepted;
+}
+
+}  // namespace wattle::scheduler

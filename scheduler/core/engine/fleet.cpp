@@ -1,0 +1,288 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+std::string wrong_with(const std::vector<DeviceGroup>& groups) {
+  if (groups.empty()) return "has no devices";
+  for (const DeviceGroup& group : groups) {
+    const DeviceType& t = group.type;
+    if (group.count < 1) return fmt::format("{}: expected at least one device", t.name);
+    if (!(0 <= t.idle_watts && t.idle_watts <= t.min_limit_watts &&
+          t.min_limit_watts <= t.max_limit_watts && t.max_limit_watts > 0)) {
+      return fmt::format("{}: expected 0 <= idle <= min <= max watts, got {}, {}, {}", t.name,
+                         t.idle_watts, t.min_limit_watts, t.max_limit_watts);
+    }
+    if (group.safe_watts < t.idle_watts) {
+      return fmt::format("{}: the safe limit ({} W) is below the idle draw ({} W)", t.name,
+                         group.safe_watts, t.idle_watts);
+    }
+  }
+  return "";
+}
+
+bool same_devices(const std::vector<DeviceGroup>& a, const std::vector<DeviceGroup>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.type == y.type && x.count == y.count && x.safe_watts == y.safe_watts;
+  });
+}
+
+double idle_watts(const std::vector<DeviceGroup>& groups) {
+  double watts = 0;
+  for (const DeviceGroup& group : groups) watts += group.count * group.type.idle_watts;
+  return watts;
+}
+
+int type_index(State& state, const DeviceType& type) {
+  auto found = std::find(state.types.begin(), state.types.end(), type);
+  if (found == state.types.end()) found = state.types.insert(found, type);
+  return static_cast<int>(found - state.types.begin());
+}
+
+Node& add_node(State& state, const NodeUp& event) {
+  Node& node = state.nodes.emplace_back();
+  node.id = static_cast<NodeId>(state.nodes.size()) - 1;
+  node.name = event.node;
+  node.groups = event.groups;
+  state.node_by_name[node.name] = node.id;
+  for (const DeviceGroup& group : event.groups) {
+    node.idle_watts += group.count * group.type.idle_watts;
+    node.safe_watts += group.count * group.safe_watts;
+    const int type = type_index(state, group.type);
+    for (int i = 0; i < group.count; ++i) {
+      node.devices.push_back(state.ledger.add(group.type.idle_watts, group.safe_watts));
+      state.devices.push_back({node.id, type, 0});
+    }
+  }
+  return node;
+}
+
+std::set<JobId> jobs_on(const State& state, const Node& node) {
+  std::set<JobId> jobs;
+  for (DeviceId device : node.devices) {
+    if (state.devices[device].job > 0) jobs.insert(state.devices[device].job);
+  }
+  return jobs;
+}
+
+NodeShare* share_on(Job& job, NodeId node) {
+  for (NodeShare& share : job.run->shares) {
+    if (share.node == node && !share.gone) return &share;
+  }
+  return nullptr;
+}
+
+/// A run that the agent holds and the core still counts on goes on; its limit is commanded anew.
+void adopt(Round& round, Job& job, const NodeShare& share, const HeldRun& held) {
+  State& state = round.state;
+  for (DeviceId device : share.devices) state.ledger.restate(device, held.limit_watts);
+  state.joules.report(held.token, share.node, held.joules);
+  job.run->issued_watts = held.limit_watts;
+  state.to_adjust.insert(job.id);
+  if (job.run->phase == Run::Phase::kStopping) {
+    round.decide(job.id,
+                 Stop{job.id,
+                      held.token,
+                      job.run->stop_reason,
+                      {state.nodes[share.node].name},
+                      "is to be stopped already"},
+                 "");
+  }
+}
+
+void end_foreign(Round& round, Node& node, const HeldRun& held) {
+  State& state = round.state;
+  for (int index : held.devices) {
+    if (index < 0 || index >= static_cast<int>(node.devices.size())) continue;
+    const DeviceId device = node.devices[index];
+    state.ledger.restate(device, held.limit_watts);
+    state.devices[device].job = kForeignRun;
+    node.foreign_runs[held.token].push_back(device);
+  }
+  round.decide(0, Kill{node.name, held.token}, "");
+}
+
+void settle_runs(Round& round, Node& node, const std::vector<HeldRun>& runs) {
+  State& state = round.state;
+  std::set<JobId> missing = jobs_on(state, node);
+  for (DeviceId device : node.devices) {
+    state.ledger.restate(device, state.types[state.devices[device].type].idle_watts);
+  }
+  std::vector<const HeldRun*> foreign;
+  for (const HeldRun& held : runs) {
+    state.joules.report(held.token, node.id, held.joules);
+    auto found = state.job_of_token.find(held.token);
+    Job* job = found == state.job_of_token.end() ? nullptr : &state.jobs.at(found->second);
+    NodeShare* share = job ? share_on(*job, node.id) : nullptr;
+    if (share) {
+      adopt(round, *job, *share, held);
+      missing.erase(job->id);
+    } else {
+      foreign.push_back(&held);
+    }
+  }
+  for (JobId id : missing) end_share(round, state.jobs.at(id), node.id, std::nullopt);
+  for (const HeldRun* held : foreign) end_foreign(round, node, *held);
+}
+
+std::string unfit(const State& state, const NodeUp& event, const Node* known) {
+  if (std::string wrong = wrong_with(event.groups); !wrong.empty()) return wrong;
+  if (known && event.epoch <= known->epoch) return "registers with an epoch that is not newer";
+  if (known && !same_devices(known->groups, event.groups)) {
+    return "has other devices than before: remove the node first, and register under a new name";
+  }
+  const double added = known && !known->removed ? 0 : idle_watts(event.groups);
+  if (state.least_cap_watts + added > planning_cap(state)) {
+    return fmt::format("its idle devices draw {:.0f} W, more than the cap leaves", added);
+  }
+  return "";
+}
+
+}  // namespace
+
+void free_device(State& state, DeviceId id) {
+  Device& device = state.devices[id];
+  device.job = 0;
+  const Node& node = state.nodes[device.node];
+  if (node.state == NodeState::kUp && !node.drained) state.pool.add(device.node, device.type, id);
+}
+
+void count_fleet(State& state) {
+  state.installed.assign(state.types.size(), 0);
+  state.least_cap_watts = 0;
+  for (const Node& node : state.nodes) {
+    if (node.removed) continue;
+    state.least_cap_watts += node.state == NodeState::kUp ? node.idle_watts : node.safe_watts;
+    DeviceId first = node.devices.front();
+    for (const DeviceGroup& group : node.groups) {
+      state.installed[state.devices[first].type] += group.count;
+      first += group.count;
+    }
+  }
+}
+
+void on(Round& round, const NodeUp& event) {
+  State& state = round.state;
+  auto found = state.node_by_name.find(event.node);
+  Node* known = found == state.node_by_name.end() ? nullptr : &state.nodes[found->second];
+  if (std::string why = unfit(state, event, known); !why.empty()) {
+    round.decide(0, Refused{event.node, why, std::nullopt}, "");
+    return;
+  }
+  Node& node = known ? *known : add_node(state, event);
+  for (DeviceId device : node.devices) {
+    state.pool.remove(node.id, state.devices[device].type, device);
+    if (state.devices[device].job == kForeignRun) state.devices[device].job = 0;
+  }
+  node.foreign_runs.clear();
+  node.epoch = event.epoch;
+  node.state = NodeState::kUp;
+  node.removed = node.fell_safe = false;
+  count_fleet(state);
+  state.lost_nodes.erase(node.id);
+  settle_runs(round, node, event.runs);
+  for (DeviceId device : node.devices) {
+    state.pool.remove(node.id, state.devices[device].type, device);
+    if (state.devices[device].job == 0) free_device(state, device);
+  }
+  state.dirty = true;
+  round.decide(0, Noted{node.name, fmt::format("registered with {} devices", node.devices.size())},
+               "");
+}
+
+void on(Round& round, const NodeLost& event) {
+  State& state = round.state;
+  Node* node = live_node(state, event.node, event.epoch);
+  if (!node) return;
+  node->state = NodeState::kLost;
+  node->lost_seconds = state.now_seconds;
+  count_fleet(state);
+  state.lost_nodes.insert(node->id);
+  for (DeviceId device : node->devices) {
+    state.pool.remove(node->id, state.devices[device].type, device);
+  }
+  state.dirty = true;
+  round.decide(0, Noted{node->name, "lost: counts in full until its lease has surely run out"}, "");
+}
+
+namespace {
+
+void give_up(Round& round, Node& node) {
+  State& state = round.state;
+  node.state = NodeState::kDown;
+  state.lost_nodes.erase(node.id);
+  for (JobId id : jobs_on(state, node)) end_share(round, state.jobs.at(id), node.id, std::nullopt);
+  for (auto& [token, devices] : node.foreign_runs) {
+    for (DeviceId device : devices) free_device(state, device);
+  }
+  node.foreign_runs.clear();
+  state.dirty = true;
+}
+
+}  // namespace
+
+void expire_leases(Round& round) {
+  State& state = round.state;
+  const std::set<NodeId> lost = state.lost_nodes;
+  for (NodeId id : lost) {
+    Node& node = state.nodes[id];
+    const double lease_end =
+        node.lost_seconds + state.options.lease_seconds + state.options.clock_margin_seconds;
+    if (state.now_seconds < lease_end) continue;
+    if (!node.fell_safe) {
+      for (DeviceId device : node.devices) state.ledger.fall_to_safe(device);
+      node.fell_safe = true;
+      state.dirty = true;
+    }
+    if (state.now_seconds < lease_end + state.options.orphan_grace_seconds) continue;
+    give_up(round, node);
+    round.decide(0, Noted{node.name, "down: its runs have surely ended"}, "");
+  }
+}
+
+void on(Round& round, const NodeRemoved& event) {
+  State& state = round.state;
+  auto found = state.node_by_name.find(event.node);
+  if (found == state.node_by_name.end() || state.nodes[found->second].state == NodeState::kUp) {
+    round.decide(0,
+                 Refused{event.node, "is up, or unknown: only a node that is off can be removed",
+                         std::nullopt},
+                 "");
+    return;
+  }
+  Node& node = state.nodes[found->second];
+  give_up(round, node);
+  for (DeviceId device : node.devices) state.ledger.remove(device);
+  node.removed = true;
+  count_fleet(state);
+  round.decide(0, Noted{node.name, "removed: its watts are free"}, "");
+}
+
+void on(Round& round, const Drain& event) {
+  State& state = round.state;
+  auto found = state.node_by_name.find(event.node);
+  if (found == state.node_by_name.end()) {
+    round.decide(0, Refused{event.node, "there is no such node", std::nullopt}, "");
+    return;
+  }
+  Node& node = state.nodes[found->second];
+  if (node.drained == event.on) return;
+  node.drained = event.on;
+  for (DeviceId device : node.devices) {
+    const Device& d = state.devices[device];
+    if (event.on) {
+      state.pool.remove(node.id, d.type, device);
+    } else if (d.job == 0) {
+      free_device(state, device);
+    }
+  }
+  state.dirty = true;
+  round.decide(
+      0, Noted{node.name, event.on ? "drained: nothing new starts there" : "takes jobs again"}, "");
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,187 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+/// So many rank counts of a job are planned with: where more are feasible, powers of two and the
+/// ends.
+constexpr size_t kMostRankCounts = 8;
+
+std::vector<int> feasible_counts(const JobRequest& request) {
+  std::vector<int> counts;
+  if (request.work.rank_counts.empty()) {
+    for (int n = request.min_ranks; n <= request.max_ranks; ++n) {
+      const bool power = (n & (n - 1)) == 0;
+      const bool few = request.max_ranks - request.min_ranks < static_cast<int>(kMostRankCounts);
+      if (few || power || n == request.min_ranks || n == request.max_ranks) counts.push_back(n);
+    }
+    return counts;
+  }
+  for (int n : request.work.rank_counts) {
+    if (n >= request.min_ranks && n <= request.max_ranks) counts.push_back(n);
+  }
+  std::sort(counts.begin(), counts.end());
+  counts.erase(std::unique(counts.begin(), counts.end()), counts.end());
+  return counts;
+}
+
+JobRequest request_of(const Submit& event, std::vector<std::string> overrides, size_t index,
+                      size_t jobs) {
+  JobRequest request;
+  request.name = jobs > 1 ? fmt::format("{}[{}]", event.name, index) : event.name;
+  request.tenant = event.spec.tenant;
+  request.priority = static_cast<int>(event.spec.priority);
+  request.min_ranks = static_cast<int>(event.spec.ranks.min);
+  request.max_ranks = static_cast<int>(event.spec.ranks.max);
+  if (event.spec.deadline) request.deadline_seconds = parse_utc_time(*event.spec.deadline);
+  request.energy_budget_joules = event.spec.energy_budget_joules;
+  request.after = event.spec.after;
+  request.overrides = std::move(overrides);
+  request.work = event.work;
+  return request;
+}
+
+/// The jobs that `after` names: by number, or the newest submission of that name; only of the same
+/// tenant, and no other tenant's job is told from one that is not there.
+bool resolve(const State& state, const std::string& tenant, const std::string& name,
+             std::vector<JobId>& jobs) {
+  if (auto named = state.jobs_by_name.find({tenant, name}); named != state.jobs_by_name.end()) {
+    jobs.insert(jobs.end(), named->second.begin(), named->second.end());
+    return true;
+  }
+  if (name.empty() || name.size() > 18 ||
+      name.find_first_not_of("0123456789") != std::string::npos) {
+    return false;
+  }
+  auto found = state.jobs.find(std::stoll(name));
+  if (found == state.jobs.end() || found->second.request.tenant != tenant) return false;
+  jobs.push_back(found->first);
+  return true;
+}
+
+std::string check(State& state, Job& job) {
+  const JobRequest& request = job.request;
+  if (request.min_ranks < 1 || request.max_ranks < request.min_ranks) {
+    return fmt::format("job.ranks: expected 1 <= min <= max, got {} and {}", request.min_ranks,
+                       request.max_ranks);
+  }
+  job.rank_counts = feasible_counts(request);
+  if (job.rank_counts.empty()) {
+    return fmt::format("job.ranks: none of the feasible counts ({}) lies between {} and {}",
+                       fmt::join(request.work.rank_counts, ", "), request.min_ranks,
+                       request.max_ranks);
+  }
+  for (const std::string& name : request.after) {
+    if (!resolve(state, request.tenant, name, job.after)) {
+      return fmt::format("job.after: tenant {} has no job '{}'", request.tenant, name);
+    }
+  }
+  return never_fits(state, job);
+}
+
+void take(Round& round, Job job) {
+  State& state = round.state;
+  if (job.request.energy_budget_joules) {
+    state.joules.set_job_budget(job.id, *job.request.energy_budget_joules);
+  }
+  state.tenants.try_emplace(job.request.tenant, Tenant{job.request.tenant, 1});
+  Accepted accepted = expect(state, job);
+  accepted.request_id = job.submit_id;
+  const std::string why = accepted.why;
+  const JobId id = job.id;
+  state.waiting.insert(id);
+  if (!job.after.empty()) state.dependent.insert(id);
+  state.jobs.emplace(id, std::move(job));
+  round.decide(id, std::move(accepted), "accepted: " + why);
+}
+
+}  // namespace
+
+void on(Round& round, const Submit& event) {
+  State& state = round.state;
+  if (state.jobs_of_request.contains(event.request_id)) return;
+  std::vector<std::vector<std::string>> points;
+  try {
+    points = expand_sweep(event.spec.sweep);
+  } catch (const Error& e) {
+    round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");
+    return;
+  }
+  std::vector<Job> jobs;
+  for (size_t i = 0; i < points.size(); ++i) {
+    Job job;
+    job.id = state.last_job + 1 + static_cast<JobId>(i);
+    job.request = request_of(event, std::move(points[i]), i, points.size());
+    job.submit_id = event.request_id;
+    job.profile = ProfileBook::page_name(job);
+    job.submitted_seconds = job.eligible_seconds = state.now_seconds;
+    if (std::string wrong = check(state, job); !wrong.empty()) {
+      round.decide(0, Refused{event.request_id, wrong, std::nullopt}, "");
+      return;
+    }
+    jobs.push_back(std::move(job));
+  }
+  std::vector<JobId> ids;
+  for (Job& job : jobs) {
+    ids.push_back(job.id);
+    state.jobs_by_name[{job.request.tenant, job.request.name}] = {job.id};
+    take(round, std::move(job));
+  }
+  state.last_job = ids.back();
+  state.jobs_by_name[{event.spec.tenant, event.name}] = ids;
+  state.jobs_of_request[event.request_id] = std::move(ids);
+  release_dependents(round);
+  state.dirty = true;
+}
+
+void on(Round& round, const Cancel& event) {
+  auto found = round.state.jobs.find(event.job);
+  if (found == round.state.jobs.end() || is_finished(found->second.state)) {
+    round.decide(0, Refused{std::to_string(event.job), "there is no such job to cancel", {}}, "");
+    return;
+  }
+  Job& job = found->second;
+  round.state.dirty = true;
+  if (job.run) {
+    job.run->stop_reason =
+        Reason::kCancelled;  // also when it is stopped already for another reason
+    stop_run(round, job, Reason::kCancelled, "cancelled");
+  } else {
+    round.change(job, JobState::kCancelled, Reason::kCancelled, "cancelled before it ran");
+    release_dependents(round);
+  }
+}
+
+void release_dependents(Round& round) {
+  State& state = round.state;
+  for (auto next = state.dependent.begin(); next != state.dependent.end();) {
+    Job& job = state.jobs.at(*next++);
+    if (is_finished(job.state)) {
+      state.dependent.erase(job.id);
+      continue;
+    }
+    std::erase_if(job.after,
+                  [&](JobId other) { return state.jobs.at(other).state == JobState::kCompleted; });
+    if (job.after.empty()) {
+      state.dependent.erase(job.id);
+      job.eligible_seconds = state.now_seconds;
+      round.change(job, JobState::kPending, Reason::kNone, "the jobs it waited for are completed");
+      state.dirty = true;
+      continue;
+    }
+    const Job& other = state.jobs.at(job.after.front());
+    const bool never = std::any_of(job.after.begin(), job.after.end(), [&](JobId other_id) {
+      return is_finished(state.jobs.at(other_id).state);
+    });
+    round.change(job, JobState::kPending,
+                 never ? Reason::kDependencyNeverSatisfied : Reason::kDependency,
+                 fmt::format("waits for job {} ({})", other.id, to_string(other.state)));
+  }
+}
+
+}  // namespace wattle::scheduler

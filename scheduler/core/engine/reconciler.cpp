@@ -1,0 +1,184 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+double headroom(const State& state) { return planning_cap(state) - state.ledger.possible_watts(); }
+
+std::vector<int> indices_on(const Node& node, const std::vector<DeviceId>& devices) {
+  std::vector<int> indices;
+  for (DeviceId device : devices) indices.push_back(device - node.devices.front());
+  return indices;
+}
+
+SetLimit limit_command(const State& state, const Job& job, const CapLedger::Command& command,
+                       std::string why) {
+  const Node& node = state.nodes[command.node];
+  return {job.id,        job.run->token,   node.name,     indices_on(node, command.devices),
+          command.watts, command.sequence, std::move(why)};
+}
+
+double raise_of(const State& state, const Run& run, double watts) {
+  double raise = 0;
+  for (const NodeShare& share : run.shares) {
+    if (!share.gone) raise += state.ledger.raise_watts(share.devices, watts);
+  }
+  return raise;
+}
+
+void set_limit(Round& round, Job& job, double watts, const std::string& why) {
+  State& state = round.state;
+  Run& run = *job.run;
+  const double before = run.issued_watts;
+  run.issued_watts = watts;
+  std::string remark = fmt::format("limit {:.0f} to {:.0f} W a device: {}", before, watts, why);
+  for (const NodeShare& share : run.shares) {
+    if (share.gone || state.nodes[share.node].state != NodeState::kUp) continue;
+    const Sequence sequence = state.ledger.issue(share.node, share.devices, watts);
+    state.sent_seconds[sequence] = state.now_seconds;
+    round.decide(job.id, limit_command(state, job, state.ledger.outstanding().at(sequence), why),
+                 std::exchange(remark, ""));
+  }
+}
+
+/// Runs that are being stopped give up their watts at once when the cap needs them.
+void squeeze_stopping(Round& round) {
+  State& state = round.state;
+  if (headroom(state) >= 0) return;
+  for (JobId id : state.running) {
+    Job& job = state.jobs.at(id);
+    const double least = state.types[job.run->point.type].min_limit_watts;
+    if (job.run->phase == Run::Phase::kStopping && job.run->issued_watts > least) {
+      set_limit(round, job, least, "is being stopped, and the cap needs its watts");
+    }
+  }
+}
+
+void lower(Round& round) {
+  State& state = round.state;
+  for (auto next = state.to_adjust.begin(); next != state.to_adjust.end();) {
+    Job& job = state.jobs.at(*next);
+    const Run& run = *job.run;
+    const double wanted = run.point.limit_watts;
+    if (run.phase == Run::Phase::kStopping || run.issued_watts == wanted) {
+      next = state.to_adjust.erase(next);
+      continue;
+    }
+    ++next;
+    if (run.issued_watts > wanted)
+      set_limit(round, job, wanted, "the plan gives its watts to others");
+  }
+}
+
+void raise(Round& round) {
+  State& state = round.state;
+  double free = headroom(state);
+  for (auto next = state.to_adjust.begin(); next != state.to_adjust.end() && free > 0;) {
+    Job& job = state.jobs.at(*next);
+    const double wanted = job.run->point.limit_watts;
+    const double needed = raise_of(state, *job.run, wanted);
+    if (job.run->issued_watts != wanted && needed <= free) {
+      set_limit(round, job, wanted, "the plan gives it watts that are free");
+      free -= needed;
+    }
+    next = job.run->issued_watts == wanted ? state.to_adjust.erase(next) : std::next(next);
+  }
+}
+
+/// The limit at which a start fits now: the wanted one, or less down to the lowest; 0 if none does.
+double limit_for_now(const State& state, const OperatingPoint& point, double free) {
+  const DeviceType& type = state.types[point.type];
+  const double most = std::floor(type.idle_watts + free / point.ranks);
+  const double limit = std::min(point.limit_watts, most);
+  return limit >= type.min_limit_watts ? limit : 0;
+}
+
+void start_run(Round& round, Job& job, const PendingStart& pending, double limit_watts) {
+  State& state = round.state;
+  Run run;
+  run.token = ++state.last_token;
+  run.point = pending.point;
+  run.issued_watts = limit_watts;
+  run.started_seconds = state.now_seconds;
+  run.shares = state.pool.take(pending.point.type, pending.point.ranks);
+  Start start{job.id, run.token,  state.types[run.point.type].name, run.point.ranks, limit_watts,
+              {},     pending.why};
+  for (NodeShare& share : run.shares) {
+    share.reported_seconds = state.now_seconds;
+    for (DeviceId device : share.devices) state.devices[device].job = job.id;
+    const Sequence sequence = state.ledger.issue(share.node, share.devices, limit_watts);
+    const Node& node = state.nodes[share.node];
+    start.shares.push_back({node.name, indices_on(node, share.devices), sequence});
+    state.joules.open(run.token, share.node, job.id, job.request.tenant);
+  }
+  state.job_of_token[run.token] = job.id;
+  state.waiting.erase(job.id);
+  state.running.insert(job.id);
+  if (limit_watts != run.point.limit_watts) state.to_adjust.insert(job.id);
+  const std::string remark =
+      fmt::format("started on {} of {} at {:.0f} W each ({}): {}", run.point.ranks,
+                  start.device_type, limit_watts, start.shares.front().node, pending.why);
+  job.run = std::move(run);
+  round.decide(job.id, std::move(start), remark);
+  round.change(job, JobState::kRunning, Reason::kNone, pending.why);
+}
+
+/// In the plan's order; the first that has devices but no watts holds all behind it.
+void start_pending(Round& round) {
+  State& state = round.state;
+  if (state.pending_starts.empty()) return;
+  std::vector<PendingStart> left;
+  double free = headroom(state);
+  bool out_of_watts = false;
+  for (PendingStart& pending : state.pending_starts) {
+    Job& job = state.jobs.at(pending.job);
+    if (job.run || is_finished(job.state)) continue;
+    const bool has_devices = state.pool.free(pending.point.type) >= pending.point.ranks;
+    const double limit = out_of_watts ? 0 : limit_for_now(state, pending.point, free);
+    if (!has_devices || limit == 0) {
+      out_of_watts = out_of_watts || (has_devices && limit == 0);
+      round.change(job, job.state, has_devices ? Reason::kPowerCap : Reason::kResources,
+                   has_devices ? "is planned: waits until others have lowered their limits"
+                               : "is planned: waits until devices come free");
+      left.push_back(std::move(pending));
+      continue;
+    }
+    start_run(round, job, pending, limit);
+    free = headroom(state);
+  }
+  state.pending_starts = std::move(left);
+}
+
+void send_again(Round& round) {
+  State& state = round.state;
+  for (auto& [sequence, sent] : state.sent_seconds) {
+    if (state.now_seconds < sent + state.options.resend_seconds) continue;
+    auto command = state.ledger.outstanding().find(sequence);
+    if (command == state.ledger.outstanding().end()) continue;
+    const Device& device = state.devices[command->second.devices.front()];
+    if (device.job <= 0 || state.nodes[device.node].state != NodeState::kUp) continue;
+    sent = state.now_seconds;
+    round.decide(
+        0, limit_command(state, state.jobs.at(device.job), command->second, "not acknowledged yet"),
+        "");
+  }
+  std::erase_if(state.sent_seconds,
+                [&](const auto& sent) { return !state.ledger.outstanding().contains(sent.first); });
+}
+
+}  // namespace
+
+void reconcile(Round& round) {
+  squeeze_stopping(round);
+  lower(round);
+  start_pending(round);
+  raise(round);
+  send_again(round);
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,214 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+Job* job_of(State& state, Token token) {
+  auto found = state.job_of_token.find(token);
+  return found == state.job_of_token.end() ? nullptr : &state.jobs.at(found->second);
+}
+
+struct Ending {
+  JobState state;
+  Reason reason;
+  std::string why;
+};
+
+Ending ending_after_stop(const Run& run, int exit_code) {
+  if (exit_code == kExitDone) return {JobState::kCompleted, Reason::kNone, ""};
+  switch (run.stop_reason) {
+    case Reason::kCancelled:
+      return {JobState::kCancelled, Reason::kCancelled, "cancelled while it ran"};
+    case Reason::kEnergyBudget:
+      return {JobState::kPreempted, Reason::kEnergyBudget, "its joules are spent"};
+    case Reason::kResize:
+      return {JobState::kPreempted, Reason::kResize, "goes on with another number of ranks"};
+    default:
+      return {JobState::kPreempted, Reason::kPreempted, "goes on from its checkpoint"};
+  }
+}
+
+Ending ending(const State& state, const Job& job) {
+  const Run& run = *job.run;
+  const int code = run.exit_code.value_or(kExitFailed);
+  const std::optional<double> own_joules = state.joules.job_left(job.id);
+  if (run.stop_reason == Reason::kEnergyBudget && code != kExitDone && own_joules &&
+      *own_joules < 1) {
+    return {JobState::kTimeout, Reason::kEnergyBudget, "its own joules are spent"};
+  }
+  if (run.phase == Run::Phase::kStopping && !run.node_failed) return ending_after_stop(run, code);
+  if (run.stop_reason == Reason::kCancelled) return ending_after_stop(run, kExitFailed);
+  if (run.node_failed) {
+    const int failures = job.node_failures + 1;
+    if (failures > state.options.node_failure_limit) {
+      return {JobState::kNodeFail, Reason::kNodeDown,
+              fmt::format("lost its node {} times", failures)};
+    }
+    return {JobState::kPreempted, Reason::kNodeDown, "lost a node; goes on from its checkpoint"};
+  }
+  switch (code) {
+    case kExitDone:
+      return {JobState::kCompleted, Reason::kNone, ""};
+    case kExitBudgetSpent:
+      return {JobState::kTimeout, Reason::kEnergyBudget, "the energy budget of its run is spent"};
+    case kExitStopped:
+      return {JobState::kPreempted, Reason::kPreempted,
+              "was told to stop; goes on from its checkpoint"};
+    default:
+      return {JobState::kFailed, Reason::kNonZeroExit, fmt::format("exit code {}", code)};
+  }
+}
+
+void finish_run(Round& round, Job& job) {
+  State& state = round.state;
+  const Ending end = ending(state, job);
+  if (job.run->node_failed) ++job.node_failures;
+  job.exit_code = job.run->exit_code.value_or(kExitFailed);
+  state.job_of_token.erase(job.run->token);
+  state.running.erase(job.id);
+  state.to_adjust.erase(job.id);
+  job.run.reset();
+  if (!is_finished(end.state)) {
+    job.eligible_seconds = state.now_seconds;
+    state.waiting.insert(job.id);
+  }
+  round.change(job, end.state, end.reason, end.why);
+  state.dirty = true;
+  release_dependents(round);
+}
+
+/// What a share may have used since its last report: its limits until its agent has surely ended
+/// it.
+double unreported_joules(const State& state, const Run& run, const NodeShare& share) {
+  const Node& node = state.nodes[share.node];
+  const double watts =
+      share.watts > 0 ? share.watts : run.issued_watts * static_cast<double>(share.devices.size());
+  double until = state.now_seconds;
+  if (node.state != NodeState::kUp) {
+    until = std::min(until, node.lost_seconds + state.options.lease_seconds +
+                                state.options.orphan_grace_seconds);
+  }
+  return watts * std::max(0.0, until - share.reported_seconds);
+}
+
+}  // namespace
+
+void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code) {
+  State& state = round.state;
+  Run& run = *job.run;
+  bool all_gone = true;
+  std::vector<std::string> others;
+  for (NodeShare& share : run.shares) {
+    if (share.node == node && !share.gone) {
+      share.gone = true;
+      for (DeviceId device : share.devices) {
+        const bool up = state.nodes[node].state == NodeState::kUp;
+        if (up) state.ledger.park(device, state.types[state.devices[device].type].idle_watts);
+        free_device(state, device);
+      }
+      if (exit_code) {
+        state.joules.close(run.token, node);
+      } else {
+        state.joules.estimate(run.token, node, unreported_joules(state, run, share));
+      }
+      if (share.node == run.shares.front().node) run.exit_code = exit_code;
+    }
+    if (!share.gone) others.push_back(state.nodes[share.node].name);
+    all_gone = all_gone && share.gone;
+  }
+  if (!exit_code) run.node_failed = true;
+  state.dirty = true;
+  if (all_gone) {
+    finish_run(round, job);
+  } else if (!exit_code && run.phase != Run::Phase::kStopping) {
+    run.phase = Run::Phase::kStopping;
+    run.stop_reason = Reason::kNodeDown;
+    round.decide(job.id,
+                 Stop{job.id, run.token, Reason::kNodeDown, others, "one of its nodes is lost"},
+                 "stopped: one of its nodes is lost");
+  }
+}
+
+void stop_run(Round& round, Job& job, Reason reason, const std::string& why) {
+  State& state = round.state;
+  Run& run = *job.run;
+  if (run.phase == Run::Phase::kStopping && reason != Reason::kCancelled) return;
+  run.phase = Run::Phase::kStopping;
+  run.stop_reason = reason;
+  run.stop_seconds = state.now_seconds;
+  std::vector<std::string> nodes;
+  for (const NodeShare& share : run.shares) {
+    if (!share.gone) nodes.push_back(state.nodes[share.node].name);
+  }
+  round.decide(job.id, Stop{job.id, run.token, reason, std::move(nodes), why},
+               fmt::format("stopped ({}): {}", to_string(reason), why));
+}
+
+void on(Round& round, const LimitAcknowledged& event) {
+  State& state = round.state;
+  const Node* node = live_node(state, event.node, event.epoch);
+  if (!node) return;
+  auto command = state.ledger.outstanding().find(event.sequence);
+  if (command == state.ledger.outstanding().end() || command->second.node != node->id) return;
+  state.ledger.acknowledge(event.sequence);
+  state.sent_seconds.erase(event.sequence);
+}
+
+void on(Round& round, const JobStarted& event) {
+  State& state = round.state;
+  Job* job = job_of(state, event.token);
+  if (!job || !live_node(state, event.node, event.epoch)) return;
+  if (job->run->phase == Run::Phase::kStarting) job->run->phase = Run::Phase::kRunning;
+}
+
+void on(Round& round, const JobExited& event) {
+  State& state = round.state;
+  Node* node = live_node(state, event.node, event.epoch);
+  if (!node) return;
+  state.joules.report(event.token, node->id, event.joules);
+  if (Job* job = job_of(state, event.token)) {
+    end_share(round, *job, node->id, event.exit_code);
+    return;
+  }
+  auto foreign = node->foreign_runs.find(event.token);
+  if (foreign == node->foreign_runs.end()) return;
+  for (DeviceId device : foreign->second) {
+    state.ledger.park(device, state.types[state.devices[device].type].idle_watts);
+    free_device(state, device);
+  }
+  node->foreign_runs.erase(foreign);
+  state.joules.close(event.token, node->id);
+  state.dirty = true;
+}
+
+void on(Round& round, const Measured& event) {
+  State& state = round.state;
+  const Node* node = live_node(state, event.node, event.epoch);
+  Job* job = node ? job_of(state, event.token) : nullptr;
+  if (!job) return;
+  state.joules.report(event.token, node->id, event.joules);
+  Run& run = *job->run;
+  for (NodeShare& share : run.shares) {
+    if (share.node != node->id || share.gone) continue;
+    share.watts = event.watts;
+    share.reported_seconds = state.now_seconds;
+    if (event.units) job->units_done = *event.units;
+    if (!event.units_per_second || run.phase == Run::Phase::kStopping) continue;
+    // One node's draw stands for its like on the others.
+    const double watts = event.watts * run.point.ranks / static_cast<double>(share.devices.size());
+    const OperatingPoint point{run.point.type, run.point.ranks, event.limit_watts};
+    state.profiles.record(*job, point, *event.units_per_second, watts);
+  }
+}
+
+void on(Round& round, const Tick&) {
+  renew_leases(round);
+  plan_if_due(round);
+}
+
+}  // namespace wattle::scheduler

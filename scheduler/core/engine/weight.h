@@ -1,0 +1,14 @@
+#pragma once
+
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+
+/// What a job's progress is worth: the tenant's weight, doubled by every 10 points of priority (at
+/// most a thousandfold), growing with the time it waits for its turn (twice after aging_seconds,
+/// three times after two of them, without end: nothing starves), and up to nine times as its
+/// deadline comes so near that it needs all its speed. A deadline that can't be met any more counts
+/// no more.
+double weight_of(const State& state, const Job& job, const Options& options);
+
+}  // namespace wattle::scheduler

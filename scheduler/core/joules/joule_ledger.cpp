@@ -1,0 +1,151 @@
+#include "scheduler/core/joules/joule_ledger.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace wattle::scheduler {
+
+std::optional<double> JouleLedger::Account::left() const {
+  if (!budget) return std::nullopt;
+  return std::max(0.0, *budget - spent - leased);
+}
+
+void JouleLedger::set_budget(const std::string& tenant, std::optional<double> joules,
+                             double period_seconds, double now_seconds) {
+  Account& account = tenants_[tenant];
+  account.budget = joules;
+  if (account.period_seconds != period_seconds) {
+    account.period_seconds = period_seconds;
+    account.period_end = now_seconds + period_seconds;
+    account.spent = 0;
+  }
+}
+
+void JouleLedger::set_job_budget(JobId job, double joules) { jobs_[job].budget = joules; }
+
+void JouleLedger::roll(double now_seconds) {
+  for (auto& [name, account] : tenants_) {
+    if (account.period_seconds <= 0 || now_seconds < account.period_end) continue;
+    const double periods =
+        std::floor((now_seconds - account.period_end) / account.period_seconds) + 1;
+    account.period_end += periods * account.period_seconds;
+    account.spent = 0;
+  }
+}
+
+JouleLedger::Share* JouleLedger::find(Token token, NodeId node) {
+  auto found = shares_.find({token, node});
+  return found == shares_.end() ? nullptr : &found->second;
+}
+
+const JouleLedger::Share* JouleLedger::find(Token token, NodeId node) const {
+  auto found = shares_.find({token, node});
+  return found == shares_.end() ? nullptr : &found->second;
+}
+
+void JouleLedger::open(Token token, NodeId node, JobId job, const std::string& tenant) {
+  shares_[{token, node}] = {job, tenant};
+}
+
+/// Moves the accounts' leased joules to what the share may still spend.
+void JouleLedger::set_outstanding(Share& share) {
+  const double outstanding = share.open ? std::max(0.0, share.lease - share.charged) : 0;
+  const double change = outstanding - share.outstanding;
+  tenants_[share.tenant].leased += change;
+  jobs_[share.job].leased += change;
+  share.outstanding = outstanding;
+}
+
+double JouleLedger::lease(Token token, NodeId node, double total) {
+  Share* share = find(token, node);
+  if (!share || !share->open) return 0;
+  double grow = total - share->lease;
+  for (const std::optional<double>& left :
+       {tenants_[share->tenant].left(), jobs_[share->job].left()}) {
+    if (left) grow = std::min(grow, *left);
+  }
+  if (grow > 0) share->lease += grow;
+  set_outstanding(*share);
+  return share->lease;
+}
+
+void JouleLedger::charge(Share& share, double total) {
+  const double change = total - share.charged;
+  tenants_[share.tenant].spent += change;
+  jobs_[share.job].spent += change;
+  share.charged = total;
+  set_outstanding(share);
+}
+
+void JouleLedger::report(Token token, NodeId node, double total) {
+  Share* share = find(token, node);
+  if (!share) return;
+  if (!share->estimated)
+    total = std::max(total, share->charged);  // reports may arrive out of order
+  share->estimated = false;
+  charge(*share, std::max(0.0, total));
+}
+
+void JouleLedger::estimate(Token token, NodeId node, double joules) {
+  Share* share = find(token, node);
+  if (!share) return;
+  const bool limited = tenants_[share->tenant].budget || jobs_[share->job].budget;
+  charge(*share, share->charged + (limited ? std::min(joules, share->outstanding) : joules));
+  share->estimated = true;
+  share->open = false;
+  set_outstanding(*share);
+}
+
+void JouleLedger::close(Token token, NodeId node) {
+  Share* share = find(token, node);
+  if (!share) return;
+  share->open = false;
+  set_outstanding(*share);
+  shares_.erase({token, node});
+}
+
+std::optional<double> JouleLedger::tenant_left(const std::string& tenant) const {
+  auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? std::nullopt : found->second.left();
+}
+
+std::optional<double> JouleLedger::job_left(JobId job) const {
+  auto found = jobs_.find(job);
+  return found == jobs_.end() ? std::nullopt : found->second.left();
+}
+
+double JouleLedger::tenant_spent(const std::string& tenant) const {
+  auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? 0 : found->second.spent;
+}
+
+double JouleLedger::job_spent(JobId job) const {
+  auto found = jobs_.find(job);
+  return found == jobs_.end() ? 0 : found->second.spent;
+}
+
+double JouleLedger::period_end_seconds(const std::string& tenant) const {
+  auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? 0 : found->second.period_end;
+}
+
+double JouleLedger::leased(Token token, NodeId node) const {
+  const Share* share = find(token, node);
+  return share ? share->lease : 0;
+}
+
+double JouleLedger::reported(Token token, NodeId node) const {
+  const Share* share = find(token, node);
+  return share ? share->charged : 0;
+}
+
+bool JouleLedger::limited(Token token, NodeId node) const {
+  const Share* share = find(token, node);
+  if (!share) return false;
+  auto tenant = tenants_.find(share->tenant);
+  auto job = jobs_.find(share->job);
+  return (tenant != tenants_.end() && tenant->second.budget) ||
+         (job != jobs_.end() && job->second.budget);
+}
+
+}  // namespace wattle::scheduler

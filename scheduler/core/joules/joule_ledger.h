@@ -1,0 +1,79 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "scheduler/core/domain/job.h"
+
+namespace wattle::scheduler {
+
+/// Joules spent, and joules leased to runs that may yet spend them, for tenants (per period) and
+/// for jobs (over their life). An agent stops its share of a run when its lease is used, even when
+/// it is cut off: so an account is never overdrawn by more than the agent needs to notice and
+/// checkpoint.
+///
+/// A share's reports are totals since the run began: a report that comes twice, late or after a
+/// crash changes nothing but the difference.
+class JouleLedger {
+ public:
+  /// Joules of a tenant in each period from now on; none = unlimited.
+  void set_budget(const std::string& tenant, std::optional<double> joules, double period_seconds,
+                  double now_seconds);
+  void set_job_budget(JobId job, double joules);
+
+  /// Starts the new period of every account whose period is over.
+  void roll(double now_seconds);
+
+  void open(Token token, NodeId node, JobId job, const std::string& tenant);
+  /// Grows the share's lease to `total` joules, or as far as its accounts go; gives the new total.
+  double lease(Token token, NodeId node, double total);
+  void report(Token token, NodeId node, double total);
+  /// The share is lost with its node and will use no more: charges what it may have used since the
+  /// last report, at most its lease, and gives the rest of the lease back. Should the node come
+  /// back, its report settles the account.
+  void estimate(Token token, NodeId node, double joules);
+  /// The share's last report is in: its lease is free again, and nothing more is said of it.
+  void close(Token token, NodeId node);
+
+  /// What is neither spent nor leased; none = unlimited.
+  std::optional<double> tenant_left(const std::string& tenant) const;
+  std::optional<double> job_left(JobId job) const;
+  double tenant_spent(const std::string& tenant) const;
+  double job_spent(JobId job) const;
+  double period_end_seconds(const std::string& tenant) const;
+  /// A share's lease and what it has reported.
+  double leased(Token token, NodeId node) const;
+  double reported(Token token, NodeId node) const;
+  bool limited(Token token, NodeId node) const;
+
+ private:
+  struct Account {
+    std::optional<double> budget;
+    double period_seconds = 0;  ///< 0 = no period
+    double period_end = 0;
+    double spent = 0;
+    double leased = 0;  ///< granted and neither reported nor given back
+    std::optional<double> left() const;
+  };
+  struct Share {
+    JobId job = 0;
+    std::string tenant;
+    double lease = 0;
+    double charged = 0;
+    double outstanding = 0;  ///< its part of Account::leased
+    bool open = true;
+    bool estimated = false;
+  };
+
+  Share* find(Token token, NodeId node);
+  const Share* find(Token token, NodeId node) const;
+  void charge(Share& share, double total);
+  void set_outstanding(Share& share);
+
+  std::map<std::string, Account> tenants_;
+  std::map<JobId, Account> jobs_;
+  std::map<std::pair<Token, NodeId>, Share> shares_;
+};
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,201 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/job_spec.h"
+#include "scheduler/core/domain/node.h"
+
+namespace wattle::scheduler {
+
+/// What can happen to the core. Every event is a plain value: the daemon records it before it is
+/// applied, the simulator makes it up. `visit` names the fields of its JSON line.
+
+/// A client hands in one YAML file. The same request_id again changes nothing.
+struct Submit {
+  static constexpr const char* kName = "submit";
+  std::string request_id;
+  std::string name;
+  JobSpec spec;
+  WorkEstimate work;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("request_id", s.request_id), v("name", s.name), v("spec", s.spec), v("work", s.work);
+  }
+};
+
+struct Cancel {
+  static constexpr const char* kName = "cancel";
+  JobId job = 0;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("job", s.job);
+  }
+};
+
+/// A run that an agent still holds when it registers.
+struct HeldRun {
+  Token token = 0;
+  std::vector<int> devices;  ///< indices on this node
+  double limit_watts = 0;
+  double joules = 0;  ///< of this node's share so far
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("token", s.token), v("devices", s.devices), v("limit_watts", s.limit_watts);
+    v("joules", s.joules);
+  }
+};
+
+/// An agent has registered. `epoch` grows with every registration of that node.
+struct NodeUp {
+  static constexpr const char* kName = "node_up";
+  std::string node;
+  int64_t epoch = 0;
+  std::vector<DeviceGroup> groups;
+  std::vector<HeldRun> runs;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("epoch", s.epoch), v("groups", s.groups), v("runs", s.runs);
+  }
+};
+
+/// The stream to an agent is broken, and no lease is renewed from now on.
+struct NodeLost {
+  static constexpr const char* kName = "node_lost";
+  std::string node;
+  int64_t epoch = 0;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("epoch", s.epoch);
+  }
+};
+
+/// The operator vouches that a node is switched off for good.
+struct NodeRemoved {
+  static constexpr const char* kName = "node_removed";
+  std::string node;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node);
+  }
+};
+
+struct Drain {
+  static constexpr const char* kName = "drain";
+  std::string node;
+  bool on = true;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("on", s.on);
+  }
+};
+
+/// An agent has applied a command that changes limits (a start counts as one), or a newer one.
+struct LimitAcknowledged {
+  static constexpr const char* kName = "limit_acknowledged";
+  std::string node;
+  int64_t epoch = 0;
+  Sequence sequence = 0;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("epoch", s.epoch), v("sequence", s.sequence);
+  }
+};
+
+/// The first rank of a run is up.
+struct JobStarted {
+  static constexpr const char* kName = "job_started";
+  std::string node;
+  int64_t epoch = 0;
+  Token token = 0;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("epoch", s.epoch), v("token", s.token);
+  }
+};
+
+/// Nothing of the run is left on this node. The code of the run's first node counts.
+struct JobExited {
+  static constexpr const char* kName = "job_exited";
+  std::string node;
+  int64_t epoch = 0;
+  Token token = 0;
+  int exit_code = 0;
+  double joules = 0;  ///< of this node's share, whole run
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("epoch", s.epoch), v("token", s.token), v("exit_code", s.exit_code);
+    v("joules", s.joules);
+  }
+};
+
+/// What one node saw of a run in a reporting interval, under one limit. `units` and
+/// `units_per_second` come from the run's first node, the others leave them out.
+struct Measured {
+  static constexpr const char* kName = "measured";
+  std::string node;
+  int64_t epoch = 0;
+  Token token = 0;
+  double limit_watts = 0;       ///< per device, in force during the interval
+  double watts = 0;             ///< drawn by this node's devices of the run
+  double joules = 0;            ///< of this node's share since the run began
+  std::optional<double> units;  ///< of the job so far, lost steps not counted
+  std::optional<double> units_per_second;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("epoch", s.epoch), v("token", s.token), v("limit_watts", s.limit_watts);
+    v("watts", s.watts), v("joules", s.joules), v("units", s.units);
+    v("units_per_second", s.units_per_second);
+  }
+};
+
+/// Time passes; a round of planning is due.
+struct Tick {
+  static constexpr const char* kName = "tick";
+  template <class Self, class V>
+  static void visit(Self&, V&&) {}
+};
+
+enum class CapTier {
+  kHard,  ///< the sum of limits stays below it
+  kSoft,  ///< the sum of what is drawn stays below it; slack is lent out
+};
+
+struct CapSet {
+  static constexpr const char* kName = "cap_set";
+  std::string request_id;
+  double watts = 0;
+  CapTier tier = CapTier::kHard;
+  std::optional<double> from_seconds;
+  std::optional<double> until_seconds;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("request_id", s.request_id), v("watts", s.watts), v("tier", s.tier);
+    v("from_seconds", s.from_seconds), v("until_seconds", s.until_seconds);
+  }
+};
+
+/// A tenant's joules in each period from now on, and its weight; no joules = unlimited.
+struct BudgetSet {
+  static constexpr const char* kName = "budget_set";
+  std::string tenant;
+  std::optional<double> joules;
+  double period_seconds = 30 * 86400.0;
+  double weight = 1;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("tenant", s.tenant), v("joules", s.joules), v("period_seconds", s.period_seconds);
+    v("weight", s.weight);
+  }
+};
+
+struct Event {
+  double time_seconds = 0;  ///< since 1970; never goes back
+  std::variant<Submit, Cancel, NodeUp, NodeLost, NodeRemoved, Drain, LimitAcknowledged, JobStarted,
+               JobExited, Measured, Tick, CapSet, BudgetSet>
+      body;
+};
+
+}  // namespace wattle::scheduler

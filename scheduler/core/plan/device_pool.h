@@ -1,0 +1,37 @@
+#pragma once
+
+#include <set>
+#include <vector>
+
+#include "scheduler/core/domain/node.h"
+
+namespace wattle::scheduler {
+
+/// The free devices that may be given out, by type. Placement packs: a gang goes onto the node with
+/// the fewest free devices that holds all of it; one that no node holds goes onto as few nodes as
+/// possible. Equal nodes are taken in order of their number, so that placement is deterministic.
+class DevicePool {
+ public:
+  void add(NodeId node, int type, DeviceId device);
+  /// Takes a free device out (a drained or lost node). False if it was not free.
+  bool remove(NodeId node, int type, DeviceId device);
+
+  int free(int type) const;
+
+  /// Takes `count` devices of a type, grouped by node; empty if there are not as many.
+  std::vector<NodeShare> take(int type, int count);
+
+ private:
+  struct TypePool {
+    std::vector<std::set<NodeId>> nodes_by_free;         ///< [n] = nodes with n free devices
+    std::vector<std::vector<DeviceId>> devices_of_node;  ///< free ones, highest number first
+    int free = 0;
+  };
+
+  void set_free(TypePool& pool, NodeId node, size_t before, size_t after);
+  NodeShare take_from(TypePool& pool, NodeId node, size_t count);
+
+  std::vector<TypePool> types_;
+};
+
+}  // namespace wattle::scheduler

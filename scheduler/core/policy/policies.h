@@ -1,0 +1,37 @@
+#pragma once
+
+#include "scheduler/core/policy/policy.h"
+
+namespace wattle::scheduler {
+
+/// Strict order: the first job that does not fit holds all behind it.
+class FifoPolicy : public Policy {
+ public:
+  const char* name() const override { return "fifo"; }
+  Plan plan(const Snapshot& snapshot) const override;
+};
+
+/// EASY backfilling (Lifka 1995): the first job that does not fit gets a reservation at the
+/// earliest moment at which the running jobs' expected ends leave it its devices and watts; a job
+/// behind it starts if it is expected to end before that moment or takes only what the reservation
+/// leaves. A job whose end is unknown is taken to run forever.
+class BackfillPolicy : public Policy {
+ public:
+  const char* name() const override { return "backfill"; }
+  Plan plan(const Snapshot& snapshot) const override;
+};
+
+/// The most weighted progress within capacity, watts and joules (docs/SCHEDULER.md): each job is
+/// assigned at most one operating point so that the sum of their values is largest; solved exactly
+/// where the problem is small, and by a relaxation with repair where it is large.
+class EnergyPolicy : public Policy {
+ public:
+  explicit EnergyPolicy(double eta) : eta_(eta) {}
+  const char* name() const override { return "energy"; }
+  Plan plan(const Snapshot& snapshot) const override;
+
+ private:
+  double eta_;
+};
+
+}  // namespace wattle::scheduler

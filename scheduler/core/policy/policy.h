@@ -1,0 +1,82 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "scheduler/core/profile/profile_book.h"
+
+namespace wattle::scheduler {
+
+/// A device type with what can be planned of it.
+struct TypeView {
+  DeviceType type;
+  int capacity = 0;  ///< devices that are free, held by jobs of this snapshot, or about to be freed
+};
+
+struct TenantView {
+  std::string name;
+  std::optional<double>
+      joules_left;          ///< of this period, not spent and not leased; none = unlimited
+  double seconds_left = 0;  ///< until the period ends
+};
+
+/// A job that can run now or runs already.
+struct JobView {
+  JobId id = 0;
+  int tenant = 0;
+  double weight = 1;  ///< worth of its progress: tenant, priority, age, deadline
+  std::shared_ptr<const Options> options;
+  std::optional<OperatingPoint> current;  ///< as it runs; absent while it waits
+  bool resizing = false;                  ///< stopped to run again on other ranks: keeps its claim
+  std::optional<double> units_left;       ///< none = unknown
+  std::optional<double> joules_left;      ///< of its own budget
+  Reason last_reason = Reason::kNone;     ///< a text is made only for a reason that is new
+};
+
+/// All that a policy may know, at one moment. Jobs stand in queue order: running ones as they were
+/// submitted, too; higher priority first, then longer waiting.
+struct Snapshot {
+  double now_seconds = 0;
+  double watts = 0;  ///< for runs, above the idle watts of all devices
+  std::vector<TypeView> types;
+  std::vector<TenantView> tenants;
+  std::vector<JobView> jobs;
+};
+
+/// What a policy wants of one job: a point to run at, or a reason why not.
+struct Choice {
+  std::optional<OperatingPoint> point;
+  Reason reason = Reason::kNone;
+  std::string why;  ///< may be empty if the reason is JobView::last_reason
+};
+
+/// A wanted state, one choice a job in the snapshot's order. It keeps within the capacity of every
+/// type and within the watts (Σ ranks·(limit - idle)). How to get there safely is not its matter.
+struct Plan {
+  std::vector<Choice> choices;
+};
+
+/// Turns a snapshot into a plan; without state, so that equal snapshots give equal plans.
+class Policy {
+ public:
+  virtual ~Policy() = default;
+  virtual const char* name() const = 0;
+  virtual Plan plan(const Snapshot& snapshot) const = 0;
+};
+
+struct PolicyOptions {
+  std::string name = "energy";  ///< fifo, backfill or energy
+  double eta = 0.5;             ///< energy: 0 = throughput alone, 1 = work per joule
+};
+
+/// Throws Error(kConfig) for a name that is unknown or an eta outside [0, 1].
+std::unique_ptr<Policy> make_policy(const PolicyOptions& options);
+
+/// What a point takes of Snapshot::watts.
+inline double run_watts(const Snapshot& snapshot, const OperatingPoint& point) {
+  return point.ranks * (point.limit_watts - snapshot.types[point.type].type.idle_watts);
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,110 @@
+#include "scheduler/core/profile/profile_book.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace wattle::scheduler {
+namespace {
+
+constexpr double kUnseenScaling = 0.9;
+/// Old intervals fade: at most this many count, so that a job's change of pace is seen.
+constexpr double kMostIntervals = 50;
+
+void add_interval(LimitSample& s, double units_per_second, double watts) {
+  if (s.weight >= kMostIntervals) {
+    s.square_deviation *= (kMostIntervals - 1) / s.weight;
+    s.weight = kMostIntervals - 1;
+  }
+  s.weight += 1;
+  const double deviation = units_per_second - s.units_per_second;
+  s.units_per_second += deviation / s.weight;
+  s.square_deviation += deviation * (units_per_second - s.units_per_second);
+  s.watts += (watts - s.watts) / s.weight;
+}
+
+}  // namespace
+
+std::string ProfileBook::page_name(const Job& job) {
+  const std::string& kind = job.request.work.kind;
+  return kind.empty() ? fmt::format("job:{}", job.id) : fmt::format("kind:{}", kind);
+}
+
+ProfileBook::Page& ProfileBook::page_of(const Job& job) {
+  Page& page = pages_[job.profile];
+  if (page.units_per_second_hint == 0) {
+    page.units_per_second_hint = job.request.work.units_per_second;
+  }
+  return page;
+}
+
+void ProfileBook::record(const Job& job, const OperatingPoint& point, double units_per_second,
+                         double watts) {
+  if (units_per_second <= 0 || watts <= 0) return;
+  Page& page = page_of(job);
+  Series& series = page.series[{point.type, point.ranks}];
+  auto at =
+      std::lower_bound(series.samples.begin(), series.samples.end(), point.limit_watts - 0.5,
+                       [](const LimitSample& s, double limit) { return s.limit_watts < limit; });
+  if (at == series.samples.end() || at->limit_watts > point.limit_watts + 0.5) {
+    at = series.samples.insert(at, LimitSample{point.limit_watts});
+  }
+  add_interval(*at, units_per_second / point.ranks, watts / point.ranks);
+  series.fit = fit_curve(types_[point.type], series.samples);
+  page.cached.clear();
+}
+
+Performance ProfileBook::predict(const Page& page, const OperatingPoint& point) const {
+  auto scaled = [&](Performance p, double per_device) {
+    p.units_per_second *= per_device * point.ranks;
+    p.watts *= point.ranks;
+    return p;
+  };
+  if (auto found = page.series.find({point.type, point.ranks}); found != page.series.end()) {
+    return scaled(performance_at(found->second.fit, found->second.samples, point.limit_watts), 1);
+  }
+  // The nearest rank count seen on the same type, scaled; else the prior of the type.
+  const Series* nearest = nullptr;
+  double ranks = 1;
+  for (const auto& [key, series] : page.series) {
+    if (key.first != point.type) continue;
+    if (nearest && std::abs(key.second - point.ranks) >= std::abs(ranks - point.ranks)) continue;
+    nearest = &series;
+    ranks = key.second;
+  }
+  const double scaling = std::pow(point.ranks / ranks, kUnseenScaling - 1);
+  if (nearest) {
+    Performance p = performance_at(nearest->fit, nearest->samples, point.limit_watts);
+    p.uncertainty += 0.1;
+    p.basis = Basis::kFitted;
+    return scaled(p, scaling);
+  }
+  const double hint = page.units_per_second_hint > 0 ? page.units_per_second_hint : 1;
+  return scaled(performance_at(prior_curve(types_[point.type]), {}, point.limit_watts),
+                hint * scaling);
+}
+
+Performance ProfileBook::predict(const Job& job, const OperatingPoint& point) {
+  return predict(page_of(job), point);
+}
+
+std::shared_ptr<const Options> ProfileBook::options(const Job& job) {
+  Page& page = page_of(job);
+  if (page.cached_types != types_.size()) page.cached.clear();
+  page.cached_types = types_.size();
+  std::shared_ptr<const Options>& cached = page.cached[job.rank_counts];
+  if (cached) return cached;
+  Options options;
+  for (int type = 0; type < static_cast<int>(types_.size()); ++type) {
+    for (int ranks : job.rank_counts) {
+      for (double limit : limit_levels(types_[type])) {
+        const OperatingPoint point{type, ranks, limit};
+        options.push_back({point, predict(page, point)});
+      }
+    }
+  }
+  return cached = std::make_shared<const Options>(std::move(options));
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "scheduler/core/domain/job.h"
+#include "scheduler/core/profile/power_curve.h"
+
+namespace wattle::scheduler {
+
+/// One way to run a job, and what it is expected to do there.
+struct Option {
+  OperatingPoint point;
+  Performance performance;
+};
+
+/// All operating points of a job, by type, then ranks, then limit, each ascending.
+using Options = std::vector<Option>;
+
+/// What is known of every kind of job at every operating point. Jobs of one kind share what was
+/// measured; a job without a kind has its own page. Measured online, predicted until then: at other
+/// limits by the curve, at other rank counts by the scaling seen (T ∝ ranks^α, α = 0.9 unseen), on
+/// other device types by their prior.
+class ProfileBook {
+ public:
+  /// The page of a job: set as Job::profile when it is taken.
+  static std::string page_name(const Job& job);
+
+  explicit ProfileBook(const std::vector<DeviceType>& types) : types_(types) {}
+
+  /// Progress in one interval at a point. Intervals without progress are no measurement.
+  void record(const Job& job, const OperatingPoint& point, double units_per_second, double watts);
+
+  /// The options of a job on all device types. Shared between jobs of a kind, and valid until the
+  /// next measurement of that kind; the pointer stays alive as long as it is held.
+  std::shared_ptr<const Options> options(const Job& job);
+
+  Performance predict(const Job& job, const OperatingPoint& point);
+
+ private:
+  struct Series {                      ///< one device type and rank count
+    std::vector<LimitSample> samples;  ///< per device, sorted by limit
+    PowerCurve fit;
+  };
+  struct Page {
+    std::map<std::pair<int, int>, Series> series;  ///< (type, ranks)
+    double units_per_second_hint = 0;              ///< one rank at full power
+    std::map<std::vector<int>, std::shared_ptr<const Options>> cached;
+    size_t cached_types = 0;
+  };
+
+  Page& page_of(const Job& job);
+  Performance predict(const Page& page, const OperatingPoint& point) const;
+
+  const std::vector<DeviceType>& types_;
+  std::unordered_map<std::string, Page> pages_;
+};
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,132 @@
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "scheduler/core/joules/joule_ledger.h"
+#include "scheduler/core/plan/device_pool.h"
+#include "scheduler/core/power/cap_schedule.h"
+#include "scheduler/core/profile/power_curve.h"
+
+namespace wattle::scheduler {
+namespace {
+
+const DeviceType kV100{"V100", 25, 100, 250};
+
+std::vector<LimitSample> samples_of(const PowerCurve& truth, const std::vector<double>& limits) {
+  std::vector<LimitSample> samples;
+  for (double limit : limits) {
+    samples.push_back({limit, truth.throughput(limit), truth.draw(limit), 5, 0});
+  }
+  return samples;
+}
+
+TEST(PowerCurve, ThreeLimitsFindTheCurve) {
+  const PowerCurve truth{40, 60, 190};
+  const auto samples = samples_of(truth, {100, 150, 225});
+  const PowerCurve fit = fit_curve(kV100, samples);
+  for (double limit = 100; limit <= 250; limit += 10) {
+    EXPECT_NEAR(fit.throughput(limit) / truth.throughput(limit), 1, 0.05) << limit;
+  }
+}
+
+TEST(PowerCurve, OneLimitSetsTheScaleAndKeepsThePriorsShape) {
+  const auto samples = samples_of({10, 25, 235}, {150});
+  const PowerCurve fit = fit_curve(kV100, samples);
+  EXPECT_NEAR(fit.throughput(150), 10 * std::cbrt(125.0 / 210), 0.2);
+  EXPECT_LT(fit.throughput(100), fit.throughput(150));
+}
+
+TEST(PowerCurve, FourMeasuredLimitsTakeOverFromTheFit) {
+  std::vector<LimitSample> samples = samples_of({10, 25, 235}, {100, 150, 200});
+  samples[1].units_per_second = 9.5;  // a knee that the formula can't have
+  EXPECT_EQ(performance_at(fit_curve(kV100, samples), samples, 125).basis, Basis::kFitted);
+  samples.push_back({250, 10, 235, 5, 0});
+  const Performance p = performance_at(fit_curve(kV100, samples), samples, 125);
+  EXPECT_EQ(p.basis, Basis::kMeasured);
+  EXPECT_DOUBLE_EQ(p.units_per_second, (samples[0].units_per_second + 9.5) / 2);
+}
+
+TEST(CapSchedule, TheLowestWindowHoldsAndTheBaseOtherwise) {
+  CapSchedule caps(1000);
+  caps.add({600, 100, 200});
+  caps.add({800, 150, 300});
+  caps.add({1500, 400, std::nullopt});
+  EXPECT_EQ(caps.at(99), 1000);
+  EXPECT_EQ(caps.at(150), 600);
+  EXPECT_EQ(caps.at(200), 800);
+  EXPECT_EQ(caps.at(300), 1000);
+  EXPECT_EQ(caps.at(500), 1500);
+  EXPECT_EQ(caps.lowest(90, 100), 600);
+  EXPECT_EQ(caps.lowest(90, 99), 1000);
+  EXPECT_EQ(caps.lowest(0, 1000), 600);
+  EXPECT_EQ(caps.highest_from(0), 1500);
+  EXPECT_EQ(caps.next_change(150), 200);
+  EXPECT_EQ(caps.next_change(400), std::nullopt);
+  caps.add({700, std::nullopt, std::nullopt});
+  EXPECT_EQ(caps.at(99), 700);
+}
+
+/// One tenant with 1000 J a period, one run on two nodes.
+class Joules : public testing::Test {
+ protected:
+  Joules() {
+    ledger.set_budget("team", 1000, 100, 0);
+    ledger.open(1, 0, 7, "team");
+    ledger.open(1, 1, 7, "team");
+  }
+  double left() const { return *ledger.tenant_left("team"); }
+  JouleLedger ledger;
+};
+
+TEST_F(Joules, LeasesNeverPromiseMoreThanThereIs) {
+  EXPECT_EQ(ledger.lease(1, 0, 700), 700);
+  EXPECT_EQ(ledger.lease(1, 1, 700), 300);
+  EXPECT_EQ(left(), 0);
+  ledger.report(1, 0, 200);
+  EXPECT_EQ(left(), 0) << "what is spent was leased before";
+  ledger.close(1, 0);
+  EXPECT_EQ(left(), 500);
+}
+
+TEST_F(Joules, ReportsThatComeTwiceOrLateChargeOnce) {
+  ledger.lease(1, 0, 700);
+  for (double joules : {100, 300, 300, 200}) ledger.report(1, 0, joules);
+  EXPECT_EQ(ledger.tenant_spent("team"), 300);
+  EXPECT_EQ(ledger.job_spent(7), 300);
+}
+
+TEST_F(Joules, ALostShareIsEstimatedAndSettledWhenItComesBack) {
+  ledger.lease(1, 0, 400);
+  ledger.report(1, 0, 100);
+  ledger.estimate(1, 0, 1e6);
+  EXPECT_EQ(ledger.tenant_spent("team"), 400) << "never more than its lease";
+  ledger.report(1, 0, 250);
+  EXPECT_EQ(ledger.tenant_spent("team"), 250);
+  EXPECT_EQ(left(), 750);
+}
+
+TEST_F(Joules, ANewPeriodStartsAnew) {
+  ledger.lease(1, 0, 400);
+  ledger.report(1, 0, 400);
+  ledger.roll(99);
+  EXPECT_EQ(left(), 600);
+  ledger.roll(350);
+  EXPECT_EQ(left(), 1000);
+  EXPECT_EQ(ledger.period_end_seconds("team"), 400);
+}
+
+TEST(DevicePool, PacksGangsOntoTheFewestNodes) {
+  DevicePool pool;
+  for (DeviceId device = 0; device < 8; ++device) pool.add(device / 4, 0, device);
+  EXPECT_EQ(pool.take(0, 1).front().node, 0);
+  EXPECT_EQ(pool.take(0, 4).front().node, 1) << "the node that holds all of it";
+  EXPECT_TRUE(pool.take(0, 4).empty());
+  EXPECT_EQ(pool.free(0), 3);
+  pool.add(1, 0, 4);
+  const auto shares = pool.take(0, 4);
+  ASSERT_EQ(shares.size(), 2u);
+  EXPECT_EQ(shares[0].devices.size(), 3u);
+}
+
+}  // namespace
+}  // namespace wattle::scheduler

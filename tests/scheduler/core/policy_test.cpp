@@ -1,0 +1,215 @@
+#include "scheduler/core/policy/policy.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <functional>
+#include <random>
+
+#include "common/error.h"
+
+namespace wattle::scheduler {
+namespace {
+
+const DeviceType kV100{"V100", 25, 100, 250};
+
+/// Builds a snapshot job by job.
+struct Scene {
+  explicit Scene(int devices, double watts) {
+    snapshot.now_seconds = 1000;
+    snapshot.watts = watts;
+    snapshot.types = {{kV100, devices}};
+    snapshot.tenants = {{"team", std::nullopt, 0}};
+  }
+
+  /// A job whose speed follows the cube root of the limit up to `saturation`.
+  JobView& job(const std::vector<int>& ranks, double units, double saturation = 250) {
+    auto options = std::make_shared<Options>();
+    for (int n : ranks) {
+      for (double limit : {100., 150., 200., 250.}) {
+        const double shape = std::cbrt(std::min(1.0, (limit - 30) / (saturation - 30)));
+        options->push_back(
+            {{0, n, limit},
+             {std::pow(n, 0.9) * shape, n * std::min(limit, saturation), 0.02, Basis::kMeasured}});
+      }
+    }
+    JobView& view = snapshot.jobs.emplace_back();
+    view.id = static_cast<JobId>(snapshot.jobs.size());
+    view.options = options;
+    view.units_left = units;
+    return view;
+  }
+  void running(JobView& view, int ranks, double limit) {
+    view.current = OperatingPoint{0, ranks, limit};
+  }
+
+  std::vector<int> ranks(const std::string& policy) const {
+    std::vector<int> ranks;
+    for (const Choice& choice : make_policy({policy, 0})->plan(snapshot).choices) {
+      ranks.push_back(choice.point ? choice.point->ranks : 0);
+    }
+    return ranks;
+  }
+  std::vector<Reason> reasons(const std::string& policy) const {
+    std::vector<Reason> reasons;
+    for (const Choice& c : make_policy({policy, 0})->plan(snapshot).choices)
+      reasons.push_back(c.reason);
+    return reasons;
+  }
+
+  Snapshot snapshot;
+};
+
+using testing::ElementsAre;
+
+/// Four devices; one is held for 100 s, the head needs all, a short and a long job wait behind it.
+Scene queue_of_three() {
+  Scene scene(4, 4 * 225);
+  scene.running(scene.job({1}, 100), 1, 250);
+  scene.job({4}, 100);
+  scene.job({1}, 20);
+  scene.job({1}, 5000);
+  return scene;
+}
+
+TEST(Fifo, NothingPassesTheHead) {
+  EXPECT_THAT(queue_of_three().ranks("fifo"), ElementsAre(1, 0, 0, 0));
+  EXPECT_THAT(queue_of_three().reasons("fifo"),
+              ElementsAre(Reason::kNone, Reason::kResources, Reason::kPriority, Reason::kPriority));
+}
+
+TEST(Backfill, StartsWhatDoesNotDelayTheHead) {
+  EXPECT_THAT(queue_of_three().ranks("backfill"), ElementsAre(1, 0, 1, 0));
+}
+
+TEST(Backfill, LongJobsMayTakeWhatTheReservationLeaves) {
+  Scene scene = queue_of_three();
+  scene.snapshot.jobs[1].options = Scene(4, 0).job({3}, 1).options;
+  scene.snapshot.types[0].capacity = 3;  // the head needs three, two are free
+  EXPECT_THAT(scene.ranks("backfill"), ElementsAre(1, 0, 1, 0));
+  scene.snapshot.types[0].capacity = 5;
+  scene.snapshot.watts = 5 * 225;
+  EXPECT_THAT(scene.ranks("backfill"), ElementsAre(1, 3, 1, 0));
+}
+
+TEST(Backfill, ReservesWattsAsWellAsDevices) {
+  Scene scene = queue_of_three();
+  scene.snapshot.watts = 4 * 75;  // every device at the lowest limit, no more
+  EXPECT_THAT(scene.ranks("backfill"), ElementsAre(1, 0, 1, 0));
+  scene.snapshot.watts = 75;
+  EXPECT_THAT(scene.reasons("backfill"),
+              ElementsAre(Reason::kNone, Reason::kResources, Reason::kPowerCap, Reason::kPowerCap));
+}
+
+TEST(QueuePolicies, RaiseLimitsEvenly) {
+  Scene scene(2, 2 * 125);
+  scene.job({1}, 10);
+  scene.job({1}, 10);
+  for (const char* policy : {"fifo", "backfill"}) {
+    for (const Choice& choice : make_policy({policy, 0})->plan(scene.snapshot).choices) {
+      EXPECT_EQ(choice.point->limit_watts, 150);
+    }
+  }
+}
+
+TEST(EveryPolicy, KeepsWithinDevicesAndWatts) {
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 200; ++round) {
+    Scene scene(1 + random() % 12, 75 * (1 + random() % 30));
+    for (int j = 0, n = 1 + random() % 12; j < n; ++j) {
+      JobView& view = scene.job({1, 2, 4}, 1 + random() % 500, 120 + random() % 130);
+      view.weight = 1 + random() % 4;
+      if (random() % 3 == 0) scene.running(view, 1, 100);
+    }
+    for (const char* policy : {"fifo", "backfill", "energy"}) {
+      int devices = 0;
+      double watts = 0;
+      for (const Choice& choice : make_policy({policy, 0.5})->plan(scene.snapshot).choices) {
+        if (!choice.point) continue;
+        devices += choice.point->ranks;
+        watts += run_watts(scene.snapshot, *choice.point);
+      }
+      // Running jobs are as many as devices at least: the snapshot never holds more than there are.
+      int held = 0;
+      for (const JobView& view : scene.snapshot.jobs) held += view.current ? 1 : 0;
+      EXPECT_LE(devices, std::max(held, scene.snapshot.types[0].capacity)) << policy;
+      EXPECT_LE(watts, scene.snapshot.watts + 1e-6) << policy;
+    }
+  }
+}
+
+/// The most progress of all ways to run the jobs, by trying them all.
+double brute_force(const Snapshot& snapshot) {
+  std::function<double(size_t, int, double)> best = [&](size_t j, int devices, double watts) {
+    if (j == snapshot.jobs.size()) return 0.0;
+    double most = best(j + 1, devices, watts);
+    const Options& options = *snapshot.jobs[j].options;
+    const double reference = options[3].performance.units_per_second;
+    for (const Option& option : options) {
+      const double left = watts - run_watts(snapshot, option.point);
+      if (option.point.ranks > devices || left < -1e-9) continue;
+      const double progress =
+          snapshot.jobs[j].weight * option.performance.units_per_second / reference;
+      most = std::max(most, progress + best(j + 1, devices - option.point.ranks, left));
+    }
+    return most;
+  };
+  return best(0, snapshot.types[0].capacity, snapshot.watts);
+}
+
+TEST(Energy, EqualsBruteForceOnSmallCases) {
+  std::mt19937_64 random(5);
+  for (int round = 0; round < 100; ++round) {
+    Scene scene(2 + random() % 6, 75 * (2 + random() % 12));
+    for (int j = 0, n = 1 + random() % 4; j < n; ++j) {
+      scene.job({1, 2}, 100, 120 + random() % 130).weight = 1 + random() % 5;
+    }
+    double progress = 0;
+    const Plan plan = make_policy({"energy", 0})->plan(scene.snapshot);
+    for (size_t j = 0; j < plan.choices.size(); ++j) {
+      if (!plan.choices[j].point) continue;
+      const Options& options = *scene.snapshot.jobs[j].options;
+      for (const Option& option : options) {
+        if (option.point == *plan.choices[j].point) {
+          progress += scene.snapshot.jobs[j].weight * option.performance.units_per_second /
+                      options[3].performance.units_per_second;
+        }
+      }
+    }
+    EXPECT_NEAR(progress, brute_force(scene.snapshot), 1e-5) << "round " << round;
+  }
+}
+
+/// Six jobs whose curves differ as Zeus' do: one hardly needs power, one needs all of it.
+TEST(Energy, BeatsUniformLimitsWhereJobsDiffer) {
+  Scene scene(6, 6 * (150 - 25));
+  for (double saturation : {100., 130., 170., 210., 250., 250.}) scene.job({1}, 100, saturation);
+  double energy = 0, uniform = 0;
+  const Plan plan = make_policy({"energy", 0})->plan(scene.snapshot);
+  for (size_t j = 0; j < 6; ++j) {
+    const Options& options = *scene.snapshot.jobs[j].options;
+    for (const Option& option : options) {
+      if (option.point == plan.choices[j].point) energy += option.performance.units_per_second;
+    }
+    uniform += options[1].performance.units_per_second;
+  }
+  EXPECT_GT(energy, 1.01 * uniform);
+}
+
+TEST(Energy, EtaMovesFromThroughputToWorkPerJoule) {
+  Scene scene(1, 225);
+  scene.job({1}, 100);
+  auto limit = [&](double eta) {
+    return make_policy({"energy", eta})->plan(scene.snapshot).choices[0].point->limit_watts;
+  };
+  EXPECT_EQ(limit(0), 250);
+  EXPECT_LT(limit(1), 150);
+}
+
+TEST(MakePolicy, RefusesWhatItDoesNotKnow) {
+  EXPECT_THROW(make_policy({"lottery", 0}), Error);
+  EXPECT_THROW(make_policy({"energy", 1.5}), Error);
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
