@@ -22,6 +22,7 @@ void RunConfig::describe(Fields& f) {
   f("checkpoint", checkpoint, "when the state is saved");
   f("sample", sample, "a text generated when training ends");
   f("export", exports, "what is written for other programs when training ends");
+  f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
     if (train.steps) {
       optimizer.schedule.check_against(*train.steps, "optimizer.schedule.", c);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/config/config_file.h"
+#include "common/job_spec.h"
 #include "energy/energy_options.h"
 #include "parallel/parallelism_options.h"
 #include "trainer/checkpoint/checkpointer.h"
@@ -36,6 +37,7 @@ struct RunConfig {
   CheckpointOptions checkpoint;
   std::optional<TextSampleOptions> sample;
   std::vector<ExportOptions> exports;
+  std::optional<JobSpec> job;
   void describe(Fields& f);
 };
 
