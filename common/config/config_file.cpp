@@ -249,6 +249,23 @@ void Reader::run_checks(Fields& fields, const std::string& path) {
   }
 }
 
+/// Asks the checks of a written section which of its keys a file could not give: those that belong
+/// to another choice (the momentum of an optimizer that has none).
+class WrittenChecker : public Checker {
+ public:
+  explicit WrittenChecker(const YAML::Node& section) : section_(section) {}
+  void require(bool holds, const std::string& key, const std::string&) override {
+    if (!holds) refused_.insert(key);
+  }
+  void warn(const std::string&, const std::string&) override {}
+  bool given(const std::string& key) const override { return section_[key].IsDefined(); }
+  const std::set<std::string>& refused() const { return refused_; }
+
+ private:
+  const YAML::Node section_;  // const, so that a look-up makes no key
+  std::set<std::string> refused_;
+};
+
 YAML::Node node_of(const Fields& fields) {
   YAML::Node node(YAML::NodeType::Map);
   for (const auto& field : fields.all()) {
@@ -264,6 +281,9 @@ YAML::Node node_of(const Fields& fields) {
     }
     node[field->key] = value;
   }
+  WrittenChecker checker(node);
+  for (const auto& check : fields.checks()) check(checker);
+  for (const std::string& key : checker.refused()) node.remove(key);
   return node;
 }
 

@@ -27,7 +27,8 @@ void read_config(const std::string& path, Fields& fields, const ReadOptions& opt
 void read_config_text(const std::string& text, const std::string& name, Fields& fields,
                       const ReadOptions& options, Diagnostics& diagnostics);
 
-/// The section as YAML text, every key with the value it has now.
+/// The section as YAML text, every key with the value it has now, but for keys that a file like
+/// this one may not give: what is written can be read again, to the same values.
 std::string write_config(const Fields& fields);
 
 /// Markdown rows of a reference page: key, type, default, unit and meaning of every key below

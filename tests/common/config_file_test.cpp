@@ -9,15 +9,21 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 enum class Kind { kCosine, kLinear };
 
 struct Schedule {
   Kind kind = Kind::kCosine;
   int64_t warmup_steps = 0;
+  double slope = 1;
   void describe(Fields& f) {
     f.choice("kind", kind, {{"cosine", Kind::kCosine}, {"linear", Kind::kLinear}}, "shape");
     f("warmup_steps", warmup_steps, "steps of linear warm-up").at_least(0);
+    f("slope", slope, "how steep a line");
+    f.check([this](Checker& c) {
+      c.require(kind == Kind::kLinear || !c.given("slope"), "slope", "a cosine has none");
+    });
   }
 };
 
@@ -126,6 +132,12 @@ TEST(ConfigFile, WhatIsWrittenReadsBackTheSame) {
   Reading second(text);
   ASSERT_THAT(second.errors(), ElementsAre());
   EXPECT_EQ(write_config(fields_of(second.root)), text);
+}
+
+TEST(ConfigFile, WhatIsWrittenLeavesOutKeysThatItsOwnChecksWouldRefuse) {
+  Reading cosine("name: a\n"), linear("name: a\nschedule: {kind: linear}\n");
+  EXPECT_THAT(write_config(fields_of(cosine.root)), Not(HasSubstr("slope")));
+  EXPECT_THAT(write_config(fields_of(linear.root)), HasSubstr("slope: 1"));
 }
 
 TEST(ConfigFile, TextThatIsNoYamlNamesTheLine) {

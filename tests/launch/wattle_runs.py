@@ -3,6 +3,7 @@ readers of what a run leaves. Only Python's standard library is needed.
 """
 
 import json
+import math
 import os
 import pathlib
 import random
@@ -18,6 +19,8 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("WATTLE_BIN", ROOT / "build" / "bin"))
 DATA = ROOT / "data"
+
+CRASH = "terminate called|Segmentation|Signal code|Traceback|Exception raised from|AddressSanitizer"
 
 TINY_GPT = "model: {family: gpt2, layers: 2, width: 32, heads: 2, vocab: 256, positions: 32}"
 
@@ -50,7 +53,7 @@ class RunTest(unittest.TestCase):
         if not (self.folder / "text.txt").exists():
             self.write("text.txt", english(20000))
         lines = {
-            "run": f"{{seed: 7, output_dir: {output}}}",
+            "run": f"{{seed: 7, output_dir: {output}, threads: 1}}",
             "data": "{kind: text, path: text.txt, tokenizer: bytes, sequence_length: 32, "
                     "validation: 0.1}",
             "train": "{steps: 6, global_batch: 12, micro_batch: 2}",
@@ -73,17 +76,19 @@ class RunTest(unittest.TestCase):
         """Runs to the end and checks the exit code. ranks=0 runs without mpirun."""
         sets = [word for override in overrides for word in ("--set", override)]
         done = subprocess.run(self.command(config, ranks, *arguments) + sets, cwd=self.folder,
-                              capture_output=True, text=True, timeout=timeout,
+                              capture_output=True, text=True, errors="replace",
+                              timeout=timeout,
                               env={**os.environ, **(environment or {})})
         self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
+        self.assertNotRegex(done.stdout + done.stderr, CRASH)
         return done
 
     def start(self, config, ranks: int = 1, overrides=()) -> subprocess.Popen:
         """Starts a run in a process group of its own and leaves it running."""
         sets = [word for override in overrides for word in ("--set", override)]
         process = subprocess.Popen(self.command(config, ranks) + sets, cwd=self.folder, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
+                                   errors="replace", stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
         self.addCleanup(self.kill_group, process)
         return process
 
@@ -97,6 +102,10 @@ class RunTest(unittest.TestCase):
         process.wait()
         if process.stdout:
             process.stdout.close()
+
+    def ranks_of(self, process: subprocess.Popen) -> list:
+        """The ranks' processes below mpirun, in rank order."""
+        return ranks_of(process.pid)
 
     def wait_for_step(self, output: str, step: int, timeout: float = 120):
         deadline = time.monotonic() + timeout
@@ -116,12 +125,28 @@ class RunTest(unittest.TestCase):
     def train_metrics(self, output: str) -> list:
         return [r for r in self.metrics(output) if r["phase"] == "train"]
 
-    def parameters(self, output: str) -> dict:
-        """The tensors of the last checkpoint: name → (type, bytes), of weights and optimizer."""
-        checkpoints = sorted((self.folder / output / "checkpoints").glob("step-*"),
-                             key=lambda p: int(p.name.split("-")[1]))
-        self.assertTrue(checkpoints, f"{output} has no checkpoint")
-        return checkpoint_tensors(checkpoints[-1])
+    def checkpoints(self, output: str) -> list:
+        """The folders step-N, oldest first."""
+        folder = self.folder / output / "checkpoints"
+        whole = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
+        return sorted(whole, key=lambda path: int(path.name[5:]))
+
+    def last_checkpoint(self, output: str) -> pathlib.Path:
+        self.assertTrue(self.checkpoints(output), f"{output} has no checkpoint")
+        return self.checkpoints(output)[-1]
+
+    def state(self, output: str) -> dict:
+        """The tensors of the last checkpoint, name → (type, bytes): of model, optimizer, buffers."""
+        return checkpoint_tensors(self.last_checkpoint(output))
+
+    def meta(self, output: str) -> dict:
+        return json.loads((self.last_checkpoint(output) / "meta.json").read_text())
+
+    def report(self, output: str) -> dict:
+        return json.loads((self.folder / output / "report.json").read_text())
+
+    def error_json(self, output: str) -> dict:
+        return json.loads((self.folder / output / "error.json").read_text())
 
     def assert_same_bytes(self, one: dict, other: dict):
         self.assertEqual(one.keys(), other.keys())
@@ -152,8 +177,47 @@ def ranks_of(mpirun: int) -> list:
 
 
 def checkpoint_tensors(folder: pathlib.Path) -> dict:
-    """Joins the pieces of every tensor of a checkpoint, as docs/CHECKPOINTS.md lays them out."""
-    raise NotImplementedError
+    """Joins the pieces of every tensor of a checkpoint, as docs/CHECKPOINTS.md lays them out:
+    name → (type, bytes)."""
+    tensors, missing = {}, {}
+    for shard in sorted(folder.glob("shard-*.safetensors")):
+        for name, kind, region, data in pieces_of(shard.read_bytes()):
+            numel = math.prod(region["global_shape"])
+            item = len(data) // max(1, region["range"][1] - region["range"][0])
+            _, whole = tensors.setdefault(name, (kind, bytearray(numel * item)))
+            for at, to, count in runs_of(region):
+                whole[to * item:(to + count) * item] = data[at * item:(at + count) * item]
+                missing[name] = missing.get(name, numel) - count
+    for name, count in missing.items():
+        if count != 0:
+            raise AssertionError(f"{folder}: {name}: {count} elements are in no shard")
+    return {name: (kind, bytes(whole)) for name, (kind, whole) in tensors.items()}
+
+
+def pieces_of(shard: bytes):
+    """(name, type, region, bytes) of each piece in a shard."""
+    first = 8 + int.from_bytes(shard[:8], "little")
+    header = json.loads(shard[8:first])
+    regions = json.loads(header.pop("__metadata__")["regions"])
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        yield name, entry["dtype"], regions[name], shard[first + begin:first + end]
+
+
+def runs_of(region: dict):
+    """(where in the piece, where in the whole tensor, how many) of elements that lie together."""
+    shape, offset, box = (region[key] for key in ("global_shape", "box_offset", "box_shape"))
+    begin, end = region["range"]
+    if box == shape:
+        yield 0, begin, end - begin
+        return
+    for at in range(begin, end):
+        rest, to, stride = at, 0, 1
+        for whole, first, extent in reversed(list(zip(shape, offset, box))):
+            rest, along = divmod(rest, extent)
+            to += (first + along) * stride
+            stride *= whole
+        yield at - begin, to, 1
 
 
 def floats(tensor) -> list:
