@@ -24,6 +24,8 @@ void RunConfig::describe(Fields& f) {
   f("export", exports, "what is written for other programs when training ends");
   f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
+    c.require(!sample || (data.kind == DataOptions::Kind::kText && data.tokenizer == "bytes"),
+              "sample", "needs data of kind text whose tokenizer is bytes");
     if (train.steps) {
       optimizer.schedule.check_against(*train.steps, "optimizer.schedule.", c);
     }

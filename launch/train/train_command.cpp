@@ -34,6 +34,11 @@ std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config) {
   return callbacks;
 }
 
+/// The path of another of the programs.
+std::string beside_this_program(const std::string& name) {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
+}
+
 /// Everything of a training run, in the order in which it comes to life.
 class TrainingRun {
  public:
@@ -153,10 +158,13 @@ int TrainingRun::run() {
       callback->load_state(it->second);
     }
   }
-  EnergyGovernor governor(
-      config_.energy, config_.run.output_dir,
-      {exchange_, energy_, clock_, [this] { return session_.guard.stop_requested(); },
-       [this](const std::string& line) { say(line); }});
+  EnergyGovernor governor(config_.energy, config_.run.output_dir,
+                          {exchange_,
+                           energy_,
+                           clock_,
+                           [this] { return session_.guard.stop_requested(); },
+                           [this](const std::string& line) { say(line); },
+                           {beside_this_program("wattle"), "energy", "--guard"}});
   TrainingStep step({replica_.model, *replica_.parameters, *replica_.reducer, *replica_.optimizer,
                      exchange_, energy_, [&governor] { governor.pace(); }},
                     {config_.run.seed, config_.run.deterministic, config_.train.grad_clip});

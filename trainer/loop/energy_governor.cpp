@@ -27,7 +27,7 @@ std::unique_ptr<GpuPowerLimits> limits_for_cap(const EnergyOptions& options,
                                                const EnergyGovernor::Parts& parts) {
   if (!options.power_cap_watts || options.tune_power_limit != TuneObjective::kOff) return nullptr;
   std::string note;
-  auto limits = find_power_limits(parts.energy.devices(), {}, note);
+  auto limits = find_power_limits(parts.energy.devices(), parts.guardian, note);
   parts.say("power cap: " + (limits ? "by GPU power limits, and by pauses" : note));
   return limits;
 }
@@ -63,7 +63,7 @@ void EnergyGovernor::start_tuning(const EnergyOptions& options) {
                 "energy.tune_power_limit: goes with no power_cap_watts; both set the same limit");
   }
   std::string note;
-  tuned_limits_ = find_power_limits(parts_.energy.devices(), {}, note);
+  tuned_limits_ = find_power_limits(parts_.energy.devices(), parts_.guardian, note);
   const double gpus = sum_over_ranks(
       parts_.exchange, tuned_limits_ ? static_cast<double>(tuned_limits_->devices()) : 0.0);
   if (gpus == 0) {
@@ -141,6 +141,10 @@ bool EnergyGovernor::step_done(const SharedFigures& figures, double run_joules,
 
 bool EnergyGovernor::allows(double run_joules, double joules) const {
   return !budget_ || run_joules + joules + budget_->checkpoint_joules() <= budget_->budget_joules();
+}
+
+void EnergyGovernor::expect_checkpoint(double joules) {
+  if (budget_) budget_->expect_checkpoint(joules);
 }
 
 void EnergyGovernor::checkpoint_done(double joules) {

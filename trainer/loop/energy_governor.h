@@ -31,6 +31,8 @@ class EnergyGovernor {
     Clock& clock;
     std::function<bool()> stop_requested;
     std::function<void(const std::string&)> say;  ///< rank 0's words to people
+    /// Restores GPU power limits after a crash, see GpuPowerLimits; empty: none.
+    std::vector<std::string> guardian = {};
   };
 
   /// Collective. Throws Error(kConfig) for what can't be enforced here: a cap that is not above the
@@ -46,6 +48,7 @@ class EnergyGovernor {
 
   /// Whether something that takes about so many joules and then a checkpoint fit into the budget.
   bool allows(double run_joules, double joules) const;
+  void expect_checkpoint(double joules);
   void checkpoint_done(double joules);
 
   /// Between micro-batches and steps: pauses as long as the cap demands.

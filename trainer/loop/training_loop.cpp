@@ -10,6 +10,14 @@
 
 namespace wattle {
 
+namespace {
+
+/// Master and two optimizer states in float32.
+constexpr double kStateBytes = 12;
+constexpr double kDiskBytesPerSecond = 100e6;
+
+}  // namespace
+
 TrainingLoop::TrainingLoop(Parts parts, LoopSettings settings)
     : parts_(std::move(parts)), settings_(std::move(settings)) {}
 
@@ -72,6 +80,11 @@ void TrainingLoop::train_step() {
   const MetricsRecord record = record_of(outcome, figures, lr);
   publish(record);
   show(record);
+  if (step_ == first_step_ + 1 && record.power_watts) {
+    // Until one was saved: all state over a modest disk, at the power of the first step.
+    const double bytes = static_cast<double>(parts_.state.parameters.layout().numel) * kStateBytes;
+    parts_.governor.expect_checkpoint(*record.power_watts * bytes / kDiskBytesPerSecond);
+  }
   for (const auto& callback : parts_.callbacks) callback->step_ends(view(), record);
   budget_spent_ = !parts_.governor.step_done(figures, parts_.accounts.run_joules().value_or(0),
                                              settings_.steps - step_);
