@@ -114,6 +114,19 @@ class EqualityTest(RunTest):
     def test_vgg_deterministic_is_the_same_to_the_last_bit(self):
         self.check_deterministic("vgg")
 
+    def test_bf16_stays_near_fp32_on_every_family(self):
+        for family in FAMILIES:
+            losses = {}
+            for precision in ("fp32", "bf16"):
+                config = self.config(
+                    family, f"{family}-{precision}", optimizer="{name: sgd, lr: 0.05}",
+                    train=f"{{steps: 5, global_batch: 12, micro_batch: 3, precision: {precision}}}")
+                self.train(config, ranks=0)
+                losses[precision] = [r["loss"] for r in self.train_metrics(f"{family}-{precision}")]
+            self.assertNotEqual(losses["bf16"], losses["fp32"], family)
+            for one, other in zip(losses["bf16"], losses["fp32"]):
+                self.assertAlmostEqual(one / other, 1, delta=0.05, msg=family)
+
     def test_dropout_and_seed_do_change_the_model(self):
         """So that the tests above compare something."""
         states = []
@@ -122,10 +135,9 @@ class EqualityTest(RunTest):
                                  train="{steps: 3, global_batch: 12, micro_batch: 3}")
             self.train(config, overrides=[f"run.seed={seed}"])
             states.append(self.parameters(output))
-        name = "model.embed.tokens.weight"
-        name = name if name in states[0] else sorted(states[0])[0]
-        self.assertGreater(relative_difference(states[1][name], states[0][name]), 1e-4)
-        self.assertGreater(relative_difference(states[2][name], states[0][name]), 1e-4)
+        for name in ("model.embed.tokens.weight", "model.blocks.0.attention.qkv.weight"):
+            self.assertGreater(relative_difference(states[1][name], states[0][name]), 1e-4)
+            self.assertGreater(relative_difference(states[2][name], states[0][name]), 1e-4)
 
 
 def made_up_digits() -> str:

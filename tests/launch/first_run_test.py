@@ -202,10 +202,10 @@ class ShippedConfigsTest(RunTest):
         self.assertGreater(self.run_small("mlp_breast_cancer", "train.steps=30")["accuracy"], 0.8)
 
     def test_resnet_digits(self):
-        self.assertEqual(self.run_small("resnet_digits", "model.channels=[4, 8]")["samples"], 179)
+        self.assertEqual(self.run_small("resnet_digits", "model.channels=[4, 8]")["samples"], 180)
 
     def test_vgg_digits(self):
-        self.assertEqual(self.run_small("vgg_digits", "model.channels=[4, 8]")["samples"], 179)
+        self.assertEqual(self.run_small("vgg_digits", "model.channels=[4, 8]")["samples"], 180)
 
     def test_gpt_kjv(self):
         figures = self.run_small("gpt_kjv", "model.layers=1", "model.width=32", "model.positions=32",

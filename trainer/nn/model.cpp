@@ -9,6 +9,10 @@ namespace wattle {
 
 at::Tensor Model::forward(const at::Tensor& inputs, const ForwardContext& context) {
   at::Tensor activations = inputs;
+  // Tables and images come as float32; a model of another precision works in its own.
+  if (inputs.is_floating_point() && !parameters.empty()) {
+    activations = inputs.to(parameters.front()->value().scalar_type());
+  }
   for (const auto& layer : layers) activations = layer->forward(activations, context);
   return activations;
 }
