@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""One training step of a GPT in ordinary eager PyTorch, the side of the comparison that
-step_bench.cpp stands against: SDPA, fused AdamW, zero_grad(set_to_none=True).
+"""Training steps of a GPT in ordinary eager PyTorch: SDPA, fused AdamW, zero_grad(set_to_none=True),
+DDP over gloo when torchrun starts several ranks.
 
-Prints one JSON object: the shape, the median seconds of a step, tokens/s and peak memory.
+Prints a line a step, and one JSON object at the end: the median seconds of the timed steps, tokens/s
+of all ranks and the peak memory of rank 0.
 """
 import argparse
 import json
+import os
 import resource
 import statistics
 import time
@@ -73,45 +75,52 @@ class Gpt(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1))
 
 
+def make_optimizer(model):
+    decaying = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.AdamW(
+        [dict(params=decaying, weight_decay=0.1), dict(params=others, weight_decay=0.0)],
+        lr=3e-4, betas=(0.9, 0.95), fused=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", choices=SHAPES, default="10m")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5, help="timed steps")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before them")
+    parser.add_argument("--threads", type=int, default=2, help="of each rank")
     args = parser.parse_args()
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     shape = SHAPES[args.shape]
     model = Gpt(**shape)
-    decaying = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW(
-        [dict(params=decaying, weight_decay=0.1), dict(params=others, weight_decay=0.0)],
-        lr=3e-4, betas=(0.9, 0.95), fused=True)
-    text = torch.randint(shape["vocab"], (shape["batch"], shape["seq"] + 1))
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo")
+        model = torch.nn.parallel.DistributedDataParallel(model)
+    optimizer = make_optimizer(model)
+    text = torch.randint(256, (shape["batch"], shape["seq"] + 1))
     inputs, targets = text[:, :-1].contiguous(), text[:, 1:].contiguous()
-    seconds, backward_seconds, cpu_seconds, loss = [], [], [], None
-    for _ in range(args.warmup + args.steps):
-        begin, busy = time.perf_counter(), time.process_time()
+    seconds = []
+    for step in range(args.warmup + args.steps):
+        begin = time.perf_counter()
         loss = model(inputs, targets)
         loss.backward()
-        backward_seconds.append(time.perf_counter() - begin)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        loss.item()
         seconds.append(time.perf_counter() - begin)
-        cpu_seconds.append(time.process_time() - busy)
-    step = statistics.median(seconds[args.warmup:])
-    tokens = shape["batch"] * shape["seq"]
-    print(json.dumps({
-        "what": "pytorch", "shape": args.shape, "threads": args.threads,
-        "step_seconds": round(step, 4),
-        "backward_seconds": round(statistics.median(backward_seconds[args.warmup:]), 4),
-        "cpu_seconds": round(statistics.median(cpu_seconds[args.warmup:]), 4),
-        "tokens_per_s": round(tokens / step, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "loss": round(loss.item(), 4),
-    }))
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"step {step + 1}/{args.warmup + args.steps}", flush=True)
+    median = statistics.median(seconds[args.warmup:])
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(json.dumps({
+            "step_seconds": median,
+            "tokens_per_s": ranks * shape["batch"] * shape["seq"] / median,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "loss": loss.item()}))
+    if ranks > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
