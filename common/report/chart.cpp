@@ -10,6 +10,7 @@ namespace wattle {
 namespace {
 
 constexpr double kWidth = 720, kHeight = 240, kLeft = 56, kRight = 12, kTop = 12, kBottom = 36;
+constexpr double kLegendWidth = 90;
 constexpr int kColumns = 320;
 constexpr const char* kColors[] = {"#2f6f4f", "#c2571a", "#3a5a9b", "#8a5a9b"};
 
@@ -118,7 +119,6 @@ std::string line_chart(const std::vector<Series>& series, const std::string& x_l
 
   std::string svg = fmt::format("<svg viewBox='0 0 {} {}' role='img'>", kWidth, kHeight);
   svg += grid(x, y, to_x, to_y);
-  double legend = kLeft + 8;
   for (size_t i = 0; i < series.size(); ++i) {
     const char* color = kColors[i % std::size(kColors)];
     std::string path;
@@ -137,9 +137,9 @@ std::string line_chart(const std::vector<Series>& series, const std::string& x_l
     }
     svg += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='1.6'/>", path, color);
     if (series.size() > 1) {
-      svg += fmt::format("<text x='{}' y='{}' fill='{}' class='legend'>{}</text>", legend,
+      svg += fmt::format("<text x='{}' y='{}' style='fill:{}' class='legend'>{}</text>",
+                         kWidth - kRight - kLegendWidth * static_cast<double>(series.size() - i),
                          kTop + 10, color, escape_html(series[i].label));
-      legend += 8.0 * series[i].label.size() + 24;
     }
   }
   svg += fmt::format("<text x='{}' y='{}' text-anchor='end' class='axis'>{}</text>",

@@ -26,7 +26,7 @@ h1 { font-size: 1.6rem; margin: 0 0 1.2rem; } h2 { font-size: 1.05rem; margin: 2
 .card b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 .card span, .note { color: var(--soft); font-size: .82rem; }
 svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft); }
-svg .legend { font-size: 12px; fill: currentColor; } svg .grid { stroke: var(--line); }
+svg .legend { font-size: 12px; } svg .grid { stroke: var(--line); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 500; font-size: .82rem; }
 th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); }
@@ -123,7 +123,8 @@ std::string report_html(const Json& report) {
 }
 
 void write_report(const std::string& output_dir, const Json& report) {
-  write_file(output_dir + "/report.json", report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file(output_dir + "/report.json",
+             report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   write_file(output_dir + "/report.html", report_html(report));
 }
 

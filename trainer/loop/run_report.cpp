@@ -229,7 +229,9 @@ Json tables(const EnergyLedger& ledger, double lost_joules) {
         {{"title", "Energy by kind of layer"},
          {"columns", {"kind", "forward, joules", "backward, joules", "share"}},
          {"rows", layers},
-         {"note", "Shared out by the time of every so many steps (train.trace_every)."}});
+         {"note",
+          "Shared out by the time of every so many steps (train.trace_every). A language "
+          "model's head takes its gradient together with its forward pass."}});
   }
   return tables;
 }
