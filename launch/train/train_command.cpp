@@ -72,9 +72,13 @@ class TrainingRun {
   double matmul_rate_;
 };
 
+/// From here on the folder is this run's, and failures stand in its error.json.
 std::unique_ptr<RunLock> lock_output(const RunSession& session) {
-  if (session.world.rank() != 0) return nullptr;
-  return std::make_unique<RunLock>(session.config.run.output_dir);
+  const std::string& folder = session.config.run.output_dir;
+  std::unique_ptr<RunLock> lock;
+  if (session.world.rank() == 0) lock = std::make_unique<RunLock>(folder);
+  session.guard.set_output_dir(folder);
+  return lock;
 }
 
 TrainingRun::TrainingRun(const RunSession& session)
@@ -132,7 +136,6 @@ void TrainingRun::greet() const {
 }
 
 int TrainingRun::run() {
-  session_.guard.set_output_dir(config_.run.output_dir);
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
