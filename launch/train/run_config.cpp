@@ -54,6 +54,8 @@ void RunConfig::describe(Fields& f) {
   f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
     check_model_fits_data(*this, c);
+    c.require(!sample || !sample->prompt.empty(), "sample.prompt",
+              "is empty; give at least a letter");
     c.require(!sample || (data.kind == DataOptions::Kind::kText && data.tokenizer == "bytes"),
               "sample", "needs data of kind text whose tokenizer is bytes");
     if (train.steps) {

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -50,6 +51,7 @@ class TrainingRun {
   LoopSettings loop_settings() const;
   void say(const std::string& line) const;
   void greet() const;
+  bool is_complete();
   void export_model() const;
   void report(RunEnd end, TrainingLoop& loop);
 
@@ -135,7 +137,25 @@ void TrainingRun::greet() const {
   if (resume_.step > 0) say(fmt::format("going on after step {}", resume_.step));
 }
 
+/// Whether an earlier attempt did all steps and reported them: then there is nothing to add.
+bool TrainingRun::is_complete() {
+  double complete = 0;
+  if (is_first() && resume_.step >= steps_) {
+    std::ifstream file(config_.run.output_dir + "/report.json");
+    const auto report = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+    const auto training = report.is_object() ? report.value("training", nlohmann::json::object())
+                                             : nlohmann::json::object();
+    complete = training.value("ended", "") == "done" && training.value("steps", 0) >= steps_;
+  }
+  return exchange_.gather({&complete, 1}).front().front() != 0;
+}
+
 int TrainingRun::run() {
+  if (is_complete()) {
+    say(fmt::format("{}: all {} steps are done; see {}/report.html", config_.run.name, steps_,
+                    config_.run.output_dir));
+    return kExitDone;
+  }
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
