@@ -157,7 +157,8 @@ class RunTest(unittest.TestCase):
     def assert_same_bytes(self, one: dict, other: dict):
         self.assertEqual(one.keys(), other.keys())
         for name in one:
-            self.assertEqual(one[name], other[name], f"{name} differs")
+            # assertEqual would take minutes to show how two tensors' bytes differ.
+            self.assertTrue(one[name] == other[name], f"{name} differs")
 
 
 def children_of(pid: int) -> list:
