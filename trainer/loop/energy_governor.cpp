@@ -159,7 +159,7 @@ void EnergyGovernor::pace() {
 
 std::string EnergyGovernor::budget_text(double run_joules) const {
   if (!budget_) return "";
-  return fmt::format("energy budget {:.0f} J: {:.0f} J used", budget_->budget_joules(), run_joules);
+  return fmt::format("energy budget {:.6g} J: {:.6g} J used", budget_->budget_joules(), run_joules);
 }
 
 }  // namespace wattle

@@ -45,8 +45,9 @@ RunAccounts::RunAccounts(FiguresExchange& exchange, EnergyMonitor& energy, Earli
     ranks.push_back(parse_rank_devices(text));
   }
   energy_.keep_only(assign_devices(ranks).at(exchange_.rank()));
-  lost_joules_ = std::max(0.0, earlier_.run_joules - earlier_.ledger.run().joules.total());
-  run_joules_ = earlier_.run_joules;
+  const double saved = earlier_.ledger.run().joules.total();
+  run_joules_ = std::max(earlier_.run_joules, saved);
+  lost_joules_ = run_joules_ - saved;
   training_joules_ = earlier_.training_joules;
   energy_.sample();
   refresh_source();
@@ -113,7 +114,7 @@ std::optional<double> RunAccounts::training_joules() const {
 }
 
 std::optional<double> RunAccounts::run_joules() const {
-  return metered_ ? std::optional(run_joules_) : std::nullopt;
+  return metered_ || run_joules_ > 0 ? std::optional(run_joules_) : std::nullopt;
 }
 
 EnergyLedger RunAccounts::ledger() {
@@ -121,6 +122,13 @@ EnergyLedger RunAccounts::ledger() {
   for (const std::string& text : exchange_.gather_texts(energy_.ledger().serialize())) {
     sum += EnergyLedger::parse(text);
   }
+  return sum;
+}
+
+EnergyLedger RunAccounts::close() {
+  settle();
+  EnergyLedger sum = ledger();
+  run_joules_ = sum.run().joules.total() + lost_joules_;
   return sum;
 }
 

@@ -16,7 +16,7 @@ namespace wattle {
 struct EarlierEnergy {
   EnergyLedger ledger;         ///< of all ranks and attempts, up to the checkpoint
   double training_joules = 0;  ///< of the steps up to the checkpoint
-  double run_joules = 0;       ///< of everything, also what was lost after the checkpoint
+  double run_joules = 0;       ///< of everything, as far as the metrics know it
 };
 
 /// Figures of the step that just ended, all ranks together and the same on every rank.
@@ -54,7 +54,10 @@ class RunAccounts {
 
   /// Collective: this attempt's ledgers of all ranks, and the earlier attempts', added up.
   EnergyLedger ledger();
-  /// Joules of steps that a crash lost after their checkpoint.
+  /// Collective, at the end: as ledger(); run_joules() is from then on what it sums to, with
+  /// lost_joules().
+  EnergyLedger close();
+  /// What earlier attempts used after the checkpoint that this one started from.
   double lost_joules() const { return lost_joules_; }
 
  private:

@@ -29,6 +29,7 @@ RunEnd TrainingLoop::run(int64_t step) {
   step_ = first_step_ = saved_step_ = step;
   for (const auto& callback : parts_.callbacks) callback->train_begins(view());
   parts_.accounts.settle();  // what start-up took belongs to the run, not to its first step
+  note_energy();
   budget_spent_ = !parts_.governor.allows(parts_.accounts.run_joules().value_or(0), 0);
   while (goes_on()) {
     train_step();
@@ -235,6 +236,18 @@ void TrainingLoop::save() {
   parts_.checkpointer.begin(meta, slices_of(parts_.state, share));
   saved_step_ = step_;
   parts_.governor.checkpoint_done(parts_.accounts.settle());
+  note_energy();
+}
+
+void TrainingLoop::note_energy() {
+  MetricsRecord r;
+  r.phase = "energy";
+  r.attempt = settings_.attempt;
+  r.step = step_;
+  r.run_energy_joules = parts_.accounts.run_joules();
+  r.energy_source = parts_.accounts.source();
+  r.peak_memory_bytes = peak_memory_bytes();
+  publish(r);
 }
 
 void TrainingLoop::settle_checkpoint(WriteState least) { parts_.checkpointer.settle(least); }

@@ -67,10 +67,14 @@ class TrainingLoop {
   RunEnd run(int64_t step);
 
   int64_t steps_done() const { return step_; }
+  /// Whether the run can go on from where it ended: all but a run that made no step leave one.
+  bool has_checkpoint() const { return step_ > 0 && saved_step_ == step_; }
   /// The newest evaluation, if there was one.
   const std::optional<Evaluation>& evaluation() const { return evaluation_; }
   /// Of all samples consumed so far, over all ranks. Collective.
   StreamHash consumed();
+  /// Notes in the metrics what the whole run has used so far.
+  void note_energy();
 
  private:
   void train_step();
