@@ -3,15 +3,18 @@
 import re
 import unittest
 
-from wattle_runs import RunTest
+from wattle_runs import RunTest, english
 
 
 class EnergyLimitsTest(RunTest):
-    def limited(self, output: str, energy: str, steps: int = 40, **sections):
+    TRACE = "meter: trace, trace_path: trace.csv"
+
+    def limited(self, output: str, limit: str, steps: int = 40,
+                meter: str = "meter: model, idle_watts: 10, max_watts: 50", **sections):
         lines = {
             "train": f"{{steps: {steps}, global_batch: 12, micro_batch: 2}}",
             "checkpoint": "{every: 10, keep: 3}",
-            "energy": f"{{meter: model, idle_watts: 10, max_watts: 50, {energy}}}",
+            "energy": f"{{{meter}, {limit}}}" if limit else f"{{{meter}}}",
         } | sections
         return self.text_config(output, **lines)
 
@@ -50,6 +53,55 @@ class EnergyLimitsTest(RunTest):
         self.assertGreater(ends[2], ends[0] + 1)  # starting costs joules each time
         totals = self.totals("run")
         self.assertTrue(all(a <= b + 0.01 for a, b in zip(totals, totals[1:])), totals)
+
+    def test_an_evaluation_dearer_than_the_budget_is_broken_off(self):
+        self.write("text.txt", english(400000))
+        config = self.limited("run", "budget_joules: 120", steps=40, train=(
+            "{steps: 40, global_batch: 4, micro_batch: 2, eval_every: 2}"), data=(
+            "{kind: text, path: text.txt, tokenizer: bytes, sequence_length: 32, validation: 0.9}"))
+        done = self.train(config, ranks=2, expect=3)
+        self.assertIn("does not fit into the energy budget", done.stderr)
+        self.assertEqual([r for r in self.metrics("run") if r["phase"] == "evaluate"], [])
+        self.assertLess(self.used(done.stderr), 120 * 1.05)
+
+    def test_a_meter_that_dies_ends_a_limited_run_after_its_checkpoint(self):
+        self.write("trace.csv", "seconds,watts\n0,30\n4,30\n")
+        config = self.limited("run", "budget_joules: 4000", steps=100000, meter=self.TRACE)
+        done = self.train(config, ranks=2, expect=1)
+        self.assertRegex(done.stderr, "trace:0: the trace ended after 4 s")
+        self.assertEqual(self.meta("run")["step"], self.train_metrics("run")[-1]["step"])
+
+    def test_a_meter_that_dies_leaves_no_zeros(self):
+        self.write("trace.csv", "seconds,watts\n0,30\n1,30\n")
+        config = self.limited("run", "", steps=1000, meter=self.TRACE)
+        done = self.train(config, ranks=2)
+        self.assertEqual(done.stderr.count("joules are missing from here on"), 1)
+        self.assertNotIn(0.0, [r.get("energy_joules") for r in self.train_metrics("run")])
+        self.assertNotIn("energy_joules", self.train_metrics("run")[-1])
+
+    def power(self, output: str, first_step: int = 0) -> float:
+        """Average watts after a step, evaluations and checkpoints included."""
+        records = [r for r in self.metrics(output) if r["step"] > first_step]
+        steps = [r for r in records if r["phase"] != "energy"]
+        seconds = sum(r["step_seconds"] for r in steps[1:])
+        return (steps[-1]["run_energy_joules"] - steps[0]["run_energy_joules"]) / seconds
+
+    def test_a_cap_is_held_through_evaluations_and_moved_by_control_json(self):
+        self.write("text.txt", english(60000))
+        config = self.limited("run", "power_cap_watts: 14", steps=100000, train=(
+            "{steps: 100000, global_batch: 8, micro_batch: 2, eval_every: 100}"), data=(
+            "{kind: text, path: text.txt, tokenizer: bytes, sequence_length: 32, validation: 0.5}"),
+            checkpoint="{every: 100000}")
+        process = self.start(config, ranks=2)
+        self.wait_for_step("run", 350)
+        capped = self.power("run")
+        self.assertTrue(any(r["phase"] == "evaluate" for r in self.metrics("run")))
+        self.assertAlmostEqual(capped, 14, delta=0.05 * 14)
+        moved_at = self.train_metrics("run")[-1]["step"]
+        self.write("run/control.json", '{"power_cap_watts": 20}')
+        self.wait_for_step("run", moved_at + 600)
+        self.kill_group(process)
+        self.assertAlmostEqual(self.power("run", moved_at + 50), 20, delta=0.05 * 20)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,9 @@ class TrainingLoop {
   bool goes_on() const;
   RunEnd finish();
   void evaluate();
+  std::optional<Evaluation> run_evaluation();
+  bool fits(double joules) const;
+  void tell_gaps(const SharedFigures& figures);
   void save();
   void settle_checkpoint(WriteState least);
   void finish_checkpoint();
@@ -100,7 +103,7 @@ class TrainingLoop {
   bool stop_asked_ = false;
   bool early_end_ = false;
   bool budget_spent_ = false;
-  double evaluation_joules_ = 0;  ///< the dearest so far; an estimate before the first
+  std::optional<double> evaluation_joules_;  ///< the dearest so far
   double seconds_trained_ = 0;
   std::optional<Evaluation> evaluation_;
 };
