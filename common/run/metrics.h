@@ -8,10 +8,12 @@
 
 namespace wattle {
 
-/// One line of output_dir/metrics.jsonl: a training step or an evaluation. Keys are the names of
-/// the members; absent values are left out.
+/// One line of output_dir/metrics.jsonl: a training step, an evaluation, or (phase "energy") what
+/// the run has used so far, as noted after start-up, after each checkpoint and at the end, so that
+/// the next attempt goes on from there. Keys are the names of the members; absent values are left
+/// out.
 struct MetricsRecord {
-  std::string phase = "train";  ///< "train" or "evaluate"
+  std::string phase = "train";  ///< "train", "evaluate" or "energy"
   int64_t attempt = 1;          ///< grows with every start of the run
   int64_t step = 0;             ///< steps finished, from 1
   std::optional<double> loss;   ///< mean over the step's global batch

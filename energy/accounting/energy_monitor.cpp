@@ -10,7 +10,6 @@
 namespace wattle {
 namespace {
 
-constexpr double kRecentSeconds = 1;
 /// Power samples this many intervals apart (and at least a second) leave a gap.
 constexpr double kLongestIntervals = 10;
 
@@ -91,13 +90,20 @@ double EnergyMonitor::joules_now() {
   return returned_joules_;
 }
 
-double EnergyMonitor::watts_now() {
+MeterGaps EnergyMonitor::gaps() {
   const std::lock_guard lock(mutex_);
-  book_cheap();
-  const double now = clock_.now_seconds();
-  const Point& from = recent_.front();
-  if (now <= from.seconds) return 0;
-  return std::max(0.0, joules_at(now) - from.joules) / (now - from.seconds);
+  MeterGaps gaps;
+  for (const auto* group : {&cheap_, &costly_}) {
+    for (const Metered& metered : *group) {
+      const DeviceTotal& total = metered.integrator.total();
+      gaps.seconds += total.gap_seconds;
+      gaps.open_seconds = std::max(gaps.open_seconds, metered.integrator.open_gap_seconds());
+      if (total.gaps == 0) continue;
+      const std::string name = total.last_gap.starts_with(total.device) ? "" : total.device + ": ";
+      gaps.why += (gaps.why.empty() ? "" : "; ") + name + total.last_gap;
+    }
+  }
+  return gaps;
 }
 
 void EnergyMonitor::sample() {
@@ -109,7 +115,6 @@ void EnergyMonitor::sample() {
   book_cheap();
   count_phase_time(now);
   book_costly(outcomes);
-  remember(now);
 }
 
 EnergyLedger EnergyMonitor::ledger() {
@@ -146,8 +151,6 @@ void EnergyMonitor::start_again() {
     }
   }
   returned_joules_ = 0;
-  recent_.clear();
-  remember(clock_.now_seconds());
 }
 
 std::vector<std::string> EnergyMonitor::devices() {
@@ -164,6 +167,15 @@ double EnergyMonitor::idle_watts() {
   double watts = 0;
   for (const auto* group : {&cheap_, &costly_}) {
     for (const Metered& metered : *group) watts += metered.meter->info().idle_watts.value_or(0);
+  }
+  return watts;
+}
+
+double EnergyMonitor::busy_watts() {
+  const std::lock_guard lock(mutex_);
+  double watts = 0;
+  for (const auto* group : {&cheap_, &costly_}) {
+    for (const Metered& metered : *group) watts += metered.meter->info().busy_watts.value_or(0);
   }
   return watts;
 }
@@ -250,12 +262,6 @@ double EnergyMonitor::joules_at(double seconds) const {
   for (const Metered& metered : cheap_) joules += metered.integrator.total().joules;
   for (const Metered& metered : costly_) joules += metered.integrator.joules_at(seconds);
   return joules;
-}
-
-void EnergyMonitor::remember(double now) {
-  if (!recent_.empty() && now < recent_.back().seconds) recent_.clear();
-  recent_.push_back({now, joules_at(now)});
-  while (recent_.size() > 1 && recent_[1].seconds <= now - kRecentSeconds) recent_.pop_front();
 }
 
 void EnergyMonitor::run_thread() {

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -19,6 +18,13 @@
 namespace wattle {
 
 class EnergyMonitor;
+
+/// Where the meters of a monitor fail.
+struct MeterGaps {
+  double seconds = 0;       ///< without trustworthy readings, summed over devices
+  double open_seconds = 0;  ///< how long the worst device has not answered by now; 0: all do
+  std::string why;          ///< each device with gaps and why its latest one came; "" if none has
+};
 
 /// A window of one phase, from construction to destruction.
 class [[nodiscard]] PhaseWindow {
@@ -68,8 +74,8 @@ class EnergyMonitor {
   /// cheap. Never falls, so the joules of steps that follow each other add up to the whole.
   double joules_now();
 
-  /// Average power over about the last second.
-  double watts_now();
+  /// Everything about gaps so far.
+  MeterGaps gaps();
 
   /// Reads all meters now. Waits for the devices.
   void sample();
@@ -84,6 +90,8 @@ class EnergyMonitor {
 
   /// What the devices draw without work, as far as that is known.
   double idle_watts();
+  /// What they draw at full load, as far as that is known.
+  double busy_watts();
 
   /// Joules so far of the devices whose id starts with `prefix` ("gpu:").
   double joules_of(std::string_view prefix);
@@ -115,7 +123,6 @@ class EnergyMonitor {
   void book_costly(const std::vector<Outcome>& outcomes);
   void count_phase_time(double now);
   double joules_at(double seconds) const;
-  void remember(double now);
   void start_again();
   void run_thread();
 
@@ -132,10 +139,6 @@ class EnergyMonitor {
   double phase_since_seconds_ = 0;
   std::array<double, kPhaseCount> seconds_since_costly_{};  // by phase
   double returned_joules_ = 0;
-  struct Point {
-    double seconds = 0, joules = 0;
-  };
-  std::deque<Point> recent_;
 
   std::condition_variable wake_;
   bool is_stopping_ = false;

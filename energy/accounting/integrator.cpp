@@ -45,11 +45,21 @@ double Integrator::add(double seconds, double reading) {
 
 void Integrator::fail(double seconds, const std::string& why) {
   if (!std::exchange(is_open_, true)) {
+    opened_at_ = seconds;
     // The time since the last reading, too, has no energy that anyone could vouch for.
     mark_gap(why, 0);
     latest_watts_ = 0;
   }
   advance(seconds);
+}
+
+double Integrator::open_gap_seconds() const {
+  // Not 0 from the first failed reading on.
+  constexpr double kJustOpened = 1e-9;
+  if (is_open_) return std::max(kJustOpened, *at_ - opened_at_);
+  if (info_.reading == Reading::kWatts || !last_) return 0;
+  const double still = last_->seconds - moved_at_;
+  return still > info_.stuck_after_seconds ? still : 0;
 }
 
 double Integrator::joules_at(double seconds) const {

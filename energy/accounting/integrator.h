@@ -41,6 +41,9 @@ class Integrator {
 
   const DeviceTotal& total() const { return total_; }
 
+  /// How long the device has given no trustworthy reading up to the latest one; 0: it does.
+  double open_gap_seconds() const;
+
   /// The joules expected at `seconds`: the total, carried on at the latest power.
   double joules_at(double seconds) const;
 
@@ -62,6 +65,7 @@ class Integrator {
   std::optional<double> at_;    // the latest time that was booked, with a reading or without
   std::optional<Sample> last_;  // the latest reading
   bool is_open_ = false;        // there was no reading since
+  double opened_at_ = 0;        // when that began
   double latest_watts_ = 0;
   double moved_at_ = 0;  // when the counter last changed
 };

@@ -24,25 +24,6 @@ std::vector<std::vector<std::string>> assign_devices(const std::vector<RankDevic
   return assigned;
 }
 
-CombinedEnergy combine(std::vector<RankReading> readings) {
-  std::ranges::stable_sort(readings, {}, &RankReading::rank);
-  std::map<std::pair<std::string, std::string>, DeviceTotal> best;
-  for (const RankReading& reading : readings) {
-    for (DeviceTotal device : reading.devices) {
-      device.host = reading.host;
-      const auto [it, is_first] = best.try_emplace({device.host, device.device}, device);
-      if (!is_first && device.gap_seconds < it->second.gap_seconds) it->second = device;
-    }
-  }
-  CombinedEnergy combined;
-  for (const auto& [key, device] : best) {
-    combined.devices.push_back(device);
-    combined.joules[device.known_source()] += device.joules;
-    combined.gap_seconds += device.gap_seconds;
-  }
-  return combined;
-}
-
 std::string serialize(const RankDevices& devices) {
   return nlohmann::json{{"host", devices.host}, {"devices", devices.devices}}.dump();
 }

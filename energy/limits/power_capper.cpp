@@ -12,12 +12,19 @@ constexpr double kLeastShare = 0.1;
 /// How often the GPUs' share of the cap is fitted to what the rest of the machine draws.
 constexpr double kFitSeconds = 5;
 constexpr double kNewest = 0.3;
+/// One pause may have been disturbed by whoever still worked.
+constexpr int kPausesToJudge = 3;
 
 }  // namespace
 
 PowerCapper::PowerCapper(double floor_watts, Clock& clock, std::unique_ptr<GpuPowerLimits> limits,
-                         size_t run_gpus)
-    : floor_watts_(floor_watts), clock_(clock), limits_(std::move(limits)), run_gpus_(run_gpus) {}
+                         size_t run_gpus, double busy_watts)
+    : known_floor_watts_(floor_watts),
+      floor_watts_(floor_watts),
+      clock_(clock),
+      limits_(std::move(limits)),
+      run_gpus_(run_gpus),
+      busy_watts_(busy_watts) {}
 
 void PowerCapper::set_cap(std::optional<double> watts) {
   if (!watts) {
@@ -26,9 +33,13 @@ void PowerCapper::set_cap(std::optional<double> watts) {
     return;
   }
   if (pacer_) {
-    pacer_->set_cap(*watts);
+    PowerPacer pacer = *pacer_;
+    pacer.set_floor(floor_watts_);
+    pacer.set_cap(*watts);
+    pacer_ = pacer;
   } else {
     pacer_.emplace(*watts, floor_watts_);
+    if (busy_watts_ > 0) pacer_->expect_work(busy_watts_);
     if (has_seen_) pacer_->observe(seen_seconds_, seen_.all);
   }
   update_limits();
@@ -44,6 +55,13 @@ double PowerCapper::throttle() {
   const double least = floor_watts_ + kLeastShare * std::max(1.0, drawn - floor_watts_);
   set_cap(std::max(least, kThrottleTo * drawn));
   return pacer_->cap_watts();
+}
+
+void PowerCapper::pause_seen(double watts) {
+  least_pause_watts_ = pauses_seen_ == 0 ? watts : std::min(least_pause_watts_, watts);
+  if (++pauses_seen_ < kPausesToJudge) return;
+  floor_watts_ = std::max(known_floor_watts_, least_pause_watts_);
+  if (pacer_ && can_hold()) pacer_->set_floor(floor_watts_);
 }
 
 void PowerCapper::step_done(const RunJoules& joules) {

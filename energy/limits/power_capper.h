@@ -25,9 +25,9 @@ class PowerCapper {
  public:
   /// `floor_watts`: what all hosts of the run draw without work (the sum of the ranks'
   /// EnergyMonitor::idle_watts()). `limits`: of this rank's GPUs, or none; `run_gpus`: of all
-  /// ranks.
+  /// ranks. `busy_watts`: what the hosts draw at full load, where that is known; else 0.
   PowerCapper(double floor_watts, Clock& clock, std::unique_ptr<GpuPowerLimits> limits = nullptr,
-              size_t run_gpus = 0);
+              size_t run_gpus = 0, double busy_watts = 0);
 
   /// A cap on the whole run's watts from now on; nothing lifts it. Throws Error(kConfig) if it
   /// can't be held because it is not above the floor: at the start that ends the program, later the
@@ -39,6 +39,13 @@ class PowerCapper {
   /// Returns the new cap in watts.
   double throttle();
 
+  /// Takes note of what all hosts drew while they paused; the least of it, from the third time on,
+  /// is a floor where none was known.
+  void pause_seen(double watts);
+  double floor_watts() const { return floor_watts_; }
+  /// Whether what is drawn without work leaves room for the cap.
+  bool can_hold() const { return !pacer_ || pacer_->cap_watts() > floor_watts_; }
+
   /// Books the joules of the run up to the end of a step.
   void step_done(const RunJoules& joules);
 
@@ -49,10 +56,14 @@ class PowerCapper {
  private:
   void update_limits();
 
-  double floor_watts_;
+  double known_floor_watts_;
+  double floor_watts_;  // known, or as seen in pauses if that is more
   Clock& clock_;
   std::unique_ptr<GpuPowerLimits> limits_;
   size_t run_gpus_;
+  double busy_watts_;
+  int pauses_seen_ = 0;
+  double least_pause_watts_ = 0;
   std::optional<PowerPacer> pacer_;
   RunJoules seen_;
   double seen_seconds_ = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "common/error.h"
 
@@ -15,6 +16,9 @@ namespace {
 constexpr double kCreditSeconds = 0.2;
 /// Weight of the newest observation in the estimate of the power of work.
 constexpr double kNewest = 0.2;
+/// The longest pause: this long, or so many times the work before it.
+constexpr double kLongestPauseSeconds = 2;
+constexpr double kLongestPauseToWork = 19;
 
 }  // namespace
 
@@ -36,6 +40,12 @@ void PowerPacer::set_cap(double cap_watts) {
   owed_seconds_ = 0;
 }
 
+void PowerPacer::expect_work(double watts) {
+  if (work_watts_ > 0) return;
+  work_watts_ = watts;
+  is_work_expected_ = true;
+}
+
 void PowerPacer::observe(double seconds, double joules) {
   const double interval = seconds - observed_seconds_;
   if (has_observed_ && interval > 0 && joules >= observed_joules_) {
@@ -44,7 +54,8 @@ void PowerPacer::observe(double seconds, double joules) {
     debt_joules_ = std::max(debt_joules_, -kCreditSeconds * cap_watts_);
     if (const double work = interval - pause_since_; work > 0.1 * interval) {
       const double watts = std::max(0.0, used - floor_watts_ * pause_since_) / work;
-      work_watts_ = work_watts_ > 0 ? kNewest * watts + (1 - kNewest) * work_watts_ : watts;
+      const bool is_first = work_watts_ <= 0 || std::exchange(is_work_expected_, false);
+      work_watts_ = is_first ? watts : kNewest * watts + (1 - kNewest) * work_watts_;
     }
     owed_seconds_ = std::max(0.0, debt_joules_) / (cap_watts_ - floor_watts_);
   }
@@ -63,7 +74,8 @@ double PowerPacer::share_of_pause() const {
 double PowerPacer::pause_seconds(double now_seconds) const {
   if (!has_observed_) return 0;
   const double work = std::max(0.0, now_seconds - work_began_seconds_);
-  return owed_seconds_ + work * share_of_pause();
+  return std::min(owed_seconds_ + work * share_of_pause(),
+                  std::max(kLongestPauseSeconds, kLongestPauseToWork * work));
 }
 
 void PowerPacer::paused(double from_seconds, double to_seconds) {

@@ -23,12 +23,17 @@ class PowerPacer {
   /// A new cap from now on; old debts are forgiven. Throws like the constructor.
   void set_cap(double cap_watts);
   double cap_watts() const { return cap_watts_; }
+  /// What turned out to be drawn while pausing; it must be below the cap.
+  void set_floor(double floor_watts) { floor_watts_ = floor_watts; }
+  /// What work draws, until the first observation knows better.
+  void expect_work(double watts);
 
   /// Books the meters' state: seconds of a monotonic clock, joules since any fixed moment, of all
   /// ranks. At the end of a step; within steps too where one rank sees all the joules.
   void observe(double seconds, double joules);
 
-  /// How long to pause now. Ask it between and within steps, then pause and tell.
+  /// How long to pause now: at most 2 s or 19 times the work since the last pause, so that work
+  /// goes on whatever happens. Ask it between and within steps, then pause and tell.
   double pause_seconds(double now_seconds) const;
   void paused(double from_seconds, double to_seconds);
 
@@ -40,6 +45,7 @@ class PowerPacer {
   bool has_observed_ = false;
   double observed_seconds_ = 0, observed_joules_ = 0;
   double work_watts_ = 0;          // estimated; 0: not known yet
+  bool is_work_expected_ = false;  // and not yet observed
   double debt_joules_ = 0;         // metered beyond the cap; negative: credit
   double owed_seconds_ = 0;        // pause that pays the debt
   double pause_since_ = 0;         // paused since the last observation

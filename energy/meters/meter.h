@@ -32,6 +32,8 @@ struct MeterInfo {
   double update_seconds = 0;
   /// What the device draws without work, where that is known.
   std::optional<double> idle_watts;
+  /// What the device, and all that work on it, draw at full load, where that is known.
+  std::optional<double> busy_watts;
 };
 
 /// One device that can say how much energy it uses. Not thread-safe: one caller at a time.

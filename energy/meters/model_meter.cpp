@@ -94,6 +94,7 @@ class IdleMeter final : public Meter {
     info_.source = Source::kEstimatedModel;
     info_.is_cheap = true;
     info_.idle_watts = power.idle_watts;
+    info_.busy_watts = power.max_watts;
     start_seconds_ = clock.now_seconds();
   }
   const MeterInfo& info() const override { return info_; }

@@ -22,7 +22,7 @@ int eval_command(const RunSession& session) {
   Evaluator evaluator(shaped.model, *data.validation,
                       evaluation_plan(config, *data.validation, session.world.size()), exchange,
                       energy);
-  const Evaluation evaluation = evaluator.run();
+  const Evaluation evaluation = *evaluator.run();
   accounts.settle();
   const Account inference = accounts.ledger().inference();
   if (session.world.rank() != 0) return kExitDone;

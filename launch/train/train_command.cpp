@@ -52,7 +52,9 @@ class TrainingRun {
   void say(const std::string& line) const;
   void greet() const;
   bool is_complete();
+  std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
   void export_model() const;
+  std::optional<std::string> finish_model();
   void report(RunEnd end, TrainingLoop& loop);
 
   const RunSession& session_;
@@ -200,18 +202,22 @@ int TrainingRun::run() {
   const RunEnd end = loop.run(resume_.step);
   report(end, loop);
   if (end == RunEnd::kStopped) {
-    say(fmt::format("stopped after step {}; a checkpoint is saved: run it again to go on",
-                    loop.steps_done()));
+    say(fmt::format("stopped after step {}; {}", loop.steps_done(),
+                    how_to_go_on(loop, "run it again")));
     return kExitStopped;
   }
   if (end == RunEnd::kBudgetSpent) {
-    say(fmt::format(
-        "{} after step {} of {}; a checkpoint is saved: with a larger "
-        "energy.budget_joules it goes on from there",
-        governor.budget_text(accounts_.run_joules().value_or(0)), loop.steps_done(), steps_));
+    say(fmt::format("{} after step {} of {}; {}",
+                    governor.budget_text(accounts_.run_joules().value_or(0)), loop.steps_done(),
+                    steps_, how_to_go_on(loop, "give it a larger energy.budget_joules")));
     return kExitBudgetSpent;
   }
   return kExitDone;
+}
+
+std::string TrainingRun::how_to_go_on(const TrainingLoop& loop, const std::string& change) const {
+  if (!loop.has_checkpoint()) return "no step was made, so there is no checkpoint";
+  return fmt::format("a checkpoint is saved: {} to go on from there", change);
 }
 
 std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t seed,
@@ -237,18 +243,27 @@ void TrainingRun::export_model() const {
   write_exports(config_, replica_.options, masters);
 }
 
+/// Rank 0: the exports, and the sample if one is wanted.
+std::optional<std::string> TrainingRun::finish_model() {
+  std::optional<std::string> sample;
+  if (config_.sample) {
+    const PhaseWindow window = energy_.window(Phase::kEvaluation);
+    sample = sample_text(replica_.model, *config_.sample, config_.run.seed,
+                         config_.data.sequence_length);
+    say("\n" + *sample + "\n");
+  }
+  const PhaseWindow window = energy_.window(Phase::kCheckpoint);
+  export_model();
+  return sample;
+}
+
 void TrainingRun::report(RunEnd end, TrainingLoop& loop) {
   RunFacts facts;
   facts.stream_hash = loop.consumed().hex();
-  accounts_.settle();
-  const EnergyLedger ledger = accounts_.ledger();
+  if (is_first() && end == RunEnd::kDone) facts.sample = finish_model();
+  const EnergyLedger ledger = accounts_.close();
+  loop.note_energy();
   if (!is_first()) return;
-  if (config_.sample && end == RunEnd::kDone) {
-    facts.sample = sample_text(replica_.model, *config_.sample, config_.run.seed,
-                               config_.data.sequence_length);
-    say("\n" + *facts.sample + "\n");
-  }
-  if (end == RunEnd::kDone) export_model();
   facts.name = config_.run.name;
   facts.ended = end == RunEnd::kDone      ? "done"
                 : end == RunEnd::kStopped ? "stopped"

@@ -6,7 +6,6 @@
 #include <array>
 #include <limits>
 
-#include "common/error.h"
 #include "energy/limits/gpu_power_limits.h"
 
 namespace wattle {
@@ -15,6 +14,10 @@ namespace {
 // Orders of rank 0, as figures of the exchange: nothing, no cap any more, or a cap in watts.
 constexpr double kNoOrder = 0;
 constexpr double kLiftCap = -1;
+/// A meter that answers again within this time leaves the limits in force.
+constexpr double kDeadSeconds = 1;
+/// Pauses that are shorter, taken together, say little about what is drawn meanwhile.
+constexpr double kPauseToShare = 1;
 
 double sum_over_ranks(FiguresExchange& exchange, double mine) {
   double sum = 0;
@@ -25,9 +28,12 @@ double sum_over_ranks(FiguresExchange& exchange, double mine) {
 /// This rank's GPUs' limits for a cap, or none: power is then held by pauses.
 std::unique_ptr<GpuPowerLimits> limits_for_cap(const EnergyOptions& options,
                                                const EnergyGovernor::Parts& parts) {
-  if (!options.power_cap_watts || options.tune_power_limit != TuneObjective::kOff) return nullptr;
+  const bool throttles = options.on_exceeded == OnExceeded::kThrottle;
+  if (!options.power_cap_watts && !throttles) return nullptr;
+  if (options.tune_power_limit != TuneObjective::kOff) return nullptr;
   std::string note;
   auto limits = find_power_limits(parts.energy.devices(), parts.guardian, note);
+  if (!limits && throttles) note += "; throttling by pauses saves no energy by itself";
   parts.say("power cap: " + (limits ? "by GPU power limits, and by pauses" : note));
   return limits;
 }
@@ -37,14 +43,17 @@ PowerCapper make_capper(const EnergyOptions& options, const EnergyGovernor::Part
   const double gpus =
       sum_over_ranks(parts.exchange, limits ? static_cast<double>(limits->devices()) : 0.0);
   const double floor = sum_over_ranks(parts.exchange, parts.energy.idle_watts());
-  return PowerCapper(floor, parts.clock, std::move(limits), static_cast<size_t>(gpus));
+  const double busy = sum_over_ranks(parts.exchange, parts.energy.busy_watts());
+  return PowerCapper(floor, parts.clock, std::move(limits), static_cast<size_t>(gpus), busy);
 }
 
 }  // namespace
 
 EnergyGovernor::EnergyGovernor(const EnergyOptions& options, const std::string& output_dir,
                                Parts parts)
-    : parts_(std::move(parts)), capper_(make_capper(options, parts_)) {
+    : parts_(std::move(parts)),
+      capper_(make_capper(options, parts_)),
+      configured_cap_watts_(options.power_cap_watts) {
   const double devices =
       sum_over_ranks(parts_.exchange, static_cast<double>(parts_.energy.devices().size()));
   if (devices == 0 && (options.budget_joules || options.power_cap_watts)) {
@@ -81,6 +90,16 @@ void EnergyGovernor::start_tuning(const EnergyOptions& options) {
   if (tuned_limits_) tuned_limits_->set_watts(tuner_->limit_watts());
 }
 
+RankWord EnergyGovernor::word() {
+  RankWord word;
+  word.order = order();
+  if (pause_seconds_ >= kPauseToShare) {
+    word.pause_seconds = pause_seconds_;
+    word.pause_joules = pause_joules_;
+  }
+  return word;
+}
+
 double EnergyGovernor::order() {
   if (!control_) return kNoOrder;
   try {
@@ -110,7 +129,7 @@ void EnergyGovernor::apply_order(double order) {
 }
 
 void EnergyGovernor::tune(const SharedFigures& figures) {
-  if (!tuner_ || tuner_->is_done()) return;
+  if (!tuner_ || tuner_->is_done() || !figures.joules) return;  // a gap says nothing
   tuner_->step_done(figures.step_seconds, figures.gpu_joules);
   if (tuned_limits_) tuned_limits_->set_watts(tuner_->limit_watts());
   if (tuner_->is_done()) {
@@ -118,14 +137,62 @@ void EnergyGovernor::tune(const SharedFigures& figures) {
   }
 }
 
-bool EnergyGovernor::step_done(const SharedFigures& figures, double run_joules,
-                               int64_t steps_left) {
+void EnergyGovernor::observe(const SharedFigures& figures, double run_joules) {
   apply_order(figures.order);
   gpu_joules_ += figures.gpu_joules;
   capper_.step_done({run_joules, gpu_joules_});
+  if (figures.pause_watts) {
+    pause_seconds_ = pause_joules_ = 0;
+    capper_.pause_seen(*figures.pause_watts);
+    check_cap();
+  }
+  if (figures.dead_seconds > kDeadSeconds && is_limited()) {
+    fail_for_dead_meter();
+  }
+}
+
+void EnergyGovernor::fail_for_dead_meter() {
+  std::string meters;
+  for (const std::string& why : parts_.exchange.gather_texts(parts_.energy.gaps().why)) {
+    meters += (meters.empty() || why.empty() ? "" : "; ") + why;
+  }
+  failure_.emplace(ErrorCode::kIo, fmt::format("energy: {}: without this meter no budget and no "
+                                               "cap can be kept; a checkpoint is saved",
+                                               meters));
+}
+
+/// Gives up a cap that is below what turned out to be drawn without work.
+void EnergyGovernor::check_cap() {
+  if (capper_.can_hold()) return;
+  const double cap = *capper_.cap_watts();
+  const std::string what =
+      fmt::format("power cap {:.6g} W: can't be held: {:.4g} W are drawn in pauses", cap,
+                  capper_.floor_watts());
+  if (configured_cap_watts_ && cap >= *configured_cap_watts_) {
+    failure_.emplace(ErrorCode::kConfig, "energy.power_cap_watts: " + what);
+    return;
+  }
+  parts_.say(what +
+             (configured_cap_watts_ ? "; the configured one is in force again" : "; it is lifted"));
+  try {
+    capper_.set_cap(configured_cap_watts_);
+  } catch (const Error& e) {
+    failure_ = e;
+  }
+}
+
+bool EnergyGovernor::batch_done(const SharedFigures& figures, double run_joules) {
+  observe(figures, run_joules);
+  return !failure_ && allows(run_joules, figures.joules.value_or(0));
+}
+
+bool EnergyGovernor::step_done(const SharedFigures& figures, double run_joules,
+                               int64_t steps_left) {
+  observe(figures, run_joules);
+  if (failure_) return false;
   tune(figures);
   if (!budget_) return true;
-  budget_->step_done(figures.joules.value_or(0));
+  if (figures.joules) budget_->step_done(*figures.joules);
   switch (budget_->decide(run_joules, steps_left)) {
     case BudgetDecision::kContinue:
       return true;
@@ -154,12 +221,14 @@ void EnergyGovernor::checkpoint_done(double joules) {
 void EnergyGovernor::pace() {
   if (!capper_.cap_watts()) return;
   const PhaseWindow window = parts_.energy.window(Phase::kOther);
-  capper_.pace(parts_.stop_requested);
+  const double before = parts_.energy.joules_now();
+  pause_seconds_ += capper_.pace(parts_.stop_requested);
+  pause_joules_ += parts_.energy.joules_now() - before;
 }
 
 std::string EnergyGovernor::budget_text(double run_joules) const {
   if (!budget_) return "";
-  return fmt::format("energy budget {:.0f} J: {:.0f} J used", budget_->budget_joules(), run_joules);
+  return fmt::format("energy budget {:.6g} J: {:.6g} J used", budget_->budget_joules(), run_joules);
 }
 
 }  // namespace wattle

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/error.h"
 #include "energy/accounting/energy_monitor.h"
 #include "energy/clock.h"
 #include "energy/energy_options.h"
@@ -39,12 +40,28 @@ class EnergyGovernor {
   /// idle power, a budget or a cap without any meter or model, tuning without GPU power limits.
   EnergyGovernor(const EnergyOptions& options, const std::string& output_dir, Parts parts);
 
-  /// What rank 0 asks all ranks for in the next exchange.
-  double order();
+  /// Before the first step: `run_joules` so far.
+  void begin(double run_joules) { capper_.step_done({run_joules, 0}); }
+
+  /// What this rank says in the next exchange.
+  RankWord word();
 
   /// After each step, with the figures that all ranks share. Returns false when the run has to end
-  /// here, so that its last checkpoint still fits into the budget.
+  /// here: so that its last checkpoint still fits into the budget, or because of failure().
   bool step_done(const SharedFigures& figures, double run_joules, int64_t steps_left);
+
+  /// Between the batches of an evaluation, likewise: false if no further one fits.
+  bool batch_done(const SharedFigures& figures, double run_joules);
+
+  /// Whether there is a budget or a cap by now; the same on every rank.
+  bool is_limited() const { return budget_ || capper_.cap_watts(); }
+
+  /// Why no limit can be held any more: a meter died, or the pauses draw more than the cap. The run
+  /// has to end with it, after its last checkpoint.
+  const std::optional<Error>& failure() const { return failure_; }
+
+  /// The dearest of the latest steps; 0 without a budget.
+  double step_joules() const { return budget_ ? budget_->step_joules() : 0; }
 
   /// Whether something that takes about so many joules and then a checkpoint fit into the budget.
   bool allows(double run_joules, double joules) const;
@@ -58,7 +75,11 @@ class EnergyGovernor {
   std::string budget_text(double run_joules) const;
 
  private:
+  double order();
   void apply_order(double order);
+  void observe(const SharedFigures& figures, double run_joules);
+  void check_cap();
+  void fail_for_dead_meter();  ///< collective
   void start_tuning(const EnergyOptions& options);
   void tune(const SharedFigures& figures);
 
@@ -66,6 +87,9 @@ class EnergyGovernor {
   std::optional<BudgetTracker> budget_;
   PowerCapper capper_;
   std::optional<ControlFile> control_;
+  std::optional<double> configured_cap_watts_;
+  std::optional<Error> failure_;
+  double pause_seconds_ = 0, pause_joules_ = 0;  ///< of this rank, not yet shared
   std::unique_ptr<GpuPowerLimits> tuned_limits_;
   std::optional<PowerLimitTuner> tuner_;
   double gpu_joules_ = 0;

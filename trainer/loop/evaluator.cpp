@@ -12,23 +12,31 @@ Evaluator::Evaluator(Model& model, const Dataset& dataset, const EvaluationPlan&
                      FiguresExchange& exchange, EnergyMonitor& energy)
     : model_(model), dataset_(dataset), plan_(plan), exchange_(exchange), energy_(energy) {}
 
-Evaluation Evaluator::run() {
+std::optional<Evaluation> Evaluator::run(const std::function<bool()>& goes_on) {
   const PhaseWindow window = energy_.window(Phase::kEvaluation);
   at::AutoGradMode no_grad(false);
-  const IndexRange mine = plan_.batches_of(exchange_.rank());
-  // Loss sum, positions and right ones of each batch; ranks with fewer batches fill up with zeros.
-  const int64_t most = (plan_.batches() + plan_.ranks - 1) / plan_.ranks;
-  std::vector<double> figures(3 * most, 0.0);
-  bool has_classes = true;
-  for (int64_t i = 0; i < mine.count; ++i) {
-    const Batch batch = evaluation_batch(dataset_, plan_, mine.first + i);
-    const LossResult result = model_.loss(batch, ForwardContext{});
-    figures[3 * i] = result.loss.item<double>() * static_cast<double>(result.scored);
-    figures[3 * i + 1] = static_cast<double>(result.scored);
-    figures[3 * i + 2] = static_cast<double>(result.correct);
+  const int64_t mine = plan_.batches_of(exchange_.rank()).count;
+  // Ranks with fewer batches fill up with zeros.
+  std::vector<double> figures(3 * rounds(), 0.0);
+  for (int64_t i = 0; i < rounds(); ++i) {
+    if (i > 0 && goes_on && !goes_on()) return std::nullopt;
+    if (i < mine) score(i, std::span(figures).subspan(3 * i, 3));
   }
+  return sum(figures);
+}
 
+void Evaluator::score(int64_t i, std::span<double> figures) {
+  const int64_t first = plan_.batches_of(exchange_.rank()).first;
+  const Batch batch = evaluation_batch(dataset_, plan_, first + i);
+  const LossResult result = model_.loss(batch, ForwardContext{});
+  figures[0] = result.loss.item<double>() * static_cast<double>(result.scored);
+  figures[1] = static_cast<double>(result.scored);
+  figures[2] = static_cast<double>(result.correct);
+}
+
+Evaluation Evaluator::sum(const std::vector<double>& figures) {
   Evaluation evaluation;
+  bool has_classes = true;
   double loss = 0, scored = 0, correct = 0;
   for (const std::vector<double>& row : exchange_.gather(figures)) {
     for (size_t i = 0; i < row.size(); i += 3) {

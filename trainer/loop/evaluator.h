@@ -1,6 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "energy/accounting/energy_monitor.h"
 #include "trainer/data/loader.h"
@@ -24,9 +27,20 @@ class Evaluator {
             FiguresExchange& exchange, EnergyMonitor& energy);
 
   /// Collective. The sums are taken in the order of the batches, whatever the number of ranks.
-  Evaluation run();
+  /// `goes_on` is asked by all ranks between batches, equally often; where it says false (to all),
+  /// the evaluation is broken off and there is none.
+  std::optional<Evaluation> run(const std::function<bool()>& goes_on = nullptr);
+
+  int64_t samples() const { return plan_.samples; }
+  /// How many batches the busiest rank has.
+  int64_t rounds() const { return (plan_.batches() + plan_.ranks - 1) / plan_.ranks; }
 
  private:
+  /// Loss sum, positions and right ones of this rank's i-th batch.
+  void score(int64_t i, std::span<double> figures);
+  /// The sum over the ranks' figures.
+  Evaluation sum(const std::vector<double>& figures);
+
   Model& model_;
   const Dataset& dataset_;
   EvaluationPlan plan_;

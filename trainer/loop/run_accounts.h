@@ -16,17 +16,26 @@ namespace wattle {
 struct EarlierEnergy {
   EnergyLedger ledger;         ///< of all ranks and attempts, up to the checkpoint
   double training_joules = 0;  ///< of the steps up to the checkpoint
-  double run_joules = 0;       ///< of everything, also what was lost after the checkpoint
+  double run_joules = 0;       ///< of everything, as far as the metrics know it
 };
 
-/// Figures of the step that just ended, all ranks together and the same on every rank.
+/// What one rank tells all others after a step or between the batches of an evaluation.
+struct RankWord {
+  double order = 0;          ///< rank 0's counts, see EnergyGovernor
+  double pause_seconds = 0;  ///< that it paused for a cap, and what its devices drew meanwhile
+  double pause_joules = 0;
+};
+
+/// Figures since the last exchange, all ranks together and the same on every rank.
 struct SharedFigures {
-  double step_seconds = 0;  ///< the slowest rank's
-  std::optional<double> joules;
+  double step_seconds = 0;                    ///< the slowest rank's
+  std::optional<double> joules;               ///< nothing where a meter failed meanwhile
   double gpu_joules = 0;                      ///< the part of joules that GPUs drew
   int64_t peak_memory_bytes = 0;              ///< the largest rank's
   WriteState checkpoint = WriteState::kIdle;  ///< the least over the ranks
   double order = 0;                           ///< rank 0's, see EnergyGovernor
+  double dead_seconds = 0;                    ///< how long a meter has not answered by now
+  std::optional<double> pause_watts;          ///< of all ranks, where all have paused
 };
 
 /// Keeps the run's books of time and energy over all ranks: makes each device one rank's business,
@@ -37,13 +46,19 @@ class RunAccounts {
   RunAccounts(FiguresExchange& exchange, EnergyMonitor& energy, EarlierEnergy earlier);
 
   void begin_step();
-  /// Collective, at the end of each step; `checkpoint` is how far this rank's writing is, `order`
-  /// what it has to say to all (rank 0's counts).
-  SharedFigures end_step(WriteState checkpoint, double order);
+  /// Collective, at the end of each step; `checkpoint` is how far this rank's writing is.
+  SharedFigures end_step(WriteState checkpoint, const RankWord& word);
+
+  /// Collective: books what was used since the last exchange to the run, between the batches of an
+  /// evaluation.
+  SharedFigures between(const RankWord& word);
 
   /// Collective: books what was used since the last step (evaluation, checkpoint) to the run, and
   /// returns it.
   double settle();
+
+  /// Which meters failed since the last call, and why; "" if none did. Collective.
+  std::string new_gaps();
 
   /// Training steps so far; all so far. Nothing if no device has a meter or a model.
   std::optional<double> training_joules() const;
@@ -54,11 +69,15 @@ class RunAccounts {
 
   /// Collective: this attempt's ledgers of all ranks, and the earlier attempts', added up.
   EnergyLedger ledger();
-  /// Joules of steps that a crash lost after their checkpoint.
+  /// Collective, at the end: as ledger(); run_joules() is from then on what it sums to, with
+  /// lost_joules().
+  EnergyLedger close();
+  /// What earlier attempts used after the checkpoint that this one started from.
   double lost_joules() const { return lost_joules_; }
 
  private:
   void refresh_source();
+  SharedFigures exchange(double seconds, WriteState checkpoint, const RankWord& word);
   double joules_since_last();
 
   FiguresExchange& exchange_;
@@ -68,6 +87,8 @@ class RunAccounts {
   std::string source_;
   bool metered_ = false;
   double last_gpu_joules_ = 0;
+  double last_gap_seconds_ = 0;
+  std::string told_gaps_;
   double last_joules_ = 0;  ///< this rank's reading that was shared last
   double run_joules_ = 0;
   double training_joules_ = 0;

@@ -27,10 +27,8 @@ class History {
     int64_t attempt = 0;
     for (const MetricsRecord& r : records) attempt = std::max(attempt, r.attempt);
     for (const MetricsRecord& r : records) {
-      if (r.phase == "evaluate") {
-        evaluations_.push_back(r);
-        continue;
-      }
+      if (r.phase == "evaluate") evaluations_.push_back(r);
+      if (r.phase != "train") continue;
       training_.push_back(r);
       if (r.attempt == attempt) current_.push_back(r);
     }
@@ -206,7 +204,8 @@ Json tables(const EnergyLedger& ledger, double lost_joules) {
                       account.seconds, account.joules.total() / total});
   }
   if (lost_joules > 0)
-    phases.push_back({"steps that a crash lost", lost_joules, nullptr, lost_joules / total});
+    phases.push_back(
+        {"earlier attempts, after their checkpoint", lost_joules, nullptr, lost_joules / total});
   std::map<std::string, std::pair<double, double>> kinds;  // forward, backward
   for (const auto& [key, account] : ledger.layers()) {
     auto& [forward, backward] = kinds[key.second];

@@ -15,6 +15,8 @@ namespace {
 /// Master and two optimizer states in float32.
 constexpr double kStateBytes = 12;
 constexpr double kDiskBytesPerSecond = 100e6;
+/// Of the work of a step: the backward pass takes twice that.
+constexpr double kForwardShare = 1.0 / 3;
 
 }  // namespace
 
@@ -22,31 +24,43 @@ TrainingLoop::TrainingLoop(Parts parts, LoopSettings settings)
     : parts_(std::move(parts)), settings_(std::move(settings)) {}
 
 bool TrainingLoop::goes_on() const {
-  return step_ < settings_.steps && !stop_asked_ && !early_end_ && !budget_spent_;
+  return step_ < settings_.steps && !stop_asked_ && !early_end_ && !budget_spent_ &&
+         !parts_.governor.failure();
+}
+
+bool TrainingLoop::fits(double joules) const {
+  return parts_.governor.allows(parts_.accounts.run_joules().value_or(0), joules);
 }
 
 RunEnd TrainingLoop::run(int64_t step) {
   step_ = first_step_ = saved_step_ = step;
   for (const auto& callback : parts_.callbacks) callback->train_begins(view());
   parts_.accounts.settle();  // what start-up took belongs to the run, not to its first step
-  budget_spent_ = !parts_.governor.allows(parts_.accounts.run_joules().value_or(0), 0);
+  note_energy();
+  parts_.governor.begin(parts_.accounts.run_joules().value_or(0));
+  budget_spent_ = !fits(0);
   while (goes_on()) {
     train_step();
     if (!goes_on()) break;
     const std::optional<int64_t> every = settings_.train.eval_every;
     if (every && step_ % *every == 0) evaluate();
-    if (parts_.checkpointer.due(step_)) save();
+    if (goes_on() && parts_.checkpointer.due(step_)) save();
+    budget_spent_ |= !fits(parts_.governor.step_joules());
   }
   return finish();
 }
 
 RunEnd TrainingLoop::finish() {
   const bool stopped = stop_asked_ && step_ < settings_.steps;
-  if (!stopped && !budget_spent_) evaluate();
+  if (!stopped && !budget_spent_ && !parts_.governor.failure()) evaluate();
   if (saved_step_ != step_) save();
   finish_checkpoint();
   for (const auto& callback : parts_.callbacks) callback->train_ends(view());
   if (parts_.progress) parts_.progress->finish();
+  if (parts_.governor.failure()) {
+    note_energy();
+    throw *parts_.governor.failure();
+  }
   if (budget_spent_ && step_ < settings_.steps) return RunEnd::kBudgetSpent;
   return stopped ? RunEnd::kStopped : RunEnd::kDone;
 }
@@ -74,8 +88,9 @@ void TrainingLoop::train_step() {
   ++step_;
 
   const SharedFigures figures =
-      parts_.accounts.end_step(parts_.checkpointer.state(), parts_.governor.order());
+      parts_.accounts.end_step(parts_.checkpointer.state(), parts_.governor.word());
   seconds_trained_ += figures.step_seconds;
+  tell_gaps(figures);
   settle_checkpoint(figures.checkpoint);
   const MetricsRecord record = record_of(outcome, figures, lr);
   publish(record);
@@ -86,8 +101,9 @@ void TrainingLoop::train_step() {
     parts_.governor.expect_checkpoint(*record.power_watts * bytes / kDiskBytesPerSecond);
   }
   for (const auto& callback : parts_.callbacks) callback->step_ends(view(), record);
-  budget_spent_ = !parts_.governor.step_done(figures, parts_.accounts.run_joules().value_or(0),
-                                             settings_.steps - step_);
+  const bool goes_on = parts_.governor.step_done(figures, parts_.accounts.run_joules().value_or(0),
+                                                 settings_.steps - step_);
+  budget_spent_ = !goes_on && !parts_.governor.failure();
 }
 
 void TrainingLoop::check_finite(const StepOutcome& outcome) {
@@ -158,16 +174,52 @@ void TrainingLoop::show(const MetricsRecord& record) {
   parts_.progress->update(status);
 }
 
+/// None if it does not fit into the budget, or no longer does once it runs.
+std::optional<Evaluation> TrainingLoop::run_evaluation() {
+  const double share = static_cast<double>(parts_.evaluator->samples()) /
+                       static_cast<double>(settings_.train.global_batch);
+  if (!fits(evaluation_joules_.value_or(kForwardShare * share * parts_.governor.step_joules()))) {
+    return std::nullopt;
+  }
+  parts_.accounts.settle();
+  const double before = parts_.accounts.run_joules().value_or(0);
+  std::function<bool()> watch;
+  if (parts_.governor.is_limited()) {
+    watch = [this] {
+      const SharedFigures figures = parts_.accounts.between(parts_.governor.word());
+      const bool fits =
+          parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
+      parts_.governor.pace();
+      return fits;
+    };
+  }
+  const std::optional<Evaluation> evaluation = parts_.evaluator->run(watch);
+  parts_.accounts.settle();
+  const double joules = parts_.accounts.run_joules().value_or(0) - before;
+  evaluation_joules_ = std::max(evaluation_joules_.value_or(0), joules);
+  return evaluation;
+}
+
+void TrainingLoop::tell_gaps(const SharedFigures& figures) {
+  if (figures.joules || parts_.accounts.source() == "unavailable") return;
+  const std::string gaps = parts_.accounts.new_gaps();
+  if (gaps.empty() || !parts_.progress) return;
+  parts_.progress->note("energy: joules are missing from here on: " + gaps);
+}
+
 void TrainingLoop::evaluate() {
   if (!parts_.evaluator) return;
-  if (!parts_.governor.allows(parts_.accounts.run_joules().value_or(0), evaluation_joules_)) {
-    budget_spent_ = true;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::optional<Evaluation> found = run_evaluation();
+  if (!found) {
+    budget_spent_ = !parts_.governor.failure();
+    if (budget_spent_ && parts_.progress) {
+      parts_.progress->note(fmt::format(
+          "evaluation after step {}: left out: it does not fit into the energy budget", step_));
+    }
     return;
   }
-  const auto begin = std::chrono::steady_clock::now();
-  parts_.accounts.settle();
-  evaluation_ = parts_.evaluator->run();
-  evaluation_joules_ = std::max(evaluation_joules_, parts_.accounts.settle());
+  evaluation_ = found;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
 
   MetricsRecord r;
@@ -235,6 +287,18 @@ void TrainingLoop::save() {
   parts_.checkpointer.begin(meta, slices_of(parts_.state, share));
   saved_step_ = step_;
   parts_.governor.checkpoint_done(parts_.accounts.settle());
+  note_energy();
+}
+
+void TrainingLoop::note_energy() {
+  MetricsRecord r;
+  r.phase = "energy";
+  r.attempt = settings_.attempt;
+  r.step = step_;
+  r.run_energy_joules = parts_.accounts.run_joules();
+  r.energy_source = parts_.accounts.source();
+  r.peak_memory_bytes = peak_memory_bytes();
+  publish(r);
 }
 
 void TrainingLoop::settle_checkpoint(WriteState least) { parts_.checkpointer.settle(least); }

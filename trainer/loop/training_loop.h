@@ -67,16 +67,23 @@ class TrainingLoop {
   RunEnd run(int64_t step);
 
   int64_t steps_done() const { return step_; }
+  /// Whether the run can go on from where it ended: all but a run that made no step leave one.
+  bool has_checkpoint() const { return step_ > 0 && saved_step_ == step_; }
   /// The newest evaluation, if there was one.
   const std::optional<Evaluation>& evaluation() const { return evaluation_; }
   /// Of all samples consumed so far, over all ranks. Collective.
   StreamHash consumed();
+  /// Notes in the metrics what the whole run has used so far.
+  void note_energy();
 
  private:
   void train_step();
   bool goes_on() const;
   RunEnd finish();
   void evaluate();
+  std::optional<Evaluation> run_evaluation();
+  bool fits(double joules) const;
+  void tell_gaps(const SharedFigures& figures);
   void save();
   void settle_checkpoint(WriteState least);
   void finish_checkpoint();
@@ -96,7 +103,7 @@ class TrainingLoop {
   bool stop_asked_ = false;
   bool early_end_ = false;
   bool budget_spent_ = false;
-  double evaluation_joules_ = 0;  ///< the dearest so far; an estimate before the first
+  std::optional<double> evaluation_joules_;  ///< the dearest so far
   double seconds_trained_ = 0;
   std::optional<Evaluation> evaluation_;
 };

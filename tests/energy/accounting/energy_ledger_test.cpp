@@ -10,14 +10,12 @@ namespace {
 
 using testing::ElementsAre;
 
-DeviceTotal device(const std::string& name, double joules, double gap_seconds = 0,
-                   Source source = Source::kMeasuredNvml) {
+DeviceTotal device(const std::string& name, double joules) {
   DeviceTotal total;
   total.device = name;
-  total.source = source;
+  total.source = Source::kMeasuredNvml;
   total.joules = joules;
   total.seconds = 10;
-  total.gap_seconds = gap_seconds;
   return total;
 }
 
@@ -50,6 +48,18 @@ TEST(EnergyLedger, AddsEarlierAttempts) {
   EXPECT_EQ(ledger.devices()[0].joules, 214);
 }
 
+TEST(EnergyLedger, KeepsDevicesOfTwoHostsApart) {
+  EnergyLedger ledger;
+  for (const char* host : {"n1", "n2"}) {
+    DeviceTotal idle = device("cpu:idle", 100);
+    idle.host = host;
+    EnergyLedger of_host;
+    of_host.set_devices({idle});
+    ledger += of_host;
+  }
+  EXPECT_EQ(ledger.devices().size(), 2u);
+}
+
 TEST(EnergyLedger, RefusesTextThatIsNoLedger) {
   for (const char* text :
        {"", "{}", "[1]", "{\"phases\": {\"sleep\": {}}}",
@@ -76,39 +86,6 @@ TEST(RankReadings, ASharedDeviceBelongsToOneRankOfItsHost) {
                       {"n2", {"cpu:idle", "cpu:process-1"}}}),
       ElementsAre(ElementsAre("cpu:idle", "cpu:process-1", "gpu:a"),
                   ElementsAre("cpu:process-2", "gpu:b"), ElementsAre("cpu:idle", "cpu:process-1")));
-}
-
-TEST(RankReadings, CountsASharedDeviceOnce) {
-  const CombinedEnergy run = combine({{1, "n1", {device("gpu:a", 99)}},
-                                      {0, "n1", {device("gpu:a", 100)}},
-                                      {2, "n2", {device("gpu:a", 50)}}});
-  EXPECT_EQ(run.devices.size(), 2u);
-  EXPECT_EQ(run.joules.total(), 150) << "the lower rank's reading of n1's GPU, and n2's";
-}
-
-TEST(RankReadings, TakesTheReadingWithTheShorterGap) {
-  const CombinedEnergy run = combine(
-      {{0, "n1", {device("gpu:a", 60, /*gap_seconds=*/4)}}, {1, "n1", {device("gpu:a", 100)}}});
-  EXPECT_EQ(run.joules.total(), 100);
-  EXPECT_EQ(run.gap_seconds, 0);
-}
-
-TEST(RankReadings, TheModelsIdlePowerCountsOncePerHost) {
-  const auto idle = device("cpu:idle", 200, 0, Source::kEstimatedModel);
-  std::vector<RankReading> ranks;
-  for (int rank = 0; rank < 4; ++rank) {
-    ranks.push_back(
-        {rank,
-         "n1",
-         {idle, device("cpu:process-" + std::to_string(rank), 30, 0, Source::kEstimatedModel)}});
-  }
-  EXPECT_EQ(combine(ranks).joules[Source::kEstimatedModel], 200 + 4 * 30);
-}
-
-TEST(RankReadings, ADeviceWithoutAJouleIsUnavailable) {
-  const CombinedEnergy run = combine({{0, "n1", {device("gpu:a", 0, 10)}}});
-  EXPECT_EQ(run.joules.label(), "unavailable");
-  EXPECT_EQ(run.gap_seconds, 10);
 }
 
 TEST(RankReadings, ListsOfDevicesSurviveTheExchange) {

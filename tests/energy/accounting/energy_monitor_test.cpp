@@ -152,19 +152,6 @@ TEST_F(EnergyMonitorTest, PhasesAddUpToTheWholeHoweverWindowsNest) {
   }
 }
 
-TEST_F(EnergyMonitorTest, TellsPowerOfTheLastSecond) {
-  monitor_a(counter_info());
-  for (int i = 0; i < 100; ++i) {
-    work(0.02, 50);
-    monitor_->sample();
-  }
-  for (int i = 0; i < 50; ++i) {
-    work(0.02, 200);
-    monitor_->sample();
-  }
-  EXPECT_NEAR(monitor_->watts_now(), 200, 5);
-}
-
 TEST_F(EnergyMonitorTest, AMeterThatDisappearsLeavesAGapAndItsLabel) {
   monitor_a(counter_info());
   work(1, 100);
@@ -253,7 +240,7 @@ TEST(EnergyMonitor, ItsThreadMetersWhileOthersOpenWindows) {
   }));
   EnergyMonitor monitor(std::move(found), options, clock, EnergyMonitor::Sampling::kThread);
   std::thread other([&] {
-    for (int i = 0; i < 200; ++i) monitor.watts_now();
+    for (int i = 0; i < 200; ++i) monitor.gaps();
   });
   while (readings < 20) {
     const auto window = monitor.window(Phase::kForward);
