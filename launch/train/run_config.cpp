@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <thread>
 
 namespace wattle {
 
@@ -10,6 +12,12 @@ void ExportOptions::describe(Fields& f) {
   f.choice("format", format, {{"safetensors", Format::kSafetensors}},
            "safetensors: a folder that Hugging Face transformers loads");
   f("path", path, "where to; relative paths lie below output_dir/export");
+  f.check([this](Checker& c) {
+    const std::filesystem::path wanted = path;
+    const bool climbs = std::ranges::find(wanted, "..") != wanted.end();
+    c.require(wanted.is_absolute() || !climbs, "path",
+              "leaves output_dir/export; give an absolute path for a place outside of it");
+  });
 }
 
 namespace {
@@ -54,6 +62,12 @@ void RunConfig::describe(Fields& f) {
   f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
     check_model_fits_data(*this, c);
+    c.require(!run.deterministic || train.micro_batch.has_value(), "train.micro_batch",
+              "is required with run.deterministic: its default depends on the number of ranks");
+    const int64_t processors = std::thread::hardware_concurrency();
+    c.require(
+        run.threads <= processors, "run.threads",
+        fmt::format("{} are more than this machine's {} processors", run.threads, processors));
     c.require(!sample || !sample->prompt.empty(), "sample.prompt",
               "is empty; give at least a letter");
     c.require(!sample || (data.kind == DataOptions::Kind::kText && data.tokenizer == "bytes"),
