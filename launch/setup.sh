@@ -79,13 +79,14 @@ make_venv() {
   echo "$stamp" >".deps/$1/requirements.sha256"
 }
 
-# build [preset]: configures once, builds what changed. Programs land in <build folder>/bin.
+# build [preset [target...]]: configures once, builds what changed, all of it unless targets are
+# named. Programs land in <build folder>/bin.
 build() {
-  local preset=${1:-default} dir=build
+  local preset=${1:-default} dir=build targets=("${@:2}")
   [ "$preset" = default ] || dir=build-$preset
   [ -e "$dir/build.ninja" ] || cmake --preset "$preset" >/dev/null
   say "Building ($preset)"
-  cmake --build --preset "$preset" --parallel "$(nproc)" >&2
+  cmake --build --preset "$preset" --parallel "$(nproc)" ${targets[@]:+--target "${targets[@]}"} >&2
 }
 
 # Flags that mpirun needs for this user and machine: it refuses root, and more ranks than cores.

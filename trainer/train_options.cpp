@@ -34,9 +34,7 @@ void TrainOptions::describe(Fields& f) {
       .unit("samples")
       .default_is("the largest divisor of the batch per rank up to 8");
   f.choice("precision", precision,
-           {{"fp32", Precision::kFp32},
-            {"bf16", Precision::kBf16},
-            {"fp64", Precision::kFp64}},
+           {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}, {"fp64", Precision::kFp64}},
            "of forward and backward; bf16 keeps float32 master weights; fp64 is for tests");
   f("grad_clip", grad_clip, "largest global gradient norm; absent means no clipping")
       .greater_than(0);

@@ -8,6 +8,7 @@
 #include "parallel/communicators/make_communicator.h"
 #include "parallel/communicators/mpi_session.h"
 #include "parallel/process_mesh.h"
+#include "trainer/nn/memory.h"
 
 namespace wattle {
 namespace {
@@ -39,6 +40,7 @@ int run(int argc, char** argv, const RunConfig& config, const Arguments& argumen
     const ProcessMesh mesh(config.parallelism, world->size(), world->rank());
     const bool init_from_given = std::ranges::any_of(
         arguments.overrides, [](const auto& o) { return o.starts_with("model.init_from="); });
+    keep_freed_memory();
     const RunSession session{config, *world, guard, init_from_given, arguments.json};
     if (arguments.command == "eval") return eval_command(session);
 

@@ -46,14 +46,16 @@ std::string choose_checkpoint(const RunSession& session, Checkpointer& checkpoin
   checkpointer.folder().remove_stale();
   FoundCheckpoint found = checkpointer.folder().find_newest_whole();
   resume.warnings = std::move(found.warnings);
-  if (!found.newest) return "";
-  if (config.run.resume == RunOptions::Resume::kNever) {
+  if (found.newest && config.run.resume == RunOptions::Resume::kNever) {
     throw Error(ErrorCode::kConfig,
                 fmt::format("run.resume: never, but {} holds a checkpoint; use another "
                             "run.output_dir or resume: auto",
                             config.run.output_dir));
   }
-  return found.newest->string();
+  for (const std::filesystem::path& broken : found.broken) {
+    checkpointer.folder().set_aside(broken, "broken");
+  }
+  return found.newest ? found.newest->string() : "";
 }
 
 }  // namespace

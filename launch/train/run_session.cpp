@@ -1,6 +1,8 @@
 #include "launch/train/run_session.h"
 
 #include <ATen/Context.h>
+#include <c10/util/accumulate.h>
+#include <fmt/format.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -88,10 +90,35 @@ Replica make_replica(const RunConfig& config, Communicator& group) {
   return replica;
 }
 
+namespace {
+
+/// Whether the model can take such samples. A model from a file says its shape later.
+void check_fits(const ModelOptions& model, const SampleShape& shape) {
+  if (model.family == ModelFamily::kFromFile) return;
+  if (shape.kind == SampleShape::Kind::kTokens) {
+    if (shape.classes <= model.vocab) return;
+    throw Error(ErrorCode::kConfig,
+                fmt::format("model.vocab: {}, but the data's tokens are of a vocabulary of {}",
+                            model.vocab, shape.classes));
+  }
+  const int64_t got = shape.kind == SampleShape::Kind::kImage && model.family != ModelFamily::kMlp
+                          ? shape.inputs.front()
+                          : c10::multiply_integers(shape.inputs);
+  if (got == model.resolved_inputs()) return;
+  throw Error(ErrorCode::kConfig, fmt::format("model.inputs: {}, but a sample of the data has {}",
+                                              model.resolved_inputs(), got));
+}
+
+}  // namespace
+
 DataSource prepare_and_open(const RunSession& session, DataUse use) {
   if (session.world.rank() == 0) prepare_data(session.config.data, use);
   session.world.barrier();
-  return open_data(session.config.data, session.config.evaluate, use);
+  DataSource data = open_data(session.config.data, session.config.evaluate, use);
+  for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
+    if (dataset) check_fits(session.config.model, dataset->shape());
+  }
+  return data;
 }
 
 std::string set_up_threads(const RunSession& session) {

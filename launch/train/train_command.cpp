@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -51,6 +52,7 @@ class TrainingRun {
   void say(const std::string& line) const;
   void greet() const;
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
+  bool is_complete();
   void export_model() const;
   std::optional<std::string> finish_model();
   void report(RunEnd end, TrainingLoop& loop);
@@ -75,9 +77,13 @@ class TrainingRun {
   double matmul_rate_;
 };
 
+/// From here on the folder is this run's, and failures stand in its error.json.
 std::unique_ptr<RunLock> lock_output(const RunSession& session) {
-  if (session.world.rank() != 0) return nullptr;
-  return std::make_unique<RunLock>(session.config.run.output_dir);
+  const std::string& folder = session.config.run.output_dir;
+  std::unique_ptr<RunLock> lock;
+  if (session.world.rank() == 0) lock = std::make_unique<RunLock>(folder);
+  session.guard.set_output_dir(folder);
+  return lock;
 }
 
 TrainingRun::TrainingRun(const RunSession& session)
@@ -134,8 +140,25 @@ void TrainingRun::greet() const {
   if (resume_.step > 0) say(fmt::format("going on after step {}", resume_.step));
 }
 
+/// Whether an earlier attempt did all steps and reported them: then there is nothing to add.
+bool TrainingRun::is_complete() {
+  double complete = 0;
+  if (is_first() && resume_.step >= steps_) {
+    std::ifstream file(config_.run.output_dir + "/report.json");
+    const auto report = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+    const auto training = report.is_object() ? report.value("training", nlohmann::json::object())
+                                             : nlohmann::json::object();
+    complete = training.value("ended", "") == "done" && training.value("steps", 0) >= steps_;
+  }
+  return exchange_.gather({&complete, 1}).front().front() != 0;
+}
+
 int TrainingRun::run() {
-  session_.guard.set_output_dir(config_.run.output_dir);
+  if (is_complete()) {
+    say(fmt::format("{}: all {} steps are done; see {}/report.html", config_.run.name, steps_,
+                    config_.run.output_dir));
+    return kExitDone;
+  }
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;

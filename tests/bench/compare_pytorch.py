@@ -31,7 +31,7 @@ SHAPES = {
 WARMUP, TIMED = 2, 5
 
 CONFIG = """
-run: {{output_dir: {folder}/run}}
+run: {{output_dir: {folder}/run, threads: {threads}}}
 model: {{family: gpt2, layers: {layers}, width: {width}, heads: {heads}, vocab: {vocab}, positions: {sequence}}}
 data: {{kind: text, path: {folder}/text.bin, tokenizer: bytes, sequence_length: {sequence}, validation: "0"}}
 train: {{steps: {steps}, global_batch: {global_batch}, micro_batch: {batch}}}
@@ -49,6 +49,7 @@ def wattle_command(name, ranks, steps, folder):
     (folder / "text.bin").write_bytes(random.Random(1).randbytes(400_000))
     config = folder / "run.yaml"
     config.write_text(CONFIG.format(folder=folder, steps=steps,
+                                    threads=2 if ranks == 1 else 1,
                                     global_batch=shape["batch"] * ranks, **shape))
     return mpirun(ranks) + [str(TRAIN), str(config)]
 
@@ -136,6 +137,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
+    processor = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo")
+                     if line.startswith("model name"))
+    print(f"{os.cpu_count()} x {processor}, medians of {rounds} rounds\n")
     print("| | Wattle | PyTorch 2.11 | ratio | memory, Wattle | memory, PyTorch |")
     print("|---|---|---|---|---|---|")
     for name in ("124m", "10m"):

@@ -115,5 +115,17 @@ TEST(CausalAttention, IsTheSoftmaxOfRotatedProductsWithSharedKeys) {
   EXPECT_LT((got - expected).abs().max().item<double>(), 1e-12);
 }
 
+TEST(CausalAttention, GivesTheSameGradientsByEitherKernel) {
+  const RotaryTable table = RotaryTable::of(16, 4, 100, at::kDouble);
+  std::vector<at::Tensor> gradients;
+  for (const auto kernel : {AttentionKernel::kOfDevice, AttentionKernel::kByDispatch}) {
+    const at::Tensor qkv = wave({2, 7, 40}, 0.9).requires_grad_(true);
+    const at::Tensor y = causal_attention(qkv * 1.0, 6, 2, &table, kernel);
+    y.backward(wave(y.sizes(), 0.3));
+    gradients.push_back(qkv.grad());
+  }
+  EXPECT_LT((gradients[0] - gradients[1]).abs().max().item<double>(), 1e-12);
+}
+
 }  // namespace
 }  // namespace wattle

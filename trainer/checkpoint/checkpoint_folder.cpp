@@ -97,6 +97,7 @@ FoundCheckpoint newest_whole_in(const fs::path& folder) {
     } else {
       found.warnings.push_back(
           fmt::format("checkpoint {} is broken: {}", candidate.string(), defect));
+      found.broken.push_back(candidate);
     }
   }
   return found;

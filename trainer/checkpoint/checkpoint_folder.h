@@ -15,6 +15,7 @@ struct FoundCheckpoint {
   std::optional<std::filesystem::path> newest;  ///< the newest whole one
   /// One line for each newer one that is broken: folder, file, byte range, expected, got.
   std::vector<std::string> warnings;
+  std::vector<std::filesystem::path> broken;  ///< the folders of the warnings
 };
 
 /// "" or the first thing that is wrong with the files of a checkpoint, checksums included.
@@ -29,8 +30,8 @@ std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 ///
 ///   step-N                     a whole checkpoint; appears by rename, never changes
 ///   .step-N.tmp-A              one that attempt A is writing, or was when it was killed
-///   step-N.broken-K,           set aside: by a search that found it broken, by a checkpoint of the
-///   .replaced-K, .unused-K     same step, by a run that was told not to resume; never removed
+///   step-N.broken-K,           set aside: by a run that found it broken, by a checkpoint of the
+///   .replaced-K                same step; never removed
 ///
 /// Reading is for all ranks; whatever changes names is for rank 0 alone, except as said.
 class CheckpointFolder {

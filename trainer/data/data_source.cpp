@@ -27,7 +27,9 @@ TextTokenizer tokenizer_of(const DataOptions& options) {
   return {options.tokenizer, options.tokenize_command, options.cache.value_or("")};
 }
 
-bool is_text(const std::string& path) {
+/// data.kind says what data.path is; what validation uses may be either.
+bool is_text(const std::string& path, const DataOptions& options) {
+  if (options.kind == DataOptions::Kind::kTokens && path == options.path) return false;
   return !std::filesystem::is_directory(path) && !TokenShard::is_shard(path);
 }
 
@@ -45,7 +47,7 @@ std::vector<std::string> token_files(const DataOptions& options, DataUse use) {
 }
 
 std::vector<TokenRange> open_token_file(const std::string& path, const DataOptions& options) {
-  return open_tokens(is_text(path) ? tokens_path(path, tokenizer_of(options)) : path);
+  return open_tokens(is_text(path, options) ? tokens_path(path, tokenizer_of(options)) : path);
 }
 
 TokenWindow evaluation_window(const DataOptions& data, const EvaluateOptions& evaluate) {
@@ -126,7 +128,7 @@ DataSource open_random(const DataOptions& options, const EvaluateOptions& evalua
 void prepare_data(const DataOptions& options, DataUse use) {
   if (!options.has_sequences()) return;
   for (const std::string& file : token_files(options, use)) {
-    if (is_text(file)) prepare_tokens(file, tokenizer_of(options));
+    if (is_text(file, options)) prepare_tokens(file, tokenizer_of(options));
   }
 }
 

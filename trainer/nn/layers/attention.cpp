@@ -7,6 +7,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/core/GradMode.h>
 
 #include "trainer/nn/autograd.h"
@@ -88,29 +89,60 @@ RotaryTable RotaryTable::of(int64_t positions, int64_t head_width, double theta,
   return {angle.cos().to(type), angle.sin().to(type)};
 }
 
+namespace {
+
+/// What attention made of qkv, and the way back from its gradient to that of qkv.
+struct Attended {
+  at::Tensor y;
+  std::function<at::Tensor(const at::Tensor& dy)> gradient;
+};
+
+Attended attend_on_cpu(const at::Tensor& qkv, const QkvShape& shape) {
+  const auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
+      shape.q(qkv), shape.spread(shape.k(qkv)), shape.spread(shape.v(qkv)), 0.0, true);
+  const at::Tensor y = out.transpose(1, 2).reshape({qkv.size(0), qkv.size(1), -1});
+  return {y, [qkv, shape, out = out, lse = logsumexp](const at::Tensor& dy) {
+            const auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+                shape.part(dy.contiguous(), 0, shape.heads), shape.q(qkv),
+                shape.spread(shape.k(qkv)), shape.spread(shape.v(qkv)), out, lse, 0.0, true);
+            at::Tensor dqkv = at::empty_like(qkv);
+            shape.q(dqkv).copy_(dq);
+            shape.k(dqkv).copy_(shape.gathered(dk));
+            shape.v(dqkv).copy_(shape.gathered(dv));
+            return dqkv;
+          }};
+}
+
+/// By a graph of its own from a leaf that stands for qkv, which backward then runs.
+Attended attend_by_graph(const at::Tensor& qkv, const QkvShape& shape, bool records) {
+  at::AutoGradMode grad(records);
+  const at::Tensor leaf = values_of(qkv).requires_grad_(records);
+  const at::Tensor out = at::scaled_dot_product_attention(
+      shape.q(leaf), shape.spread(shape.k(leaf)), shape.spread(shape.v(leaf)), {}, 0.0, true);
+  const at::Tensor y = out.transpose(1, 2).reshape({qkv.size(0), qkv.size(1), -1});
+  return {values_of(y), [leaf, y](const at::Tensor& dy) {
+            y.backward(dy);
+            return leaf.grad();
+          }};
+}
+
+}  // namespace
+
 at::Tensor causal_attention(at::Tensor qkv, int64_t heads, int64_t kv_heads,
-                            const RotaryTable* rotary) {
+                            const RotaryTable* rotary, AttentionKernel kernel) {
   const bool records = recording();
   at::AutoGradMode no_grad(false);
   const QkvShape shape = QkvShape::of(qkv, heads, kv_heads);
   const at::Tensor values = values_of(qkv);
   if (rotary) rotate(values, shape, *rotary, 1);
-  const auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
-      shape.q(values), shape.spread(shape.k(values)), shape.spread(shape.v(values)), 0.0, true);
-  const at::Tensor y = out.transpose(1, 2).reshape({qkv.size(0), qkv.size(1), -1});
-  if (!records) return y;
-  return record(y, {qkv},
-                [shape, values, out = out, lse = logsumexp,
-                 rotary](const at::Tensor& grad) -> std::vector<at::Tensor> {
-                  const at::Tensor dout = shape.part(grad.contiguous(), 0, shape.heads);
-                  const auto [dq, dk, dv] =
-                      at::_scaled_dot_product_flash_attention_for_cpu_backward(
-                          dout, shape.q(values), shape.spread(shape.k(values)),
-                          shape.spread(shape.v(values)), out, lse, 0.0, true);
-                  at::Tensor dqkv = at::empty_like(values);
-                  shape.q(dqkv).copy_(dq);
-                  shape.k(dqkv).copy_(shape.gathered(dk));
-                  shape.v(dqkv).copy_(shape.gathered(dv));
+  const bool on_cpu = kernel == AttentionKernel::kOfDevice && qkv.is_cpu();
+  const Attended attended =
+      on_cpu ? attend_on_cpu(values, shape) : attend_by_graph(values, shape, records);
+  if (!records) return attended.y;
+  return record(attended.y, {qkv},
+                [shape, rotary,
+                 gradient = attended.gradient](const at::Tensor& dy) -> std::vector<at::Tensor> {
+                  const at::Tensor dqkv = gradient(dy);
                   if (rotary) rotate(dqkv, shape, *rotary, -1);
                   return {dqkv};
                 });

@@ -43,10 +43,15 @@ class Attention {
   std::optional<RotaryTable> rotary_;
 };
 
+/// What computes attention: LibTorch's flash attention for the CPU where qkv is there, else what
+/// LibTorch chooses for the device; or always the latter.
+enum class AttentionKernel { kOfDevice, kByDispatch };
+
 /// softmax(q k^T / sqrt(head_width) + causal mask) v of qkv [batch, seq, (heads + 2 * kv_heads) *
 /// head_width], to [batch, seq, heads * head_width]. With a table, q and k are rotated first, in
 /// place: qkv must be nobody else's.
 at::Tensor causal_attention(at::Tensor qkv, int64_t heads, int64_t kv_heads,
-                            const RotaryTable* rotary);
+                            const RotaryTable* rotary,
+                            AttentionKernel kernel = AttentionKernel::kOfDevice);
 
 }  // namespace wattle
