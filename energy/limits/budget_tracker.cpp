@@ -52,8 +52,8 @@ double BudgetTracker::step_joules() const {
 }
 
 double BudgetTracker::checkpoint_joules() const {
-  if (checkpoint_joules_) return *checkpoint_joules_;
-  return expected_checkpoint_joules_.value_or(step_joules());
+  const std::optional<double> known = std::max(checkpoint_joules_, expected_checkpoint_joules_);
+  return known.value_or(step_joules());
 }
 
 BudgetDecision BudgetTracker::decide(double spent_joules, int64_t steps_left) {

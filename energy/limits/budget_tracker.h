@@ -26,8 +26,9 @@ class BudgetTracker {
 
   void step_done(double joules);
   void checkpoint_done(double joules);
-  /// What a checkpoint may take while none was saved yet (its bytes over the disk's speed, times
-  /// the power). Without a word it counts like the dearest of the latest steps.
+  /// What a checkpoint may take at least (its bytes over the disk's speed, times the power): what
+  /// is measured around one that is written in the background is only its copy. Without a word, and
+  /// while none was saved, it counts like the dearest of the latest steps.
   void expect_checkpoint(double joules);
 
   /// `spent_joules`: of the whole run, earlier attempts included. kThrottle comes at most once in

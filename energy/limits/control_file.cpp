@@ -39,6 +39,15 @@ Control control_of(const nlohmann::json& json, const std::string& path) {
 
 ControlFile::ControlFile(std::string path) : path_(std::move(path)) {}
 
+/// Counts how often this version was found half written; the next poll looks again.
+void ControlFile::wait_for_writer(const Version& version) {
+  if (!(version == unreadable_)) unreadable_polls_ = 0;
+  unreadable_ = version;
+  if (++unreadable_polls_ != kPollsToFinish) return;
+  seen_ = version;
+  throw Error(ErrorCode::kFormat, path_ + ": is cut off, or no JSON");
+}
+
 std::optional<Control> ControlFile::poll() {
   struct stat status {};
   if (stat(path_.c_str(), &status) != 0 || status.st_size > kMostBytes) return std::nullopt;
@@ -49,7 +58,10 @@ std::optional<Control> ControlFile::poll() {
   if (!file || !(text << file.rdbuf())) return std::nullopt;
   const nlohmann::json json =
       nlohmann::json::parse(text.str(), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return std::nullopt;  // half written: the next poll looks again
+  if (json.is_discarded()) {
+    wait_for_writer(version);
+    return std::nullopt;
+  }
   seen_ = version;
   if (std::exchange(text_, text.str()) == text.str()) return std::nullopt;
   return control_of(json, path_);

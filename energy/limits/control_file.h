@@ -16,15 +16,19 @@ struct Control {
 /// {"power_cap_watts": 250}, or null to lift the cap.
 ///
 /// Half-written files are left alone until they are whole; whoever writes one aside and renames it
-/// is always read at once. A poll of an unchanged file costs one stat().
+/// is always read at once. A file that stays cut off is reported. A poll of an unchanged file costs
+/// one stat().
 class ControlFile {
  public:
   explicit ControlFile(std::string path);
 
   /// What changed since the last poll; nothing if nothing did. Throws Error(kFormat) once for each
   /// version of the file that is whole but no control file (unknown key, no number, not above 0):
-  /// the caller reports it and goes on as before.
+  /// the caller reports it and goes on as before. So does a version that is still no whole JSON
+  /// after kPollsToFinish polls.
   std::optional<Control> poll();
+
+  static constexpr int kPollsToFinish = 20;
 
  private:
   struct Version {
@@ -37,9 +41,13 @@ class ControlFile {
              inode == other.inode;
     }
   };
+  void wait_for_writer(const Version& version);
+
   std::string path_;
   Version seen_;
   std::string text_;
+  Version unreadable_;
+  int unreadable_polls_ = 0;
 };
 
 }  // namespace wattle

@@ -89,6 +89,12 @@ GpuPowerLimits::GpuPowerLimits(std::shared_ptr<const Nvml> nvml, std::vector<Nvm
     least_watts_ = std::max(least_watts_, watts_of(range->least_milliwatts));
     most_watts_ = std::min(most_watts_, watts_of(range->most_milliwatts));
   }
+  if (least_watts_ > most_watts_) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("no power limit suits all GPUs: one needs at least {} W, another at "
+                            "most {} W",
+                            least_watts_, most_watts_));
+  }
   set_milliwatts_.assign(devices_.size(), 0);
   if (!guardian.empty()) start_guardian(guardian);
 }
@@ -126,7 +132,12 @@ void GpuPowerLimits::restore() {
   for (size_t i = 0; i < devices_.size(); ++i) {
     if (set_milliwatts_[i] == 0) continue;
     const auto note = journal.read(devices_[i].uuid);
-    if (note && note->is_own()) restore_noted(*nvml_, devices_[i], *note, journal);
+    const bool is_restored =
+        note && note->is_own() && restore_noted(*nvml_, devices_[i], *note, journal);
+    if (!is_restored) {
+      spdlog::warn("energy: {}: power limit left as it is: somebody else changed it",
+                   devices_[i].uuid);
+    }
     set_milliwatts_[i] = 0;
   }
 }

@@ -24,7 +24,7 @@ class GpuPowerLimits {
   /// started with a pipe as its standard input, which closes when this process ends however it
   /// ends; it then restores (`wattle energy --guard`). Empty: none.
   /// Throws Error(kUnsupported) if a device has no limits, if this process may not set them, or if
-  /// another living process has limited the device.
+  /// another living process has limited the device, or if no limit suits all of them.
   GpuPowerLimits(std::shared_ptr<const Nvml> nvml, std::vector<NvmlDevice> devices,
                  std::string journal = kLimitJournal,
                  const std::vector<std::string>& guardian = {});
@@ -40,7 +40,8 @@ class GpuPowerLimits {
   /// Sets every device's limit, moved into the range that they accept; returns that limit.
   double set_watts(double watts);
 
-  /// Restores all limits now. Throws Error if a device refuses.
+  /// Restores all limits now, and logs those that somebody else changed. Throws Error if a device
+  /// refuses.
   void restore();
 
  private:

@@ -28,8 +28,6 @@ struct MeterInfo {
   double plausible_watts = std::numeric_limits<double>::infinity();
   /// A counter that stands still for longer is broken, not idle.
   double stuck_after_seconds = std::numeric_limits<double>::infinity();
-  /// How often the device itself renews its value: shorter windows are not resolved.
-  double update_seconds = 0;
   /// What the device draws without work, where that is known.
   std::optional<double> idle_watts;
   /// What the device, and all that work on it, draw at full load, where that is known.

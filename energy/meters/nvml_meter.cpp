@@ -9,7 +9,6 @@ namespace {
 
 constexpr double kProbeSeconds = 0.5;
 constexpr double kProbeStepSeconds = 0.01;
-constexpr double kUpdateSeconds = 0.1;  // A100 and H100 renew their readings this often
 constexpr double kStuckAfterSeconds = 5;
 constexpr double kMostWattsOfAGpu = 5000;
 
@@ -18,7 +17,6 @@ MeterInfo info_of(const NvmlDevice& device, Reading reading) {
   info.device = "gpu:" + device.uuid;
   info.reading = reading;
   info.source = reading == Reading::kJoules ? Source::kMeasuredNvml : Source::kIntegratedNvml;
-  info.update_seconds = kUpdateSeconds;
   info.plausible_watts = kMostWattsOfAGpu;
   if (reading == Reading::kJoules) info.stuck_after_seconds = kStuckAfterSeconds;
   return info;

@@ -72,7 +72,6 @@ class RaplMeter final : public Meter {
     info_.wraps_at_joules = read_microjoules(zone / "max_energy_range_uj") * 1e-6;
     info_.plausible_watts = kMostWattsOfAZone;
     info_.stuck_after_seconds = kStuckAfterSeconds;
-    info_.update_seconds = 0.001;
     read();  // a counter that may not be read is known now
   }
   const MeterInfo& info() const override { return info_; }

@@ -36,7 +36,8 @@ int eval_command(const RunSession& session) {
     figures["accuracy"] = *evaluation.accuracy;
   }
   figures[is_text ? "tokens" : "samples"] = evaluation.scored;
-  figures["energy_joules"] = inference.joules.total();
+  const double joules = inference.joules.total();
+  figures["energy_joules"] = joules > 0 ? nlohmann::ordered_json(joules) : nullptr;
   figures["energy_source"] = inference.joules.label();
   if (session.json) {
     std::cout << figures.dump() << std::endl;

@@ -63,6 +63,7 @@ class TrainingRun {
   std::unique_ptr<RunLock> lock_;
   FiguresExchange exchange_;
   SteadyClock clock_;
+  double began_seconds_ = clock_.now_seconds();
   EnergyMonitor energy_;
   DataSource data_;
   BatchPlan plan_;
@@ -280,6 +281,7 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop) {
   facts.one_rank_step_seconds = one_rank_.step_seconds;
   facts.one_rank_steps = one_rank_.steps;
   facts.matmul_rate = matmul_rate_ * session_.world.size();
+  facts.wall_seconds = clock_.now_seconds() - began_seconds_;
   facts.lost_joules = accounts_.lost_joules();
   facts.energy_source = accounts_.source();
   const std::string& folder = config_.run.output_dir;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/config/config_file.h"
 #include "common/error.h"
 #include "energy/limits/gpu_power_limits.h"
 #include "launch/wattle/measured_command.h"
@@ -106,7 +107,12 @@ EnergyOptions options_of(const EnergyArguments& arguments) {
   if (options.meter != MeterKind::kTrace && !options.trace_path.empty()) {
     throw Error(ErrorCode::kConfig, "--trace is read only with --meter trace");
   }
-  return options;
+  EnergyOptions checked;
+  Fields fields = fields_of(checked);
+  Diagnostics diagnostics;
+  read_config_text(write_config(fields_of(options)), "wattle energy", fields, {}, diagnostics);
+  diagnostics.throw_if_errors();
+  return checked;
 }
 
 int run(const EnergyArguments& arguments) {

@@ -73,7 +73,7 @@ class EnergyLimitsTest(RunTest):
 
     def test_a_meter_that_dies_leaves_no_zeros(self):
         self.write("trace.csv", "seconds,watts\n0,30\n1,30\n")
-        config = self.limited("run", "", steps=1000, meter=self.TRACE)
+        config = self.limited("run", "", steps=400, meter=self.TRACE)
         done = self.train(config, ranks=2)
         self.assertEqual(done.stderr.count("joules are missing from here on"), 1)
         self.assertNotIn(0.0, [r.get("energy_joules") for r in self.train_metrics("run")])

@@ -14,10 +14,17 @@ void LayerTimer::leave() {
   current_ = nullptr;
 }
 
+void LayerTimer::begin() { began_ = Clock::now(); }
+
+void LayerTimer::end(Phase phase) {
+  leave();
+  double& total = phase == Phase::kBackward ? backward_seconds_ : forward_seconds_;
+  total += std::chrono::duration<double>(Clock::now() - began_).count();
+}
+
 std::vector<LayerShare> LayerTimer::shares(Phase phase) const {
   const Seconds& seconds = phase == Phase::kBackward ? backward_ : forward_;
-  double total = 0;
-  for (const auto& [kind, time] : seconds) total += time;
+  const double total = phase == Phase::kBackward ? backward_seconds_ : forward_seconds_;
   std::vector<LayerShare> shares;
   for (const auto& [kind, time] : seconds) {
     if (total > 0) shares.push_back({name_of(kind), time / total});

@@ -16,21 +16,24 @@ class LayerTimer : public LayerTrace {
   void enter_forward(LayerKind kind) override { enter(forward_, kind); }
   void enter_backward(LayerKind kind) override { enter(backward_, kind); }
 
-  /// Ends what was entered last; call when forward ends and when backward ends.
-  void leave();
+  /// Where forward or backward begins, and where it ends; ends what was entered last.
+  void begin();
+  void end(Phase phase);
 
-  /// Of the time between enter and leave in this phase (forward or backward) so far, summing to 1;
-  /// empty if nothing was entered.
+  /// Of the time between begin and end of this phase (forward or backward) so far; what came before
+  /// the first kind is missing to a sum of 1.
   std::vector<LayerShare> shares(Phase phase) const;
 
  private:
   using Clock = std::chrono::steady_clock;
   using Seconds = std::map<LayerKind, double>;
   void enter(Seconds& seconds, LayerKind kind);
+  void leave();
 
   Seconds forward_, backward_;
   double* current_ = nullptr;
-  Clock::time_point since_;
+  Clock::time_point since_, began_;
+  double forward_seconds_ = 0, backward_seconds_ = 0;
 };
 
 }  // namespace wattle

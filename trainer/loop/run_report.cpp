@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/run/progress.h"
+#include "trainer/loop/energy_tables.h"
 
 namespace wattle {
 namespace {
@@ -69,28 +70,9 @@ class History {
   std::vector<MetricsRecord> training_, current_, evaluations_;
 };
 
-Json joules_json(const Account& account) {
-  return {{"joules", account.joules.total()},
-          {"seconds", account.seconds},
-          {"source", account.joules.label()}};
-}
-
 Json energy_json(const RunFacts& facts, const EnergyLedger& ledger, const History& history) {
-  Json energy = {{"source", facts.energy_source},
-                 {"run", joules_json(ledger.run())},
-                 {"training", joules_json(ledger.training())},
-                 {"inference", joules_json(ledger.inference())},
-                 {"lost_steps_joules", facts.lost_joules}};
-  Json phases = Json::object(), layers = Json::object();
-  for (size_t i = 0; i < kPhaseCount; ++i) {
-    const Phase phase = static_cast<Phase>(i);
-    phases[std::string(name_of(phase))] = joules_json(ledger.phase(phase));
-  }
-  for (const auto& [key, account] : ledger.layers()) {
-    layers[key.second][std::string(name_of(key.first))] = joules_json(account);
-  }
-  energy["by_phase"] = phases;
-  energy["by_layer_kind"] = layers;
+  Json energy = {{"source", facts.energy_source}, {"wall_seconds", facts.wall_seconds}};
+  energy.update(ledger_json(ledger, facts.lost_joules));
   const double steps_joules = history.all().empty() || !history.all().back().energy_joules_total
                                   ? 0
                                   : *history.all().back().energy_joules_total;
@@ -194,47 +176,6 @@ Json charts(const History& history, const std::string& source) {
            {"series", {{{"label", "power"}, {"points", power}}}}}};
 }
 
-Json tables(const EnergyLedger& ledger, double lost_joules) {
-  const double total = std::max(1e-12, ledger.run().joules.total() + lost_joules);
-  Json phases = Json::array(), layers = Json::array();
-  for (size_t i = 0; i < kPhaseCount; ++i) {
-    const Account& account = ledger.phase(static_cast<Phase>(i));
-    if (account.seconds == 0 && account.joules.total() == 0) continue;
-    phases.push_back({std::string(name_of(static_cast<Phase>(i))), account.joules.total(),
-                      account.seconds, account.joules.total() / total});
-  }
-  if (lost_joules > 0)
-    phases.push_back(
-        {"earlier attempts, after their checkpoint", lost_joules, nullptr, lost_joules / total});
-  std::map<std::string, std::pair<double, double>> kinds;  // forward, backward
-  for (const auto& [key, account] : ledger.layers()) {
-    auto& [forward, backward] = kinds[key.second];
-    (key.first == Phase::kForward ? forward : backward) += account.joules.total();
-  }
-  for (const auto& [kind, joules] : kinds) {
-    layers.push_back({kind, joules.first, joules.second, (joules.first + joules.second) / total});
-  }
-  Json tables = Json::array();
-  tables.push_back(
-      {{"title", "Energy by phase"},
-       {"columns", {"phase", "joules", "seconds of ranks", "share"}},
-       {"rows", phases},
-       {"note", fmt::format("All ranks and attempts. Training {:.4g} J, inference "
-                            "(evaluation) {:.4g} J. Source: {}",
-                            ledger.training().joules.total(), ledger.inference().joules.total(),
-                            ledger.run().joules.label())}});
-  if (!layers.empty()) {
-    tables.push_back(
-        {{"title", "Energy by kind of layer"},
-         {"columns", {"kind", "forward, joules", "backward, joules", "share"}},
-         {"rows", layers},
-         {"note",
-          "Shared out by the time of every so many steps (train.trace_every). A language "
-          "model's head takes its gradient together with its forward pass."}});
-  }
-  return tables;
-}
-
 }  // namespace
 
 std::string processor_name() {
@@ -271,7 +212,7 @@ Json make_report(const RunFacts& facts, const EnergyLedger& ledger,
   report["machine"] = {{"processor", facts.processor}, {"matmul_flops_per_s", facts.matmul_rate}};
   report["summary"] = summary(facts, ledger, history, report);
   report["charts"] = charts(history, facts.energy_source);
-  report["tables"] = tables(ledger, facts.lost_joules);
+  report["tables"] = energy_tables(ledger, facts.lost_joules);
   report["texts"] = Json::array();
   if (facts.sample) report["texts"].push_back({{"title", "A sample"}, {"text", *facts.sample}});
   return report;

@@ -27,6 +27,7 @@ struct RunFacts {
   int64_t one_rank_steps = 0;
   double matmul_rate = 0;   ///< all ranks, operations a second
   std::string stream_hash;  ///< of all samples consumed
+  double wall_seconds = 0;  ///< of this attempt
   double lost_joules = 0;   ///< of earlier attempts after the checkpoints that were gone on from
   std::string energy_source;
   std::optional<std::string> sample;

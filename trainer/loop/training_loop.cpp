@@ -68,21 +68,8 @@ RunEnd TrainingLoop::finish() {
 void TrainingLoop::train_step() {
   for (const auto& callback : parts_.callbacks) callback->step_begins(view());
   parts_.accounts.begin_step();
-  const IndexRange mine = parts_.loader.plan().micro_batches_of(parts_.exchange.rank());
-  LayerTimer timer;
-  const int64_t every = settings_.train.trace_every;
-  const bool traced = every > 0 && (step_ - first_step_) % every == 0;
   const double lr = parts_.schedule.at(step_);
-  const StepOutcome outcome = parts_.step.run(
-      {step_, mine.first, mine.count, parts_.loader.plan().micro_batches(),
-       traced ? &timer : nullptr},
-      [&](int64_t i) { return parts_.loader.micro_batch(step_, mine.first + i); }, lr,
-      parts_.stop_requested());
-  if (traced) {
-    for (Phase phase : {Phase::kForward, Phase::kBackward}) {
-      parts_.energy.set_layer_shares(phase, timer.shares(phase));
-    }
-  }
+  const StepOutcome outcome = run_step(lr);
   check_finite(outcome);
   stop_asked_ = outcome.stop_asked;
   ++step_;
@@ -96,7 +83,7 @@ void TrainingLoop::train_step() {
   publish(record);
   show(record);
   if (step_ == first_step_ + 1 && record.power_watts) {
-    // Until one was saved: all state over a modest disk, at the power of the first step.
+    // All state over a modest disk, at the power of the first step.
     const double bytes = static_cast<double>(parts_.state.parameters.layout().numel) * kStateBytes;
     parts_.governor.expect_checkpoint(*record.power_watts * bytes / kDiskBytesPerSecond);
   }
@@ -104,6 +91,25 @@ void TrainingLoop::train_step() {
   const bool goes_on = parts_.governor.step_done(figures, parts_.accounts.run_joules().value_or(0),
                                                  settings_.steps - step_);
   budget_spent_ = !goes_on && !parts_.governor.failure();
+}
+
+/// The step itself, followed through the kinds of layers now and then.
+StepOutcome TrainingLoop::run_step(double lr) {
+  const IndexRange mine = parts_.loader.plan().micro_batches_of(parts_.exchange.rank());
+  LayerTimer timer;
+  const int64_t every = settings_.train.trace_every;
+  const bool traced = every > 0 && (step_ - first_step_) % every == 0;
+  const StepOutcome outcome = parts_.step.run(
+      {step_, mine.first, mine.count, parts_.loader.plan().micro_batches(),
+       traced ? &timer : nullptr},
+      [&](int64_t i) { return parts_.loader.micro_batch(step_, mine.first + i); }, lr,
+      parts_.stop_requested());
+  if (traced) {
+    for (Phase phase : {Phase::kForward, Phase::kBackward}) {
+      parts_.energy.set_layer_shares(phase, timer.shares(phase));
+    }
+  }
+  return outcome;
 }
 
 void TrainingLoop::check_finite(const StepOutcome& outcome) {
@@ -221,34 +227,40 @@ void TrainingLoop::evaluate() {
   }
   evaluation_ = found;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const MetricsRecord record = record_of(*found, seconds.count());
+  publish(record);
+  show(record, found->scored);
+  for (const auto& callback : parts_.callbacks) {
+    early_end_ |= callback->evaluation_ends(view(), record);
+  }
+}
 
+MetricsRecord TrainingLoop::record_of(const Evaluation& evaluation, double seconds) const {
   MetricsRecord r;
   r.phase = "evaluate";
   r.attempt = settings_.attempt;
   r.step = step_;
-  r.step_seconds = seconds.count();
-  r.eval_loss = evaluation_->loss;
-  r.accuracy = evaluation_->accuracy;
-  std::string figures = fmt::format("loss {:.4f}", evaluation_->loss);
+  r.step_seconds = seconds;
+  r.eval_loss = evaluation.loss;
   if (settings_.tokens_per_sample > 0) {
-    r.accuracy.reset();
-    r.perplexity = evaluation_->perplexity();
-    figures += fmt::format(", perplexity {:.3f}", *r.perplexity);
-  } else if (r.accuracy) {
-    figures += fmt::format(", accuracy {:.2f} %", 100 * *r.accuracy);
+    r.perplexity = evaluation.perplexity();
+  } else {
+    r.accuracy = evaluation.accuracy;
   }
   r.run_energy_joules = parts_.accounts.run_joules();
   r.energy_source = parts_.accounts.source();
   r.peak_memory_bytes = peak_memory_bytes();
-  publish(r);
-  if (parts_.progress) {
-    parts_.progress->note(fmt::format("evaluation after step {}: {} ({} {})", step_, figures,
-                                      evaluation_->scored,
-                                      settings_.tokens_per_sample > 0 ? "tokens" : "samples"));
-  }
-  for (const auto& callback : parts_.callbacks) {
-    early_end_ |= callback->evaluation_ends(view(), r);
-  }
+  return r;
+}
+
+void TrainingLoop::show(const MetricsRecord& evaluation, int64_t scored) {
+  if (!parts_.progress) return;
+  std::string figures = fmt::format("loss {:.4f}", *evaluation.eval_loss);
+  if (evaluation.perplexity) figures += fmt::format(", perplexity {:.3f}", *evaluation.perplexity);
+  if (evaluation.accuracy)
+    figures += fmt::format(", accuracy {:.2f} %", 100 * *evaluation.accuracy);
+  parts_.progress->note(fmt::format("evaluation after step {}: {} ({} {})", step_, figures, scored,
+                                    settings_.tokens_per_sample > 0 ? "tokens" : "samples"));
 }
 
 StreamHash TrainingLoop::consumed() {
@@ -286,7 +298,7 @@ void TrainingLoop::save() {
                                      parts_.exchange.size());
   parts_.checkpointer.begin(meta, slices_of(parts_.state, share));
   saved_step_ = step_;
-  parts_.governor.checkpoint_done(parts_.accounts.settle());
+  parts_.governor.checkpoint_done(parts_.accounts.settle());  // the copy; its writing goes on
   note_energy();
 }
 

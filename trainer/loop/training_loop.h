@@ -78,6 +78,7 @@ class TrainingLoop {
 
  private:
   void train_step();
+  StepOutcome run_step(double lr);
   bool goes_on() const;
   RunEnd finish();
   void evaluate();
@@ -90,8 +91,10 @@ class TrainingLoop {
   void check_finite(const StepOutcome& outcome);
   MetricsRecord record_of(const StepOutcome& outcome, const SharedFigures& figures,
                           double lr) const;
+  MetricsRecord record_of(const Evaluation& evaluation, double seconds) const;
   void publish(const MetricsRecord& record);
   void show(const MetricsRecord& record);
+  void show(const MetricsRecord& evaluation, int64_t scored);
   TrainingView view() const;
 
   Parts parts_;

@@ -32,13 +32,15 @@ void TrainingStep::forward_backward(const Batch& batch, const StepView& view) {
   LossResult result;
   {
     const PhaseWindow window = parts_.energy.window(Phase::kForward);
+    if (view.timer) view.timer->begin();
     result = parts_.model.loss(batch, context);
     losses_.push_back(result.loss.item<double>());
-    if (view.timer) view.timer->leave();
+    if (view.timer) view.timer->end(Phase::kForward);
   }
   const PhaseWindow window = parts_.energy.window(Phase::kBackward);
+  if (view.timer) view.timer->begin();
   result.loss.backward();
-  if (view.timer) view.timer->leave();
+  if (view.timer) view.timer->end(Phase::kBackward);
   statistics_.push_back(std::move(statistics));
 }
 

@@ -45,6 +45,22 @@ TEST_F(ControlFileTest, WaitsForAFileThatIsHalfWritten) {
   EXPECT_EQ(poll()->power_cap_watts, 250);
 }
 
+TEST_F(ControlFileTest, SaysOnceThatAFileStaysCutOff) {
+  write("{\"power_cap_watts\": 2");
+  int said = 0;
+  for (int i = 0; i < 3 * ControlFile::kPollsToFinish; ++i) {
+    try {
+      EXPECT_FALSE(poll());
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kFormat);
+      ++said;
+    }
+  }
+  EXPECT_EQ(said, 1);
+  write("{\"power_cap_watts\": 250}");
+  EXPECT_EQ(poll()->power_cap_watts, 250);
+}
+
 TEST_F(ControlFileTest, AFileThatGoesAwayChangesNothing) {
   write("{\"power_cap_watts\": 250}");
   poll();

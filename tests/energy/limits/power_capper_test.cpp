@@ -162,5 +162,31 @@ TEST(PowerCapper, APauseEndsWhenTheRunIsToldToStop) {
   EXPECT_LT(capper.pace([&] { return ++asked > 3; }), 0.5);
 }
 
+TEST(PowerCap, LearnsFromPausesWhatCantBeHeld) {
+  FakeClock clock;
+  PowerCapper capper(/*floor_watts=*/0, clock);
+  capper.set_cap(50);
+  capper.pause_seen(62);
+  capper.pause_seen(60);
+  EXPECT_TRUE(capper.can_hold()) << "two pauses may have been disturbed";
+  capper.pause_seen(61);
+  EXPECT_FALSE(capper.can_hold());
+  EXPECT_EQ(capper.floor_watts(), 60);
+  EXPECT_THROW(capper.set_cap(55), Error);
+  capper.set_cap(70);
+  EXPECT_TRUE(capper.can_hold());
+}
+
+TEST(PowerCap, NoPauseIsEndlessWhereIdlePowerIsUnknown) {
+  Machine machine(/*idle_watts=*/60);
+  PowerCapper capper(/*floor_watts=*/0, machine);
+  capper.set_cap(50);
+  for (int step = 0; step < 50; ++step) {
+    machine.draw(0.05, 100);
+    EXPECT_LE(capper.pace([] { return false; }), 2.0 + 1e-9);
+    capper.step_done({machine.joules(), 0});
+  }
+}
+
 }  // namespace
 }  // namespace wattle
