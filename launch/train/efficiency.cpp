@@ -44,7 +44,7 @@ class QuietWait {
 
 }  // namespace
 
-OneRankTime measure_one_rank(const RunSession& session, const DataSource& data,
+OneRankTime measure_one_rank(const RunSession& session, const Dataset& dataset,
                              EnergyMonitor& energy) {
   const RunConfig& config = session.config;
   OneRankTime time;
@@ -57,7 +57,6 @@ OneRankTime measure_one_rank(const RunSession& session, const DataSource& data,
   } else {
     const std::unique_ptr<Communicator> one = alone->split(0, 0);
     Replica replica = make_replica(config, *one);
-    check_model_fits(replica.options, config, data);
     FiguresExchange exchange(*one, at::kCPU);
     TrainingStep step({replica.model, *replica.parameters, *replica.reducer, *replica.optimizer,
                        exchange, energy, [] {}},
@@ -66,7 +65,7 @@ OneRankTime measure_one_rank(const RunSession& session, const DataSource& data,
     const BatchPlan shared =
         BatchPlan::of(config.train.global_batch, config.train.micro_batch, session.world.size());
     const BatchPlan plan = BatchPlan::of(config.train.global_batch, shared.micro_batch, 1);
-    Loader loader(*data.train, plan, config.run.seed);
+    Loader loader(dataset, plan, config.run.seed);
     std::vector<double> seconds;
     for (int64_t s = 0; s < config.train.efficiency_steps + kUntimedSteps; ++s) {
       const auto begin = std::chrono::steady_clock::now();

@@ -14,7 +14,7 @@ struct OneRankTime {
 /// Trains a replica of its own for train.efficiency_steps steps on rank 0 alone, with the threads
 /// that a rank has, while the others wait; then throws it away. The first two steps are not
 /// timed. Nothing is measured on one rank or when no steps are asked for. Collective.
-OneRankTime measure_one_rank(const RunSession& session, const DataSource& data,
+OneRankTime measure_one_rank(const RunSession& session, const Dataset& dataset,
                              EnergyMonitor& energy);
 
 }  // namespace wattle

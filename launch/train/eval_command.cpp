@@ -19,7 +19,6 @@ int eval_command(const RunSession& session) {
   RunAccounts accounts(exchange, energy, {});
   ShapedModel shaped = trained_model(session);
   const DataSource data = prepare_and_open(session, DataUse::kEvaluate);
-  check_model_fits(shaped.options, config, data);
   Evaluator evaluator(shaped.model, *data.validation,
                       evaluation_plan(config, *data.validation, session.world.size()), exchange,
                       energy);

@@ -92,70 +92,32 @@ Replica make_replica(const RunConfig& config, Communicator& group) {
 
 namespace {
 
-void require_fit(bool fits, const std::string& message) {
-  if (!fits) throw Error(ErrorCode::kConfig, message);
-}
-
-void check_tokens_fit(const ModelOptions& model, const RunConfig& config,
-                      const SampleShape& shape) {
-  require_fit(model.is_language_model(), fmt::format("data.kind: tokens are for language models, "
-                                                     "not for one of family {}",
-                                                     name_of(model.family)));
-  require_fit(shape.classes <= model.vocab,
-              fmt::format("model.vocab: {}, but the data's tokens are of a vocabulary of {}",
-                          model.vocab, shape.classes));
-  require_fit(!config.model.init_from || shape.classes == model.vocab,
-              fmt::format("data.tokenizer: its vocabulary has {} tokens, that of {} has {}: it is "
-                          "not the model's tokenizer",
-                          shape.classes, config.model.init_from.value_or(""), model.vocab));
-  require_fit(shape.inputs.front() <= model.resolved_positions(),
-              fmt::format("data.sequence_length or evaluate.window: {} tokens are more than the "
-                          "model's {} positions",
-                          shape.inputs.front(), model.resolved_positions()));
-  require_fit(config.evaluate.bos_token.value_or(0) < model.vocab,
-              fmt::format("evaluate.bos_token: {}, but the model's vocabulary has {} tokens",
-                          config.evaluate.bos_token.value_or(0), model.vocab));
-}
-
-void check_classes_fit(const ModelOptions& model, const SampleShape& shape) {
-  const int64_t outputs = model.resolved_outputs();
-  require_fit(shape.classes > 0 || outputs == 1,
-              fmt::format("model.outputs: {}, but a sample's target is one number", outputs));
-  require_fit(
-      shape.classes <= outputs,
-      fmt::format("model.outputs: {}, but the data has {} classes", outputs, shape.classes));
-}
-
-/// Whether the model, its shape completed, can take such samples.
-void check_fits(const ModelOptions& model, const RunConfig& config, const SampleShape& shape) {
-  if (shape.kind == SampleShape::Kind::kTokens) return check_tokens_fit(model, config, shape);
-  require_fit(!model.is_language_model(),
-              fmt::format("data.kind: a model of family {} learns from tokens or text",
-                          name_of(model.family)));
-  check_classes_fit(model, shape);
+/// Whether the model can take such samples. A model from a file says its shape later.
+void check_fits(const ModelOptions& model, const SampleShape& shape) {
+  if (model.family == ModelFamily::kFromFile) return;
+  if (shape.kind == SampleShape::Kind::kTokens) {
+    if (shape.classes <= model.vocab) return;
+    throw Error(ErrorCode::kConfig,
+                fmt::format("model.vocab: {}, but the data's tokens are of a vocabulary of {}",
+                            model.vocab, shape.classes));
+  }
   const int64_t got = shape.kind == SampleShape::Kind::kImage && model.family != ModelFamily::kMlp
                           ? shape.inputs.front()
                           : c10::multiply_integers(shape.inputs);
-  require_fit(got == model.resolved_inputs(),
-              fmt::format("model.inputs: {}, but a sample of the data has {}",
-                          model.resolved_inputs(), got));
+  if (got == model.resolved_inputs()) return;
+  throw Error(ErrorCode::kConfig, fmt::format("model.inputs: {}, but a sample of the data has {}",
+                                              model.resolved_inputs(), got));
 }
 
 }  // namespace
-
-void check_model_fits(const ModelOptions& model, const RunConfig& config, const DataSource& data) {
-  for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
-    if (dataset) check_fits(model, config, dataset->shape());
-  }
-}
 
 DataSource prepare_and_open(const RunSession& session, DataUse use) {
   if (session.world.rank() == 0) prepare_data(session.config.data, use);
   session.world.barrier();
   DataSource data = open_data(session.config.data, session.config.evaluate, use);
-  const ModelOptions& model = session.config.model;
-  // A model from a file says its shape later.
-  if (model.family != ModelFamily::kFromFile) check_model_fits(model, session.config, data);
+  for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
+    if (dataset) check_fits(session.config.model, dataset->shape());
+  }
   return data;
 }
 

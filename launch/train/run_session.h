@@ -58,10 +58,6 @@ Replica make_replica(const RunConfig& config, Communicator& group);
 /// Turns texts into tokens on the first rank, then opens the data on every rank. Collective.
 DataSource prepare_and_open(const RunSession& session, DataUse use);
 
-/// Throws Error(kConfig) that names the key if a model of this (completed) shape can't take the
-/// data's samples.
-void check_model_fits(const ModelOptions& model, const RunConfig& config, const DataSource& data);
-
 /// Threads per rank as run.threads, run.deterministic and the affinity mask say; returns it in
 /// words. Collective.
 std::string set_up_threads(const RunSession& session);

@@ -97,7 +97,7 @@ TrainingRun::TrainingRun(const RunSession& session)
       plan_(BatchPlan::of(config_.train.global_batch, config_.train.micro_batch,
                           session.world.size())),
       steps_(steps_of(config_.train, plan_, *data_.train)),
-      one_rank_(measure_one_rank(session, data_, energy_)),
+      one_rank_(measure_one_rank(session, *data_.train, energy_)),
       replica_(make_replica(config_, session.world)),
       state_{*replica_.parameters, *replica_.optimizer, replica_.model.buffers},
       checkpointer_(config_.run.output_dir, config_.checkpoint, session.world.rank(),
@@ -154,7 +154,6 @@ bool TrainingRun::is_complete() {
 }
 
 int TrainingRun::run() {
-  check_model_fits(replica_.options, config_, data_);
   if (is_complete()) {
     say(fmt::format("{}: all {} steps are done; see {}/report.html", config_.run.name, steps_,
                     config_.run.output_dir));

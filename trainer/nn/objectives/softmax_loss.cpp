@@ -2,14 +2,12 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/log_softmax.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>
 
-#include "common/error.h"
 #include "trainer/nn/kernels/parallel_rows.h"
 #include "trainer/nn/kernels/rows.h"
 
@@ -65,22 +63,8 @@ double by_kernels(at::Tensor& logits, const at::Tensor& targets, std::optional<d
 
 }  // namespace
 
-namespace {
-
-void check_targets(const at::Tensor& targets, int64_t classes) {
-  if (targets.numel() == 0) return;
-  const int64_t least = targets.min().item<int64_t>(), most = targets.max().item<int64_t>();
-  if (least >= -1 && most < classes) return;
-  throw Error(ErrorCode::kFormat,
-              fmt::format("a target is class {}, but the model has {} classes: expected 0 to {}",
-                          least < -1 ? least : most, classes, classes - 1));
-}
-
-}  // namespace
-
 double softmax_loss_(at::Tensor& logits, const at::Tensor& targets,
                      std::optional<double> gradient_scale) {
-  check_targets(targets, logits.size(1));
   return fits_kernels(logits) ? by_kernels(logits, targets, gradient_scale)
                               : by_tensors(logits, targets, gradient_scale);
 }
