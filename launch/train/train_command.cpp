@@ -90,7 +90,7 @@ TrainingRun::TrainingRun(const RunSession& session)
       lock_(lock_output(session)),
       exchange_(session.world, at::kCPU),
       energy_(config_.energy, clock_),
-      data_(prepare_and_open(session, DataUse::kTrainAndEvaluate)),
+      data_(prepare_and_open(session, shape_of_model(config_), DataUse::kTrainAndEvaluate)),
       plan_(BatchPlan::of(config_.train.global_batch, config_.train.micro_batch,
                           session.world.size())),
       steps_(steps_of(config_.train, plan_, *data_.train)),
