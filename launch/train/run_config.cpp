@@ -54,6 +54,8 @@ void RunConfig::describe(Fields& f) {
   f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
     check_model_fits_data(*this, c);
+    c.require(!run.deterministic || train.micro_batch.has_value(), "run.deterministic",
+              "needs train.micro_batch: its default depends on the number of ranks");
     c.require(!sample || !sample->prompt.empty(), "sample.prompt",
               "is empty; give at least a letter");
     c.require(!sample || (data.kind == DataOptions::Kind::kText && data.tokenizer == "bytes"),

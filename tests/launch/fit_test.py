@@ -33,6 +33,15 @@ class FitTest(RunTest):
                     **self.rows("1,2,0\n3,4,1\n", 2, "binary") | dict(
                         model="model: {family: resnet}"))
 
+    def test_deterministic_without_a_micro_batch(self):
+        self.refuse(r"run\.yaml:\d+:\d+: run\.deterministic: needs train\.micro_batch",
+                    run="{output_dir: run, deterministic: true}",
+                    train="{steps: 2, global_batch: 12}")
+
+    def test_a_batch_beyond_all_memory(self):
+        self.refuse(r"train\.global_batch: expected at most 1073741824",
+                    train="{steps: 2, global_batch: 9223372036854775807}")
+
     def test_a_first_token_beyond_the_vocabulary(self):
         self.refuse(r"evaluate\.bos_token: 256 is beyond", evaluate="{bos_token: 256}")
 
