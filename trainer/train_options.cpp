@@ -13,7 +13,7 @@ void RunOptions::describe(Fields& f) {
       "holds one");
   f("deterministic", deterministic,
     "the same bits on every number of ranks: gradients are reduced in the order of micro-batches "
-    "and threads per rank are fixed; give train.micro_batch too");
+    "and threads per rank are fixed; needs train.micro_batch");
   f("threads", threads,
     "threads of a rank; 0 follows the affinity mask (1 where run.deterministic is true)")
       .at_least(0);
@@ -28,7 +28,10 @@ void EarlyStopOptions::describe(Fields& f) {
 void TrainOptions::describe(Fields& f) {
   f("steps", steps, "optimizer steps; give either steps or epochs").at_least(1);
   f("epochs", epochs, "passes over the training data").at_least(1);
-  f("global_batch", global_batch, "samples a step over all ranks").at_least(1).unit("samples");
+  f("global_batch", global_batch, "samples a step over all ranks")
+      .at_least(1)
+      .at_most(1 << 30)
+      .unit("samples");
   f("micro_batch", micro_batch, "samples a forward pass of one rank")
       .at_least(1)
       .unit("samples")

@@ -24,8 +24,8 @@ void read_history(const std::string& path, ResumePoint& resume) {
   }
 }
 
-void check_same_run(const CheckpointMeta& meta, const RunConfig& config,
-                    const std::filesystem::path& path) {
+void check_same_order(const CheckpointMeta& meta, const RunConfig& config,
+                      const std::filesystem::path& path) {
   if (meta.seed != config.run.seed) {
     throw Error(ErrorCode::kConfig,
                 fmt::format("run.seed: {}, but {} was trained with {}: the order of samples would "
@@ -60,8 +60,8 @@ std::string choose_checkpoint(const RunSession& session, Checkpointer& checkpoin
 
 }  // namespace
 
-ResumePoint find_resume_point(const RunSession& session, Checkpointer& checkpointer,
-                              FiguresExchange& exchange) {
+ResumePoint find_resume_point(const RunSession& session, const RunIdentity& identity,
+                              Checkpointer& checkpointer, FiguresExchange& exchange) {
   ResumePoint resume;
   std::string path;
   if (exchange.rank() == 0) {
@@ -74,7 +74,13 @@ ResumePoint find_resume_point(const RunSession& session, Checkpointer& checkpoin
 
   const CheckpointReader reader(path);
   const CheckpointMeta& meta = reader.meta();
-  check_same_run(meta, session.config, path);
+  check_same_order(meta, session.config, path);
+  if (const auto then = meta.sections.find("run"); then != meta.sections.end()) {
+    check_same_run(identity, identity_from_section(then->second), session.config.run.deterministic,
+                   path);
+  } else {
+    resume.warnings.push_back(path + ": says not with which settings it was trained");
+  }
   resume.checkpoint = path;
   resume.step = meta.step;
   resume.sections = meta.sections;

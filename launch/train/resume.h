@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "launch/train/run_session.h"
+#include "launch/train/same_run.h"
 #include "trainer/checkpoint/checkpointer.h"
 #include "trainer/checkpoint/training_state.h"
 #include "trainer/data/order/stream_hash.h"
@@ -28,9 +29,9 @@ struct ResumePoint {
 
 /// Rank 0 tidies the folder and finds the newest whole checkpoint, the others learn of it. Throws
 /// Error(kConfig) if run.resume is never and there is one, or if the checkpoint is of another run:
-/// seed or global batch differ. Collective.
-ResumePoint find_resume_point(const RunSession& session, Checkpointer& checkpointer,
-                              FiguresExchange& exchange);
+/// seed, global batch or something of `identity` differ. Collective.
+ResumePoint find_resume_point(const RunSession& session, const RunIdentity& identity,
+                              Checkpointer& checkpointer, FiguresExchange& exchange);
 
 /// Reads the checkpoint into the state, on every rank; does nothing without one.
 void restore(const ResumePoint& resume, TrainingState& state);

@@ -62,8 +62,8 @@ void RunConfig::describe(Fields& f) {
   f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
     check_model_fits_data(*this, c);
-    c.require(!run.deterministic || train.micro_batch.has_value(), "train.micro_batch",
-              "is required with run.deterministic: its default depends on the number of ranks");
+    c.require(!run.deterministic || train.micro_batch.has_value(), "run.deterministic",
+              "needs train.micro_batch: its default depends on the number of ranks");
     const int64_t processors = std::thread::hardware_concurrency();
     c.require(
         run.threads <= processors, "run.threads",

@@ -1,13 +1,12 @@
 #include "launch/train/run_session.h"
 
 #include <ATen/Context.h>
-#include <c10/util/accumulate.h>
-#include <fmt/format.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "launch/train/model_fits_data.h"
 #include "parallel/threads.h"
 #include "trainer/checkpoint/checkpoint_reader.h"
 #include "trainer/checkpoint/training_state.h"
@@ -33,6 +32,11 @@ ModelOptions options_of(const CheckpointReader& checkpoint) {
   return options;
 }
 
+/// Whether init_from names a checkpoint of Wattle rather than a model that others wrote.
+bool is_checkpoint(const std::filesystem::path& path) {
+  return is_directory(path) && !exists(path / "config.json");
+}
+
 ShapedModel model_of_checkpoint(const std::filesystem::path& path, const RunConfig& config) {
   const CheckpointReader checkpoint(resolve_checkpoint(path));
   ShapedModel shaped{options_of(checkpoint), {}};
@@ -48,13 +52,20 @@ bool has_checkpoint(const std::filesystem::path& output_dir) {
 
 }  // namespace
 
+ModelOptions shape_of_model(const RunConfig& config) {
+  if (!config.model.init_from) return config.model;
+  const std::string& path = *config.model.init_from;
+  if (!is_checkpoint(path)) return ModelFile(path).options(config.model);
+  return options_of(CheckpointReader(resolve_checkpoint(path)));
+}
+
 ShapedModel make_model(const RunConfig& config) {
   if (!config.model.init_from) {
     return {config.model,
             build_model(config.model, config.run.seed, master_type(config.train.precision))};
   }
   const std::filesystem::path path = *config.model.init_from;
-  if (is_directory(path) && !exists(path / "config.json")) return model_of_checkpoint(path, config);
+  if (is_checkpoint(path)) return model_of_checkpoint(path, config);
   const ModelFile file(path);
   ShapedModel shaped{file.options(config.model), {}};
   shaped.model = build_model(shaped.options, config.run.seed, master_type(config.train.precision));
@@ -90,33 +101,13 @@ Replica make_replica(const RunConfig& config, Communicator& group) {
   return replica;
 }
 
-namespace {
-
-/// Whether the model can take such samples. A model from a file says its shape later.
-void check_fits(const ModelOptions& model, const SampleShape& shape) {
-  if (model.family == ModelFamily::kFromFile) return;
-  if (shape.kind == SampleShape::Kind::kTokens) {
-    if (shape.classes <= model.vocab) return;
-    throw Error(ErrorCode::kConfig,
-                fmt::format("model.vocab: {}, but the data's tokens are of a vocabulary of {}",
-                            model.vocab, shape.classes));
-  }
-  const int64_t got = shape.kind == SampleShape::Kind::kImage && model.family != ModelFamily::kMlp
-                          ? shape.inputs.front()
-                          : c10::multiply_integers(shape.inputs);
-  if (got == model.resolved_inputs()) return;
-  throw Error(ErrorCode::kConfig, fmt::format("model.inputs: {}, but a sample of the data has {}",
-                                              model.resolved_inputs(), got));
-}
-
-}  // namespace
-
-DataSource prepare_and_open(const RunSession& session, DataUse use) {
+DataSource prepare_and_open(const RunSession& session, const ModelOptions& model, DataUse use) {
+  check_model_takes(model, session.config);
   if (session.world.rank() == 0) prepare_data(session.config.data, use);
   session.world.barrier();
   DataSource data = open_data(session.config.data, session.config.evaluate, use);
   for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
-    if (dataset) check_fits(session.config.model, dataset->shape());
+    if (dataset) check_model_takes(model, dataset->shape());
   }
   return data;
 }

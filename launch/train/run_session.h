@@ -28,6 +28,9 @@ struct RunSession {
 /// The master's type for a precision.
 at::ScalarType master_type(Precision precision);
 
+/// The model's shape, of which a model file tells in its header: cheap, unlike make_model().
+ModelOptions shape_of_model(const RunConfig& config);
+
 /// A model and its shape, completed from the file it came from.
 struct ShapedModel {
   ModelOptions options;
@@ -55,8 +58,9 @@ struct Replica {
 /// Collective over `group`.
 Replica make_replica(const RunConfig& config, Communicator& group);
 
-/// Turns texts into tokens on the first rank, then opens the data on every rank. Collective.
-DataSource prepare_and_open(const RunSession& session, DataUse use);
+/// Turns texts into tokens on the first rank, then opens the data on every rank. Throws
+/// Error(kConfig) naming the key if a model of this (completed) shape can't take it. Collective.
+DataSource prepare_and_open(const RunSession& session, const ModelOptions& model, DataUse use);
 
 /// Threads per rank as run.threads, run.deterministic and the affinity mask say; returns it in
 /// words. Collective.

@@ -72,6 +72,7 @@ class TrainingRun {
   Replica replica_;
   TrainingState state_;
   Checkpointer checkpointer_;
+  RunIdentity identity_;
   ResumePoint resume_;
   RunAccounts accounts_;
   double matmul_rate_;
@@ -93,7 +94,7 @@ TrainingRun::TrainingRun(const RunSession& session)
       lock_(lock_output(session)),
       exchange_(session.world, at::kCPU),
       energy_(config_.energy, clock_),
-      data_(prepare_and_open(session, DataUse::kTrainAndEvaluate)),
+      data_(prepare_and_open(session, shape_of_model(config_), DataUse::kTrainAndEvaluate)),
       plan_(BatchPlan::of(config_.train.global_batch, config_.train.micro_batch,
                           session.world.size())),
       steps_(steps_of(config_.train, plan_, *data_.train)),
@@ -102,7 +103,8 @@ TrainingRun::TrainingRun(const RunSession& session)
       state_{*replica_.parameters, *replica_.optimizer, replica_.model.buffers},
       checkpointer_(config_.run.output_dir, config_.checkpoint, session.world.rank(),
                     session.world.size()),
-      resume_(find_resume_point(session, checkpointer_, exchange_)),
+      identity_(identity_of(config_, replica_.options, plan_, *data_.train)),
+      resume_(find_resume_point(session, identity_, checkpointer_, exchange_)),
       accounts_(exchange_, energy_, resume_.earlier_energy),
       matmul_rate_(measure_matmul_rate(config_.train.precision == Precision::kBf16
                                            ? at::kBFloat16
@@ -126,6 +128,7 @@ LoopSettings TrainingRun::loop_settings() const {
   settings.matmul_rate = matmul_rate_ * session_.world.size();
   ModelOptions shape = replica_.options;
   settings.checkpoint_sections["model"] = nlohmann::json(write_config(fields_of(shape))).dump();
+  settings.checkpoint_sections["run"] = to_section(identity_);
   return settings;
 }
 
