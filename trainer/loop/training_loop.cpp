@@ -32,9 +32,11 @@ RunEnd TrainingLoop::run(int64_t step) {
   budget_spent_ = !parts_.governor.allows(parts_.accounts.run_joules().value_or(0), 0);
   while (goes_on()) {
     train_step();
-    if (!goes_on()) break;
+    if (step_ == settings_.steps || budget_spent_) break;
+    // Before a stop too: an evaluation left out now would never be made up for.
     const std::optional<int64_t> every = settings_.train.eval_every;
     if (every && step_ % *every == 0) evaluate();
+    if (!goes_on()) break;
     if (parts_.checkpointer.due(step_)) save();
   }
   return finish();
@@ -42,7 +44,7 @@ RunEnd TrainingLoop::run(int64_t step) {
 
 RunEnd TrainingLoop::finish() {
   const bool stopped = stop_asked_ && step_ < settings_.steps;
-  if (!stopped && !budget_spent_) evaluate();
+  if (!stopped && !budget_spent_ && evaluated_step_ != step_) evaluate();
   if (saved_step_ != step_) save();
   finish_checkpoint();
   for (const auto& callback : parts_.callbacks) callback->train_ends(view());
@@ -167,6 +169,7 @@ void TrainingLoop::evaluate() {
   const auto begin = std::chrono::steady_clock::now();
   parts_.accounts.settle();
   evaluation_ = parts_.evaluator->run();
+  evaluated_step_ = step_;
   evaluation_joules_ = std::max(evaluation_joules_, parts_.accounts.settle());
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
 
