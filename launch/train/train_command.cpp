@@ -35,6 +35,10 @@ std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config) {
   return callbacks;
 }
 
+// How a run ended, as its report says it.
+constexpr const char* kDone = "done";
+constexpr const char* kStoppedEarly = "stopped early";
+
 /// The path of another of the programs.
 std::string beside_this_program(const std::string& name) {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
@@ -143,23 +147,26 @@ void TrainingRun::greet() const {
   if (resume_.step > 0) say(fmt::format("going on after step {}", resume_.step));
 }
 
-/// Whether an earlier attempt did all steps and reported them: then there is nothing to add.
+/// Whether an earlier attempt did all steps, or was stopped early by its validation loss, and
+/// reported them: then there is nothing to add.
 bool TrainingRun::is_complete() {
   double complete = 0;
-  if (is_first() && resume_.step >= steps_) {
+  if (is_first() && resume_.checkpoint) {
     std::ifstream file(config_.run.output_dir + "/report.json");
     const auto report = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
     const auto training = report.is_object() ? report.value("training", nlohmann::json::object())
                                              : nlohmann::json::object();
-    complete = training.value("ended", "") == "done" && training.value("steps", 0) >= steps_;
+    const std::string ended = training.value("ended", "");
+    complete = training.value("steps", int64_t{-1}) == resume_.step &&
+               ((ended == kDone && resume_.step >= steps_) || ended == kStoppedEarly);
   }
   return exchange_.gather({&complete, 1}).front().front() != 0;
 }
 
 int TrainingRun::run() {
   if (is_complete()) {
-    say(fmt::format("{}: all {} steps are done; see {}/report.html", config_.run.name, steps_,
-                    config_.run.output_dir));
+    say(fmt::format("{}: nothing is left to do after step {}; see {}/report.html", config_.run.name,
+                    resume_.step, config_.run.output_dir));
     return kExitDone;
   }
   restore(resume_, state_);
@@ -269,9 +276,10 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop) {
   loop.note_energy();
   if (!is_first()) return;
   facts.name = config_.run.name;
-  facts.ended = end == RunEnd::kDone      ? "done"
-                : end == RunEnd::kStopped ? "stopped"
-                                          : "budget spent";
+  facts.ended = end == RunEnd::kStopped       ? "stopped"
+                : end == RunEnd::kBudgetSpent ? "budget spent"
+                : loop.steps_done() < steps_  ? kStoppedEarly
+                                              : kDone;
   facts.model = name_of(replica_.options.family);
   facts.parameters = replica_.model.parameter_count();
   facts.ranks = session_.world.size();

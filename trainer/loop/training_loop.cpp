@@ -41,7 +41,8 @@ RunEnd TrainingLoop::run(int64_t step) {
   budget_spent_ = !fits(0);
   while (goes_on()) {
     train_step();
-    if (!goes_on()) break;
+    if (step_ == settings_.steps || budget_spent_ || parts_.governor.failure()) break;
+    // Before a stop too: an evaluation left out now would never be made up for.
     const std::optional<int64_t> every = settings_.train.eval_every;
     if (every && step_ % *every == 0) evaluate();
     if (goes_on() && parts_.checkpointer.due(step_)) save();
@@ -52,7 +53,9 @@ RunEnd TrainingLoop::run(int64_t step) {
 
 RunEnd TrainingLoop::finish() {
   const bool stopped = stop_asked_ && step_ < settings_.steps;
-  if (!stopped && !budget_spent_ && !parts_.governor.failure()) evaluate();
+  if (!stopped && !budget_spent_ && !parts_.governor.failure() && evaluated_step_ != step_) {
+    evaluate();
+  }
   if (saved_step_ != step_) save();
   finish_checkpoint();
   for (const auto& callback : parts_.callbacks) callback->train_ends(view());
@@ -226,6 +229,7 @@ void TrainingLoop::evaluate() {
     return;
   }
   evaluation_ = found;
+  evaluated_step_ = step_;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   const MetricsRecord record = record_of(*found, seconds.count());
   publish(record);

@@ -103,6 +103,7 @@ class TrainingLoop {
   int64_t first_step_ = 0;
   int64_t skipped_in_a_row_ = 0;
   int64_t saved_step_ = -1;
+  int64_t evaluated_step_ = -1;  ///< by this attempt
   bool stop_asked_ = false;
   bool early_end_ = false;
   bool budget_spent_ = false;
