@@ -4,6 +4,7 @@ two threads and at two ranks with one thread each, and the time from launch to t
 step of a tiny model. Both sides take turns; figures are medians over the rounds.
 
     ./launch/build.sh && ./launch/clients.sh && python3 tests/bench/compare_pytorch.py [--rounds N]
+                                                                    [--only 124m|10m|launch]
 
 Needs nothing but Python's standard library; PyTorch runs in .deps/clients.
 """
@@ -75,7 +76,7 @@ def measure_wattle(name, ranks):
     with tempfile.TemporaryDirectory() as folder:
         run(wattle_command(name, ranks, WARMUP + TIMED, pathlib.Path(folder)))
         lines = (pathlib.Path(folder) / "run/metrics.jsonl").read_text().splitlines()
-        steps = [json.loads(line) for line in lines][WARMUP:]
+        steps = [r for r in map(json.loads, lines) if r["phase"] == "train"][WARMUP:]
         return (statistics.median(s["tokens_per_s"] for s in steps),
                 max(s["peak_memory_bytes"] for s in steps))
 
@@ -136,16 +137,19 @@ def launch_row(rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", choices=["124m", "10m", "launch"], help="one comparison alone")
+    arguments = parser.parse_args()
+    rounds, only = arguments.rounds, arguments.only
     processor = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo")
                      if line.startswith("model name"))
     print(f"{os.cpu_count()} x {processor}, medians of {rounds} rounds\n")
     print("| | Wattle | PyTorch 2.11 | ratio | memory, Wattle | memory, PyTorch |")
     print("|---|---|---|---|---|---|")
     for name in ("124m", "10m"):
-        for ranks in (1, 2):
+        for ranks in (1, 2) if only in (None, name) else ():
             print(throughput_row(name, ranks, rounds), flush=True)
-    print(launch_row(rounds))
+    if only in (None, "launch"):
+        print(launch_row(rounds), flush=True)
 
 
 if __name__ == "__main__":
