@@ -47,8 +47,7 @@ int plan_command(const RunConfig& config, int ranks, bool json) {
   const int64_t sequence = config.data.has_sequences() ? config.data.sequence_length : 0;
   const double flops = training_flops(shaped.model, shaped.options, sequence) *
                        static_cast<double>(std::max<int64_t>(1, sequence) * batches.global_batch);
-  const double rate =
-      measure_matmul_rate(bf16 ? at::kBFloat16 : master_type(config.train.precision), at::kCPU);
+  const double rate = measure_matmul_rate(working_type(config.train.precision), at::kCPU);
 
   Json plan;
   plan["mesh"] = mesh.to_string();

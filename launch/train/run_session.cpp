@@ -19,6 +19,10 @@ at::ScalarType master_type(Precision precision) {
   return precision == Precision::kFp64 ? at::kDouble : at::kFloat;
 }
 
+at::ScalarType working_type(Precision precision) {
+  return precision == Precision::kBf16 ? at::kBFloat16 : master_type(precision);
+}
+
 namespace {
 
 /// The shape of the model that a checkpoint holds.

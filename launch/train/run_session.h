@@ -31,6 +31,9 @@ at::ScalarType master_type(Precision precision);
 /// The model's shape, of which a model file tells in its header: cheap, unlike make_model().
 ModelOptions shape_of_model(const RunConfig& config);
 
+/// What forward and backward multiply in.
+at::ScalarType working_type(Precision precision);
+
 /// A model and its shape, completed from the file it came from.
 struct ShapedModel {
   ModelOptions options;

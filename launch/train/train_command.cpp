@@ -110,10 +110,7 @@ TrainingRun::TrainingRun(const RunSession& session)
       identity_(identity_of(config_, replica_.options, plan_, *data_.train)),
       resume_(find_resume_point(session, identity_, checkpointer_, exchange_)),
       accounts_(exchange_, energy_, resume_.earlier_energy),
-      matmul_rate_(measure_matmul_rate(config_.train.precision == Precision::kBf16
-                                           ? at::kBFloat16
-                                           : master_type(config_.train.precision),
-                                       at::kCPU)) {}
+      matmul_rate_(measure_matmul_rate(working_type(config_.train.precision), at::kCPU)) {}
 
 void TrainingRun::say(const std::string& line) const {
   if (is_first()) std::cerr << line << std::endl;

@@ -171,7 +171,7 @@ void EvaluateOptions::describe(Fields& f) {
     "put over the first token of each window, as llama-perplexity does for models whose "
     "tokenizer.ggml.add_bos_token is true")
       .at_least(0);
-  f("batch", batch, "samples a forward pass").at_least(1).default_is("train.micro_batch");
+  f("batch", batch, "samples a forward pass").at_least(1).default_is("8");
   f("samples", samples, "evaluate on the first so many validation samples only").at_least(1);
 }
 
