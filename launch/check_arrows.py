@@ -14,7 +14,8 @@ ARROWS = {
     "scheduler": ["energy", "common"],
 }
 # Headers that stay inside .cpp files, so that no other file pays for them.
-CPP_ONLY = re.compile(r"<(mpi|nccl|nvml|sqlite3|torch/torch|ATen/ATen)\.h>|<grpcpp/")
+CPP_ONLY = re.compile(r"<(mpi|nccl|nvml|sqlite3|torch/torch|ATen/ATen)\.h>|<(grpcpp|openssl)/"
+                      r"|\.grpc\.pb\.h$")
 INCLUDE = re.compile(r'^#include\s+(?:"([^"]+)"|(<[^>]+>))', re.MULTILINE)
 
 
@@ -24,8 +25,8 @@ def violations(path: pathlib.Path):
         target = own.split("/")[0]
         if own and target in ARROWS | {"launch": []} and target not in [folder, *ARROWS[folder]]:
             yield f"{path}: includes {own}, but {folder} may only use {ARROWS[folder]}"
-        if path.suffix == ".h" and CPP_ONLY.search(system):
-            yield f"{path}: {system} belongs into .cpp files"
+        if path.suffix == ".h" and CPP_ONLY.search(system or own):
+            yield f"{path}: {system or own} belongs into .cpp files"
 
 
 def main() -> None:
