@@ -93,6 +93,10 @@ class GgufFile {
   GgufContent content_;
 };
 
+/// The bytes of a file with these keys and no tensors; parse_gguf() reads them. Throws as
+/// GgufWriter does.
+std::string gguf_bytes(const GgufMetadata& metadata);
+
 /// Writes a file tensor by tensor, keys and tensors in the order given; equal content gives equal
 /// bytes. The file appears, whole and durable, with finish().
 ///

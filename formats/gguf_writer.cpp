@@ -98,15 +98,11 @@ void put_tensors(Header& header, const std::vector<TensorSpec>& tensors, uint32_
   }
 }
 
-}  // namespace
-
-GgufWriter::GgufWriter(const std::string& path, const GgufMetadata& metadata,
-                       std::vector<TensorSpec> tensors)
-    : tensors_(std::move(tensors)), alignment_(metadata.alignment()), file_(path) {
+std::string header_of(const GgufMetadata& metadata, const std::vector<TensorSpec>& tensors) {
   Header header;
   header.put_magic();
   header.put<uint32_t>(3);
-  header.put<uint64_t>(tensors_.size());
+  header.put<uint64_t>(tensors.size());
   header.put<uint64_t>(metadata.all().size());
   for (const auto& [key, value] : metadata.all()) {
     if (key.empty() || key.size() > kLongestKey)
@@ -114,8 +110,22 @@ GgufWriter::GgufWriter(const std::string& path, const GgufMetadata& metadata,
     header.put_text(key);
     header.put_value(value);
   }
-  put_tensors(header, tensors_, alignment_);
-  file_.write(header.text());
+  put_tensors(header, tensors, metadata.alignment());
+  return header.text();
+}
+
+}  // namespace
+
+std::string gguf_bytes(const GgufMetadata& metadata) {
+  std::string bytes = header_of(metadata, {});
+  bytes.resize(padded(bytes.size(), metadata.alignment()), '\0');
+  return bytes;
+}
+
+GgufWriter::GgufWriter(const std::string& path, const GgufMetadata& metadata,
+                       std::vector<TensorSpec> tensors)
+    : tensors_(std::move(tensors)), alignment_(metadata.alignment()), file_(path) {
+  file_.write(header_of(metadata, tensors_));
   pad();
 }
 

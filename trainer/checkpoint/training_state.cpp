@@ -68,6 +68,15 @@ std::vector<TensorSlice> slices_of(TrainingState& state, FlatRange share) {
   return slices;
 }
 
+std::vector<TensorSlice> slices_to_save(TrainingState& state, FlatRange share) {
+  std::vector<TensorSlice> slices = slices_of(state, share);
+  if (share.begin != 0 || share.end == 0) return slices;
+  for (const NamedTensor& file : state.files) {
+    slices.push_back(TensorSlice::whole("file." + file.name, file.value));
+  }
+  return slices;
+}
+
 void load_weights(const CheckpointReader& checkpoint, Model& model,
                   const std::vector<Placement>& placements) {
   const at::NoGradGuard no_grad;

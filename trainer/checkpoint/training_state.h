@@ -24,6 +24,8 @@ struct TrainingState {
   std::vector<Buffer>& buffers;
   /// By the parameters' index; empty: all of them are whole.
   std::vector<Placement> placements = {};
+  /// The bytes of small files, [bytes] uint8 each, that are kept with the model; never changed.
+  std::vector<NamedTensor> files = {};
 };
 
 /// The part of a flat buffer of `numel` elements that replica `rank` of `size` writes, so that each
@@ -34,9 +36,12 @@ FlatRange even_share(int64_t numel, int rank, int size);
 ///   "model.<parameter>", "optimizer.<state>.<parameter>" (within the optimizer's own range too),
 ///   "transform.<transform>.<tensor>" and "buffer.<buffer>": whole, with the share that begins at
 ///   0.
-/// To save: the rank's share (the optimizer's range where that is sharded). To restore: the whole
-/// buffer; then call parameters.publish().
+/// To restore: the whole buffer; then call parameters.publish().
 std::vector<TensorSlice> slices_of(TrainingState& state, FlatRange share);
+
+/// What a checkpoint of this rank holds: those of its share (the optimizer's range where that is
+/// sharded), and "file.<file>" with the share that begins at 0.
+std::vector<TensorSlice> slices_to_save(TrainingState& state, FlatRange share);
 
 /// Puts the parameters and buffers of a checkpoint into a model by their names, converting their
 /// type, before FlatParameters takes them over; what else the checkpoint holds is ignored. Throws

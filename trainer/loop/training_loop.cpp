@@ -300,7 +300,7 @@ void TrainingLoop::save() {
   }
   const FlatRange share = even_share(parts_.state.parameters.layout().numel, parts_.exchange.rank(),
                                      parts_.exchange.size());
-  parts_.checkpointer.begin(meta, slices_of(parts_.state, share));
+  parts_.checkpointer.begin(meta, slices_to_save(parts_.state, share));
   saved_step_ = step_;
   parts_.governor.checkpoint_done(parts_.accounts.settle());  // the copy; its writing goes on
   note_energy();

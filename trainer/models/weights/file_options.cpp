@@ -254,6 +254,37 @@ std::string config_json_of(const ModelOptions& o, const std::string& torch_dtype
   return config.dump(2) + "\n";
 }
 
+GgufMetadata gguf_metadata_of(const ModelOptions& o) {
+  if (!o.is_language_model()) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("family {} has no GGUF form", name_of(o.family)));
+  }
+  const bool llama = o.family == ModelFamily::kLlama;
+  const std::string architecture = llama ? "llama" : "gpt2";
+  GgufMetadata metadata;
+  metadata.add("general.architecture", architecture);
+  metadata.add("general.type", std::string("model"));
+  const auto add = [&](const char* leaf, GgufValue value) {
+    metadata.add(architecture + "." + leaf, std::move(value));
+  };
+  const auto size = [](int64_t value) { return static_cast<uint32_t>(value); };
+  add("vocab_size", size(o.vocab));
+  add("context_length", size(o.resolved_positions()));
+  add("embedding_length", size(o.width));
+  add("block_count", size(o.layers));
+  add("feed_forward_length", size(o.resolved_ffn_width()));
+  add("attention.head_count", size(o.heads));
+  if (llama) {
+    add("attention.head_count_kv", size(o.resolved_kv_heads()));
+    add("attention.layer_norm_rms_epsilon", static_cast<float>(o.norm_eps));
+    add("rope.dimension_count", size(o.head_width()));
+    add("rope.freq_base", static_cast<float>(o.rope_theta));
+  } else {
+    add("attention.layer_norm_epsilon", static_cast<float>(o.norm_eps));
+  }
+  return metadata;
+}
+
 ModelOptions options_from_gguf(const GgufFile& file, const ModelOptions& base) {
   ModelOptions o = base;
   const std::string& architecture = file.metadata().text("general.architecture");

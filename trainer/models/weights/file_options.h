@@ -22,4 +22,7 @@ std::string config_json_of(const ModelOptions& options, const std::string& torch
 /// no tensor output.weight.
 ModelOptions options_from_gguf(const GgufFile& file, const ModelOptions& base);
 
+/// The keys of a GGUF file with which options_from_gguf() and llama.cpp find the same shape.
+GgufMetadata gguf_metadata_of(const ModelOptions& options);
+
 }  // namespace wattle

@@ -1,11 +1,12 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "formats/tensor_info.h"
+#include "formats/gguf.h"
 #include "trainer/models/model_options.h"
 #include "trainer/nn/parameter.h"
 #include "trainer/state/named_tensor.h"
@@ -48,5 +49,27 @@ class ModelFile {
 /// Error(kInternal) if they aren't all the parameters of a model of these options.
 void save_hugging_face(const std::string& folder, const ModelOptions& options,
                        std::span<const NamedTensor> parameters, DType dtype);
+
+/// What a GGUF file is to hold besides the numbers.
+struct GgufContents {
+  /// Of matrices by their parameter's name, others are of `dtype`. Vectors and learned positions
+  /// are always F32, as llama.cpp wants them.
+  std::map<std::string, DType> types;
+  DType dtype = DType::kF32;
+  /// The keys "tokenizer.*" of the file that the tokenizer came from. Without any,
+  /// tokenizer.ggml.model is "none", and the file loads as a model of tokens alone.
+  GgufMetadata tokenizer;
+  GgufMetadata more;  ///< keys of the writer's own, put last
+};
+
+/// Writes a file that llama.cpp loads: architecture llama or gpt2. The values are encoded as they
+/// are, by encode() of formats/ggml_blocks.h; equal values and contents give equal bytes. Throws
+/// Error(kIo), Error(kUnsupported) and Error(kInternal) as save_hugging_face() does, Error(kConfig)
+/// if the tokenizer has another number of tokens than the model.
+void save_gguf(const std::string& path, const ModelOptions& options,
+               std::span<const NamedTensor> parameters, const GgufContents& contents);
+
+/// The keys "tokenizer.*" of a GGUF file, in its order.
+GgufMetadata tokenizer_keys(const GgufMetadata& metadata);
 
 }  // namespace wattle
