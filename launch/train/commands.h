@@ -12,10 +12,6 @@ int train_command(const RunSession& session);
 /// Evaluates model.init_from if given, else the newest checkpoint in output_dir.
 int eval_command(const RunSession& session);
 
-/// Writes what `export:` lists, below output_dir/export where the paths are relative.
-void write_exports(const RunConfig& config, const ModelOptions& options,
-                   const std::vector<NamedTensor>& parameters);
-
 /// Writes the exports of the same model as eval_command's.
 int export_command(const RunSession& session);
 

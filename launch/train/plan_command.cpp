@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "compression/make_callbacks.h"
 #include "energy/accounting/energy_monitor.h"
 #include "energy/clock.h"
 #include "launch/train/commands.h"
@@ -39,6 +40,7 @@ int plan_command(const RunConfig& config, int ranks, bool json) {
   const BatchPlan batches =
       BatchPlan::of(config.train.global_batch, config.train.micro_batch, ranks);
   ShapedModel shaped = make_model(config);
+  check_compression_targets(config.compression, shaped.model);
   RunConfig resolved = config;
   const int64_t parameters = shaped.model.parameter_count();
   const bool bf16 = config.train.precision == Precision::kBf16;

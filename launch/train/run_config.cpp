@@ -2,23 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <thread>
 
 namespace wattle {
-
-void ExportOptions::describe(Fields& f) {
-  f.choice("format", format, {{"safetensors", Format::kSafetensors}},
-           "safetensors: a folder that Hugging Face transformers loads");
-  f("path", path, "where to; relative paths lie below output_dir/export");
-  f.check([this](Checker& c) {
-    const std::filesystem::path wanted = path;
-    const bool climbs = std::ranges::find(wanted, "..") != wanted.end();
-    c.require(wanted.is_absolute() || !climbs, "path",
-              "leaves output_dir/export; give an absolute path for a place outside of it");
-  });
-}
 
 namespace {
 
@@ -55,6 +42,7 @@ void RunConfig::describe(Fields& f) {
   f("evaluate", evaluate, "which positions an evaluation scores");
   f("optimizer", optimizer, "the update and its learning rate");
   f("parallelism", parallelism, "how ranks share the work");
+  f("compression", compression, "what makes the model smaller while it trains, in order");
   f("energy", energy, "how energy is measured and limited");
   f("checkpoint", checkpoint, "when the state is saved");
   f("sample", sample, "a text generated when training ends");
@@ -62,6 +50,7 @@ void RunConfig::describe(Fields& f) {
   f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
     check_model_fits_data(*this, c);
+    check_compression(compression, train.precision, c);
     c.require(!run.deterministic || train.micro_batch.has_value(), "run.deterministic",
               "needs train.micro_batch: its default depends on the number of ranks");
     const int64_t processors = std::thread::hardware_concurrency();

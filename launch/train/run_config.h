@@ -6,7 +6,9 @@
 
 #include "common/config/config_file.h"
 #include "common/job_spec.h"
+#include "compression/compression_options.h"
 #include "energy/energy_options.h"
+#include "launch/train/export_options.h"
 #include "parallel/parallelism_options.h"
 #include "trainer/checkpoint/checkpointer.h"
 #include "trainer/data/data_options.h"
@@ -15,14 +17,6 @@
 #include "trainer/train_options.h"
 
 namespace wattle {
-
-/// One entry of the list `export:`.
-struct ExportOptions {
-  enum class Format { kSafetensors };
-  Format format = Format::kSafetensors;
-  std::string path = "safetensors";
-  void describe(Fields& f);
-};
 
 /// A run's YAML file: the sections of the folders, composed. No folder needs another's options.
 struct RunConfig {
@@ -33,6 +27,7 @@ struct RunConfig {
   EvaluateOptions evaluate;
   OptimizerOptions optimizer;
   ParallelismOptions parallelism;
+  std::vector<CompressionEntry> compression;
   EnergyOptions energy;
   CheckpointOptions checkpoint;
   std::optional<TextSampleOptions> sample;

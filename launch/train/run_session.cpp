@@ -1,11 +1,14 @@
 #include "launch/train/run_session.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/empty.h>
 
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "compression/quantize/saved_quantizer.h"
 #include "launch/train/model_fits_data.h"
 #include "parallel/threads.h"
 #include "trainer/checkpoint/checkpoint_reader.h"
@@ -41,11 +44,32 @@ bool is_checkpoint(const std::filesystem::path& path) {
   return is_directory(path) && !exists(path / "config.json");
 }
 
-ShapedModel model_of_checkpoint(const std::filesystem::path& path, const RunConfig& config) {
-  const CheckpointReader checkpoint(resolve_checkpoint(path));
+/// The file of a checkpoint that holds the tokenizer's keys.
+constexpr const char* kTokenizerFile = "tokenizer.gguf";
+
+GgufMetadata tokenizer_of(const CheckpointReader& checkpoint) {
+  const std::string name = std::string("file.") + kTokenizerFile;
+  if (!checkpoint.has(name)) return {};
+  const at::Tensor bytes = checkpoint.read_whole(name);
+  const auto* data = static_cast<const std::byte*>(bytes.const_data_ptr());
+  return parse_gguf({data, static_cast<size_t>(bytes.numel())}, name).metadata;
+}
+
+ShapedModel model_of_checkpoint(const CheckpointReader& checkpoint, const RunConfig& config) {
   ShapedModel shaped{options_of(checkpoint), {}};
+  shaped.tokenizer = tokenizer_of(checkpoint);
   shaped.model = build_model(shaped.options, config.run.seed, master_type(config.train.precision));
   load_weights(checkpoint, shaped.model);
+  return shaped;
+}
+
+/// The model as it is deployed, with the quantisation that is active in the checkpoint.
+ShapedModel compressed_model(const std::filesystem::path& path, const RunConfig& config) {
+  const CheckpointReader checkpoint(resolve_checkpoint(path));
+  ShapedModel shaped = model_of_checkpoint(checkpoint, config);
+  shaped.deployment =
+      quantise_model(active_quantizers(checkpoint, shaped.model.parameters), shaped.model);
+  shaped.compression_ledger = compression_ledger(checkpoint.meta().sections);
   return shaped;
 }
 
@@ -54,7 +78,20 @@ bool has_checkpoint(const std::filesystem::path& output_dir) {
   return CheckpointFolder(output_dir, *storage).find_newest_whole().newest.has_value();
 }
 
+/// The tokenizer's keys of a GGUF file; none of any other file.
+GgufMetadata tokenizer_of_file(const std::string& path) {
+  return path.ends_with(".gguf") ? tokenizer_keys(GgufFile(path).metadata()) : GgufMetadata();
+}
+
 }  // namespace
+
+std::vector<NamedTensor> files_of(const Replica& replica) {
+  if (replica.tokenizer.all().empty()) return {};
+  const std::string bytes = gguf_bytes(replica.tokenizer);
+  at::Tensor content = at::empty({static_cast<int64_t>(bytes.size())}, at::kByte);
+  std::memcpy(content.mutable_data_ptr(), bytes.data(), bytes.size());
+  return {{kTokenizerFile, content}};
+}
 
 ModelOptions shape_of_model(const RunConfig& config) {
   if (!config.model.init_from) return config.model;
@@ -65,24 +102,32 @@ ModelOptions shape_of_model(const RunConfig& config) {
 
 ShapedModel make_model(const RunConfig& config) {
   if (!config.model.init_from) {
-    return {config.model,
-            build_model(config.model, config.run.seed, master_type(config.train.precision))};
+    ShapedModel shaped{config.model, {}};
+    shaped.model = build_model(config.model, config.run.seed, master_type(config.train.precision));
+    shaped.tokenizer = tokenizer_of_file(config.data.tokenizer);
+    return shaped;
   }
   const std::filesystem::path path = *config.model.init_from;
-  if (is_checkpoint(path)) return model_of_checkpoint(path, config);
+  if (is_checkpoint(path)) {
+    return model_of_checkpoint(CheckpointReader(resolve_checkpoint(path)), config);
+  }
   const ModelFile file(path);
   ShapedModel shaped{file.options(config.model), {}};
   shaped.model = build_model(shaped.options, config.run.seed, master_type(config.train.precision));
   file.load(shaped.options, shaped.model.parameters);
+  shaped.tokenizer = tokenizer_of_file(path);
   return shaped;
 }
 
 ShapedModel trained_model(const RunSession& session) {
   const RunConfig& config = session.config;
-  if (session.init_from_given) return make_model(config);
-  if (has_checkpoint(config.run.output_dir))
-    return model_of_checkpoint(config.run.output_dir, config);
-  if (config.model.init_from) return make_model(config);
+  if (!session.init_from_given && has_checkpoint(config.run.output_dir)) {
+    return compressed_model(config.run.output_dir, config);
+  }
+  if (config.model.init_from) {
+    const std::filesystem::path path = *config.model.init_from;
+    return is_checkpoint(path) ? compressed_model(path, config) : make_model(config);
+  }
   throw Error(ErrorCode::kConfig, config.run.output_dir +
                                       ": holds no whole checkpoint; train first, or name a model "
                                       "with --set model.init_from=...");
@@ -93,6 +138,7 @@ Replica make_replica(const RunConfig& config, Communicator& group) {
   ShapedModel shaped = make_model(config);
   replica.options = std::move(shaped.options);
   replica.model = std::move(shaped.model);
+  replica.tokenizer = std::move(shaped.tokenizer);
   const FlatLayout layout = layout_of(replica.model.parameters);
   const at::ScalarType type = master_type(config.train.precision);
   replica.reducer =

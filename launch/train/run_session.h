@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "compression/deployment.h"
+#include "formats/gguf.h"
 #include "launch/train/run_config.h"
 #include "parallel/communicator.h"
 #include "parallel/failure.h"
@@ -38,6 +40,10 @@ at::ScalarType working_type(Precision precision);
 struct ShapedModel {
   ModelOptions options;
   Model model;
+  /// Of a trained model: what quantisation is active in its checkpoint, applied to `model`.
+  Deployment deployment = {};
+  std::string compression_ledger = {};  ///< "" without
+  GgufMetadata tokenizer = {};          ///< as in Replica
 };
 
 /// The model of the configuration with its first weights: drawn from the seed, or read from
@@ -46,17 +52,21 @@ ShapedModel make_model(const RunConfig& config);
 
 /// The model that eval and export work on: model.init_from where the command line gives it, else
 /// the newest whole checkpoint in output_dir, else the YAML's init_from. Throws Error(kConfig) if
-/// there is none of them.
+/// there is none of them. Quantisation that is active in a checkpoint is applied.
 ShapedModel trained_model(const RunSession& session);
 
 /// A model with all that training changes of it.
 struct Replica {
   Model model;
-  ModelOptions options;  ///< completed from init_from
+  ModelOptions options;    ///< completed from init_from
+  GgufMetadata tokenizer;  ///< keys "tokenizer.*" of the GGUF file that it came from, if one did
   std::unique_ptr<GradientReducer> reducer;
   std::unique_ptr<FlatParameters> parameters;
   std::unique_ptr<Optimizer> optimizer;
 };
+
+/// What else its checkpoints must hold so that the model can be exported from them.
+std::vector<NamedTensor> files_of(const Replica& replica);
 
 /// Collective over `group`.
 Replica make_replica(const RunConfig& config, Communicator& group);

@@ -62,6 +62,13 @@ RunIdentity identity_of(const RunConfig& config, const ModelOptions& model, cons
   identity["run.deterministic"] = fmt::format("{}", config.run.deterministic);
   identity["optimizer.name"] = values_of("o", fields_of(copy.optimizer)).at("o.name");
   identity["data"] = describe_data(train);
+  for (size_t i = 0; i < copy.compression.size(); ++i) {
+    const std::string text = write_config(fields_of(copy.compression[i]));
+    std::string& value = identity[fmt::format("compression.{}", i)];
+    std::ranges::unique_copy(text, std::back_inserter(value),
+                             [](char a, char b) { return std::isspace(a) && std::isspace(b); });
+    std::ranges::replace(value, '\n', ' ');
+  }
   return identity;
 }
 

@@ -9,9 +9,11 @@
 #include "common/atomic_file.h"
 #include "common/error.h"
 #include "common/report/report.h"
+#include "compression/make_callbacks.h"
 #include "energy/clock.h"
 #include "launch/train/commands.h"
 #include "launch/train/efficiency.h"
+#include "launch/train/exports.h"
 #include "launch/train/resume.h"
 #include "trainer/callbacks/early_stop.h"
 #include "trainer/checkpoint/run_lock.h"
@@ -27,8 +29,9 @@ int64_t steps_of(const TrainOptions& train, const BatchPlan& plan, const Dataset
   return train.steps ? *train.steps : plan.steps_for(*train.epochs, dataset.size());
 }
 
-std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config) {
-  std::vector<std::unique_ptr<Callback>> callbacks;
+std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config, Replica& replica) {
+  std::vector<std::unique_ptr<Callback>> callbacks =
+      make_compression_callbacks(config.compression, replica.model, *replica.parameters);
   if (config.train.early_stop) {
     callbacks.push_back(std::make_unique<EarlyStop>(*config.train.early_stop));
   }
@@ -80,6 +83,7 @@ class TrainingRun {
   ResumePoint resume_;
   RunAccounts accounts_;
   double matmul_rate_;
+  std::vector<std::unique_ptr<Callback>> callbacks_;
 };
 
 /// From here on the folder is this run's, and failures stand in its error.json.
@@ -104,7 +108,11 @@ TrainingRun::TrainingRun(const RunSession& session)
       steps_(steps_of(config_.train, plan_, *data_.train)),
       one_rank_(measure_one_rank(session, *data_.train, energy_)),
       replica_(make_replica(config_, session.world)),
-      state_{*replica_.parameters, *replica_.optimizer, replica_.model.buffers},
+      state_{*replica_.parameters,
+             *replica_.optimizer,
+             replica_.model.buffers,
+             {},
+             files_of(replica_)},
       checkpointer_(config_.run.output_dir, config_.checkpoint, session.world.rank(),
                     session.world.size()),
       identity_(identity_of(config_, replica_.options, plan_, *data_.train)),
@@ -166,6 +174,13 @@ int TrainingRun::run() {
                     resume_.step, config_.run.output_dir));
     return kExitDone;
   }
+  // What a callback puts between master and working values has tensors of its own to restore.
+  callbacks_ = make_callbacks(config_, replica_);
+  for (const auto& callback : callbacks_) {
+    if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
+      callback->load_state(it->second);
+    }
+  }
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
@@ -185,12 +200,6 @@ int TrainingRun::run() {
     metrics = std::make_unique<MetricsWriter>(config_.run.output_dir + "/metrics.jsonl");
     progress = std::make_unique<Progress>(std::cerr, terminal_width(STDERR_FILENO));
   }
-  std::vector<std::unique_ptr<Callback>> callbacks = make_callbacks(config_);
-  for (const auto& callback : callbacks) {
-    if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
-      callback->load_state(it->second);
-    }
-  }
   EnergyGovernor governor(config_.energy, config_.run.output_dir,
                           {exchange_,
                            energy_,
@@ -203,7 +212,7 @@ int TrainingRun::run() {
                     {config_.run.seed, config_.run.deterministic, config_.train.grad_clip});
   const LearningRateSchedule schedule(config_.optimizer.schedule, config_.optimizer.lr, steps_);
   TrainingLoop loop({step, state_, replica_.model, loader, evaluator.get(), checkpointer_,
-                     accounts_, governor, energy_, exchange_, schedule, callbacks, metrics.get(),
+                     accounts_, governor, energy_, exchange_, schedule, callbacks_, metrics.get(),
                      progress.get(), [this] { return session_.guard.stop_requested(); }},
                     loop_settings());
   greet();
@@ -243,12 +252,18 @@ std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t 
 }
 
 void TrainingRun::export_model() const {
-  std::vector<NamedTensor> masters;
+  const Deployment deployment = deployment_of(*replica_.parameters);
+  std::vector<NamedTensor> parameters;
   for (size_t i = 0; i < replica_.model.parameters.size(); ++i) {
-    masters.push_back({replica_.model.parameters[i]->name(),
-                       replica_.parameters->master_of(static_cast<int64_t>(i))});
+    const Parameter& parameter = *replica_.model.parameters[i];
+    parameters.push_back({parameter.name(), deployment.contains(parameter.name())
+                                                ? parameter.value()
+                                                : replica_.parameters->master_of(i)});
   }
-  write_exports(config_, replica_.options, masters);
+  std::map<std::string, std::string> sections;
+  for (const auto& callback : callbacks_) sections[callback->name()] = callback->save_state();
+  write_exports(config_, {replica_.options, replica_.model, std::move(parameters), deployment,
+                          compression_ledger(sections), replica_.tokenizer});
 }
 
 /// Rank 0: the exports, and the sample if one is wanted.

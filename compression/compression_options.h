@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/config/schema.h"
+#include "trainer/state/precision.h"
+
+namespace wattle {
+
+/// What weights are quantised to.
+enum class WeightTargetType { kGgufQ4_0, kGgufQ4_1, kGgufQ8_0 };
+
+/// What becomes of the token embedding and of a language model's output layer.
+enum class EmbeddingFormat { kAuto, kMixed, kTarget, kFloat };
+
+/// `quantize:` of an entry of `compression`: quantisation-aware training of weights.
+struct QuantizeOptions {
+  WeightTargetType target = WeightTargetType::kGgufQ4_0;
+  std::vector<std::string> targets;
+  EmbeddingFormat embeddings = EmbeddingFormat::kAuto;
+  int64_t begin_step = 0;
+  std::optional<int64_t> end_step;
+  bool clip_gradients = false;
+
+  void describe(Fields& f);
+
+  bool is_gguf() const;
+  EmbeddingFormat resolved_embeddings() const;
+  /// Whether step `step` (from 0) runs on quantised weights.
+  bool active_at(int64_t step) const {
+    return step >= begin_step && (!end_step || step < *end_step);
+  }
+};
+
+/// One entry of the list `compression`: exactly one of its keys.
+struct CompressionEntry {
+  std::optional<QuantizeOptions> quantize;
+
+  void describe(Fields& f);
+};
+
+/// Checks the list against the precision of training, whose rounding comes after the entries' own.
+/// Throws nothing: what is wrong goes to `c`, under "compression.N".
+void check_compression(const std::vector<CompressionEntry>& entries, Precision precision,
+                       Checker& c);
+
+/// The name of entry `index` if it quantises: "compression.0.quantize", the key of its section in a
+/// checkpoint and its place in the file.
+std::string quantize_name(size_t index);
+
+/// The name of a weight format: "gguf:q4_0", ...
+std::string format_name(const QuantizeOptions& options);
+
+}  // namespace wattle

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compression/quantize/weight_quantizer.h"
+#include "trainer/nn/model.h"
+#include "trainer/state/flat_parameters.h"
+
+namespace wattle {
+
+/// A weight on its way into a file.
+struct DeployedWeight {
+  at::Tensor values;  ///< before rounding, float32
+  std::shared_ptr<const WeightFormat> format;
+  std::optional<WeightScales> scales;  ///< where they don't follow from the values
+};
+
+/// The weights of a model that are quantised, by their names; all others are deployed as forward
+/// reads them.
+using Deployment = std::map<std::string, DeployedWeight>;
+
+/// What training's forward passes read now. The values may share storage with the master.
+Deployment deployment_of(const FlatParameters& parameters);
+
+/// Applies a checkpoint's quantisers to the values of a model, so that forward reads what
+/// training's last one read.
+Deployment quantise_model(const std::vector<std::unique_ptr<WeightQuantizer>>& quantizers,
+                          Model& model);
+
+/// The compression ledger: what the entries of `compression` were told and did, as JSON text with
+/// sorted keys, made of their sections of a checkpoint. It holds no times, paths or joules, so that
+/// equal runs have equal ledgers. "" without compression.
+std::string compression_ledger(const std::map<std::string, std::string>& sections);
+
+/// XXH3-128 of a text, 32 hex digits: what `xxh128sum` prints.
+std::string text_hash(const std::string& text);
+
+}  // namespace wattle

@@ -1,0 +1,159 @@
+#include "compression/formats/ggml_format.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include "common/error.h"
+#include "compression/formats/weight_checks.h"
+#include "formats/ggml_blocks.h"
+#include "formats/half.h"
+
+namespace wattle {
+namespace {
+
+/// Elements that are rounded while they are in the first-level cache.
+constexpr int64_t kPiece = 2048;
+
+class GgmlFormat : public WeightFormat {
+ public:
+  explicit GgmlFormat(DType type) : type_(type), traits_(traits_of(type)) {}
+
+  std::string name() const override {
+    std::string name = traits_.name;
+    std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+    return "gguf:" + name;
+  }
+
+  std::optional<DType> block_type() const override { return type_; }
+
+  std::string refusal(at::IntArrayRef shape) const override {
+    if (shape.size() != 2) return fmt::format("{} holds matrices only", traits_.name);
+    if (shape[1] % traits_.block_elements == 0) return "";
+    return fmt::format("a row of {} values is no whole number of {}'s blocks of {}", shape[1],
+                       traits_.name, traits_.block_elements);
+  }
+
+  int64_t bytes_of(at::IntArrayRef shape) const override {
+    return c10::multiply_integers(shape) / traits_.block_elements * traits_.block_bytes;
+  }
+
+  bool takes_scales() const override { return false; }
+
+  WeightScales scales_of(const at::Tensor& values) const override {
+    const EncodedWeight encoded = encode(values, nullptr);
+    const int64_t blocks = values.numel() / traits_.block_elements;
+    at::Tensor scale = at::empty({blocks}, at::kFloat);
+    float* out = scale.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < blocks; ++i) {
+      uint16_t half = 0;
+      std::memcpy(&half, encoded.blocks.data() + i * traits_.block_bytes, sizeof(half));
+      out[i] = float_from_f16(half);
+    }
+    return {scale, {}};
+  }
+
+  void fake_quantise(at::Tensor& values, const WeightScales* scales) const override {
+    refuse_scales(scales);
+    float* x = mutable_weight(values);
+    in_pieces(values, [&](int64_t begin, int64_t count) {
+      std::array<std::byte, kPiece * 2> bytes;
+      const std::span<float> piece(x + begin, static_cast<size_t>(count));
+      const std::span<std::byte> blocks(bytes.data(), bytes_in(count));
+      encode_piece(piece, blocks, begin);
+      decode(type_, blocks, piece);
+    });
+  }
+
+  EncodedWeight encode(const at::Tensor& values, const WeightScales* scales) const override {
+    refuse_scales(scales);
+    const float* x = weight_data(values);
+    EncodedWeight encoded;
+    encoded.blocks.resize(bytes_in(values.numel()));
+    in_pieces(values, [&](int64_t begin, int64_t count) {
+      encode_piece({x + begin, static_cast<size_t>(count)},
+                   std::span(encoded.blocks).subspan(bytes_in(begin), bytes_in(count)), begin);
+    });
+    return encoded;
+  }
+
+  /// The largest magnitude of a Q4_0 block has code -8, so that values beyond 7.5 steps on the
+  /// other side are clipped; the other types clip nothing.
+  void clip_gradient(const at::Tensor& values, const WeightScales* scales,
+                     at::Tensor& gradient) const override {
+    refuse_scales(scales);
+    if (type_ != DType::kQ4_0) return;
+    const float* x = weight_data(values);
+    float* g = mutable_weight(gradient);
+    in_pieces(values, [&](int64_t begin, int64_t count) {
+      for (int64_t b = begin; b < begin + count; b += traits_.block_elements)
+        clip_block(x + b, g + b);
+    });
+  }
+
+ private:
+  size_t bytes_in(int64_t elements) const {
+    return static_cast<size_t>(elements / traits_.block_elements * traits_.block_bytes);
+  }
+
+  void clip_block(const float* x, float* gradient) const {
+    const auto* largest = std::max_element(x, x + traits_.block_elements, [](float a, float b) {
+      return std::fabs(a) < std::fabs(b);
+    });
+    const float end = -7.5f / 8.0f * *largest;
+    for (uint32_t j = 0; j < traits_.block_elements; ++j) {
+      if (end < 0 ? x[j] < end : x[j] > end && end > 0) gradient[j] = 0;
+    }
+  }
+
+  /// Runs work(first element, elements) over whole blocks on all threads.
+  template <class Work>
+  void in_pieces(const at::Tensor& values, const Work& work) const {
+    const int64_t numel = values.numel();
+    if (numel % traits_.block_elements != 0) {
+      throw Error(ErrorCode::kInternal,
+                  fmt::format("{} values are no whole number of {}'s blocks", numel, traits_.name));
+    }
+    at::parallel_for(0, (numel + kPiece - 1) / kPiece, 8, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        work(i * kPiece, std::min(kPiece, numel - i * kPiece));
+      }
+    });
+  }
+
+  void encode_piece(std::span<const float> values, std::span<std::byte> bytes,
+                    int64_t begin) const {
+    try {
+      wattle::encode(type_, values, bytes);
+    } catch (const Error& error) {
+      throw Error(error.code(), fmt::format("from element {} on: {}", begin, error.what()));
+    }
+  }
+
+  void refuse_scales(const WeightScales* scales) const {
+    if (scales == nullptr) return;
+    throw Error(ErrorCode::kInternal,
+                fmt::format("{} takes no scales: they follow from each block", name()));
+  }
+
+  DType type_;
+  const DTypeTraits& traits_;
+};
+
+}  // namespace
+
+std::shared_ptr<const WeightFormat> make_ggml_format(DType type) {
+  if (type != DType::kQ4_0 && type != DType::kQ4_1 && type != DType::kQ8_0) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("{}: expected Q4_0, Q4_1 or Q8_0", name_of(type)));
+  }
+  return std::make_shared<GgmlFormat>(type);
+}
+
+}  // namespace wattle

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "compression/compression_options.h"
+#include "trainer/callback.h"
+#include "trainer/state/flat_parameters.h"
+
+namespace wattle {
+
+/// The callbacks of the list `compression`, in its order. `model` and `parameters` must outlive
+/// them. Throws Error(kConfig) for what can be known only with the model: targets that match
+/// nothing, weights that their format can't hold, phases in which two entries quantise one weight.
+std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
+    const std::vector<CompressionEntry>& entries, const Model& model, FlatParameters& parameters);
+
+/// The same errors, without any effect: for `plan`.
+void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model);
+
+}  // namespace wattle

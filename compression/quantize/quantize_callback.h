@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "compression/quantize/weight_quantizer.h"
+#include "trainer/callback.h"
+#include "trainer/state/flat_parameters.h"
+
+namespace wattle {
+
+/// Quantisation-aware training as a callback: between begin_step and end_step the weights that
+/// forward reads are rounded to the format that they will be deployed in.
+///
+/// Acts alike on all ranks: what it does is a function of the step and of the master values.
+class QuantizeCallback : public Callback {
+ public:
+  /// `name` tells the entries of a run's list apart ("compression.0.quantize") and is the place in
+  /// the file that messages name. `model` and `parameters` must outlive this, and not be
+  /// published any more once this is gone. Throws Error(kConfig) as weight_targets() does.
+  QuantizeCallback(std::string name, const QuantizeOptions& options, const Model& model,
+                   FlatParameters& parameters);
+
+  void train_begins(const TrainingView& view) override;
+  void step_begins(const TrainingView& view) override;
+
+  std::string name() const override { return name_; }
+  /// What is active, enough to round the weights of a checkpoint again (see saved_quantizer.h), and
+  /// what happened at which step: this entry's part of the compression ledger.
+  std::string save_state() const override;
+  /// Activates what was active, with scales that the checkpoint's tensors must then fill.
+  void load_state(const std::string& state) override;
+
+  WeightQuantizer& quantizer() { return quantizer_; }
+  bool is_active() const { return active_; }
+  /// Enters something into the ledger; the same on every rank, no times, paths or joules.
+  void note(int64_t step, std::string what) { events_.emplace_back(step, std::move(what)); }
+
+ private:
+  void set_active(bool active);
+  void follow_schedule(int64_t step);
+
+  std::string name_;
+  QuantizeOptions options_;
+  FlatParameters& parameters_;
+  WeightQuantizer quantizer_;
+  std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
+  bool active_ = false;
+};
+
+}  // namespace wattle

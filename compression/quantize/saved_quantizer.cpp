@@ -1,0 +1,89 @@
+#include "compression/quantize/saved_quantizer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "compression/compression_options.h"
+
+namespace wattle {
+namespace {
+
+using nlohmann::json;
+
+int64_t index_of(const std::vector<Parameter*>& parameters, const std::string& name) {
+  const auto found = std::ranges::find_if(
+      parameters, [&](const Parameter* parameter) { return parameter->name() == name; });
+  if (found == parameters.end()) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("the checkpoint quantises {}, which the model doesn't have", name));
+  }
+  return found - parameters.begin();
+}
+
+std::vector<WeightTarget> targets_of(const json& weights) {
+  std::vector<WeightTarget> targets;
+  for (const json& weight : weights) {
+    targets.push_back({weight.at("name"), make_weight_format(weight.at("format"))});
+  }
+  return targets;
+}
+
+void fill(const CheckpointReader& checkpoint, WeightQuantizer& quantizer) {
+  std::vector<TensorSlice> slices;
+  for (const NamedTensor& tensor : quantizer.state()) {
+    slices.push_back(TensorSlice::whole(
+        fmt::format("transform.{}.{}", quantizer.name(), tensor.name), tensor.value));
+  }
+  checkpoint.read(slices);
+}
+
+}  // namespace
+
+json weights_to_json(const WeightQuantizer& quantizer) {
+  json weights = json::array();
+  for (const int64_t index : quantizer.indices()) {
+    weights.push_back({{"name", quantizer.target_of(index).parameter},
+                       {"format", quantizer.target_of(index).format->name()},
+                       {"fixed_scales", quantizer.scales_of(index) != nullptr}});
+  }
+  return weights;
+}
+
+void weights_from_json(const json& weights, const std::vector<Parameter*>& parameters,
+                       WeightQuantizer& quantizer) {
+  const at::NoGradGuard no_grad;
+  for (const json& weight : weights) {
+    const int64_t index = index_of(parameters, weight.at("name"));
+    if (!quantizer.applies_to(index, *parameters[index])) {
+      throw Error(ErrorCode::kFormat, fmt::format("{}: the checkpoint quantises {}, this run not",
+                                                  quantizer.name(), parameters[index]->name()));
+    }
+    quantizer.set_format(index, make_weight_format(weight.at("format")));
+    if (!weight.at("fixed_scales").get<bool>()) continue;
+    const at::Tensor values = parameters[index]->value().detach().contiguous();
+    quantizer.set_scales(index, quantizer.target_of(index).format->scales_of(values));
+  }
+}
+
+std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(
+    const CheckpointReader& checkpoint, const std::vector<Parameter*>& parameters) {
+  std::vector<std::unique_ptr<WeightQuantizer>> quantizers;
+  for (size_t i = 0; i < kMostElements; ++i) {
+    const auto section = checkpoint.meta().sections.find(quantize_name(i));
+    if (section == checkpoint.meta().sections.end()) continue;
+    const json state = json::parse(section->second);
+    if (!state.at("active").get<bool>()) continue;
+    const json& weights = state.at("weights");
+    quantizers.push_back(std::make_unique<WeightQuantizer>(
+        section->first, targets_of(weights), parameters, state.at("clip_gradients").get<bool>()));
+    weights_from_json(weights, parameters, *quantizers.back());
+    fill(checkpoint, *quantizers.back());
+  }
+  return quantizers;
+}
+
+}  // namespace wattle

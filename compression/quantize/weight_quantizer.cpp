@@ -1,0 +1,93 @@
+#include "compression/quantize/weight_quantizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+
+namespace wattle {
+
+WeightQuantizer::WeightQuantizer(std::string name, const std::vector<WeightTarget>& targets,
+                                 const std::vector<Parameter*>& parameters, bool clip_gradients)
+    : name_(std::move(name)), entries_(parameters.size()), clip_gradients_(clip_gradients) {
+  for (const WeightTarget& target : targets) {
+    const auto found = std::ranges::find_if(
+        parameters, [&](const Parameter* p) { return p->name() == target.parameter; });
+    if (found == parameters.end()) {
+      throw Error(ErrorCode::kInternal,
+                  fmt::format("{}: the model has no parameter {}", name_, target.parameter));
+    }
+    entries_[found - parameters.begin()] = Entry{target, {}};
+  }
+}
+
+WeightQuantizer::Entry& WeightQuantizer::entry_of(int64_t index) {
+  return entries_.at(index).value();
+}
+
+const WeightQuantizer::Entry& WeightQuantizer::entry_of(int64_t index) const {
+  return entries_.at(index).value();
+}
+
+bool WeightQuantizer::applies_to(int64_t index, const Parameter&) const {
+  return entries_.at(index).has_value();
+}
+
+void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
+  const Entry& entry = entry_of(index);
+  try {
+    entry.target.format->fake_quantise(values, scales_of(index));
+  } catch (const Error& error) {
+    throw Error(error.code(),
+                fmt::format("{}: {} can't be rounded to {}: {}", name_, entry.target.parameter,
+                            entry.target.format->name(), error.what()));
+  }
+}
+
+void WeightQuantizer::transform_gradient(int64_t index, const at::Tensor& master,
+                                         at::Tensor& gradient) {
+  if (!clip_gradients_) return;
+  entry_of(index).target.format->clip_gradient(master, scales_of(index), gradient);
+}
+
+std::vector<NamedTensor> WeightQuantizer::state() {
+  std::vector<NamedTensor> tensors;
+  for (const auto& entry : entries_) {
+    if (!entry || !entry->scales) continue;
+    tensors.push_back({"scale." + entry->target.parameter, entry->scales->scale});
+    if (!entry->scales->zero_point.defined()) continue;
+    tensors.push_back({"zero_point." + entry->target.parameter, entry->scales->zero_point});
+  }
+  return tensors;
+}
+
+std::vector<int64_t> WeightQuantizer::indices() const {
+  std::vector<int64_t> indices;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i]) indices.push_back(static_cast<int64_t>(i));
+  }
+  return indices;
+}
+
+const WeightScales* WeightQuantizer::scales_of(int64_t index) const {
+  const Entry& entry = entry_of(index);
+  return entry.scales ? &*entry.scales : nullptr;
+}
+
+void WeightQuantizer::set_format(int64_t index, std::shared_ptr<const WeightFormat> format) {
+  Entry& entry = entry_of(index);
+  entry.target.format = std::move(format);
+  entry.scales.reset();
+}
+
+void WeightQuantizer::set_scales(int64_t index, WeightScales scales) {
+  Entry& entry = entry_of(index);
+  if (!entry.target.format->takes_scales()) {
+    throw Error(ErrorCode::kInternal, fmt::format("{}: {} takes no scales", entry.target.parameter,
+                                                  entry.target.format->name()));
+  }
+  entry.scales = std::move(scales);
+}
+
+}  // namespace wattle

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compression/quantize/weight_targets.h"
+#include "trainer/state/working_transform.h"
+
+namespace wattle {
+
+/// Rounds weights to the formats that they will be deployed in, between master and working values.
+/// What forward reads is what WeightFormat::encode() of the same values decodes to.
+///
+/// Gradients pass straight through, or are clipped where a value lies beyond its grid.
+class WeightQuantizer : public WorkingTransform {
+ public:
+  /// `parameters`: the model's, in its order. Throws Error(kInternal) if one of the targets is not
+  /// among them.
+  WeightQuantizer(std::string name, const std::vector<WeightTarget>& targets,
+                  const std::vector<Parameter*>& parameters, bool clip_gradients);
+
+  std::string name() const override { return name_; }
+  bool applies_to(int64_t index, const Parameter& parameter) const override;
+  void transform(int64_t index, at::Tensor& values) override;
+  void transform_gradient(int64_t index, const at::Tensor& master, at::Tensor& gradient) override;
+  std::vector<NamedTensor> state() override;
+
+  /// The indices of the weights that this applies to, ascending.
+  std::vector<int64_t> indices() const;
+  bool clips_gradients() const { return clip_gradients_; }
+  /// Parameter `index`, to which this applies, and its format.
+  const WeightTarget& target_of(int64_t index) const { return entry_of(index).target; }
+  /// The fixed scales of parameter `index`; nullptr where they follow from the values.
+  const WeightScales* scales_of(int64_t index) const;
+  /// Changes the format of a weight; fixed scales are dropped. Publish afterwards.
+  void set_format(int64_t index, std::shared_ptr<const WeightFormat> format);
+  /// Fixes the scales of a weight whose format takes them: they become part of state(). Publish
+  /// afterwards.
+  void set_scales(int64_t index, WeightScales scales);
+
+ private:
+  struct Entry {
+    WeightTarget target;
+    std::optional<WeightScales> scales;
+  };
+  Entry& entry_of(int64_t index);
+  const Entry& entry_of(int64_t index) const;
+
+  std::string name_;
+  std::vector<std::optional<Entry>> entries_;  ///< by the parameter's index
+  bool clip_gradients_;
+};
+
+}  // namespace wattle

@@ -1,0 +1,82 @@
+#include "compression/quantize/weight_targets.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "compression/quantize/target_patterns.h"
+
+namespace wattle {
+namespace {
+
+constexpr int64_t kSuperBlock = 256;  ///< of the K types
+constexpr const char* kLargerType = "gguf:q8_0";
+
+/// What of a language model lies outside of its blocks.
+struct Ends {
+  const Parameter* embedding = nullptr;
+  const Parameter* output = nullptr;  ///< the embedding too, where they are tied
+};
+
+Ends ends_of(const Model& model) {
+  Ends ends;
+  for (const Weight& weight : model.weights) {
+    if (weight.weight->kind() == LayerKind::kEmbedding) ends.embedding = weight.weight;
+  }
+  if (ends.embedding == nullptr) return ends;
+  ends.output = ends.embedding;
+  for (const Weight& weight : model.weights) {
+    if (weight.weight->kind() == LayerKind::kHead) ends.output = weight.weight;
+  }
+  return ends;
+}
+
+const Parameter& parameter_named(const Model& model, const std::string& name) {
+  const auto found = std::ranges::find_if(
+      model.weights, [&](const Weight& weight) { return weight.weight->name() == name; });
+  return *found->weight;
+}
+
+}  // namespace
+
+std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format, int64_t columns,
+                                                        const std::string& key) {
+  if (format.name() != kLargerType && columns % kSuperBlock == 0) {
+    throw Error(ErrorCode::kConfig,
+                fmt::format("{}.embeddings: mixed gives the output layer of this model, with rows "
+                            "of {} values, the type Q6_K, which Wattle can't write; target or "
+                            "float can be had",
+                            key, columns));
+  }
+  return make_weight_format(kLargerType);
+}
+
+std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const Model& model,
+                                         const std::string& key) {
+  std::vector<std::string> names;
+  for (const Weight& weight : model.weights) names.push_back(weight.weight->name());
+  const std::shared_ptr<const WeightFormat> format = make_weight_format(format_name(options));
+  const Ends ends = ends_of(model);
+  std::vector<WeightTarget> targets;
+  for (const std::string& name : matching_names(options.targets, names, key + ".targets")) {
+    const Parameter& parameter = parameter_named(model, name);
+    const bool is_end = &parameter == ends.embedding || &parameter == ends.output;
+    const EmbeddingFormat wanted = options.resolved_embeddings();
+    if (is_end && wanted == EmbeddingFormat::kFloat) continue;
+    const bool larger = &parameter == ends.output && wanted == EmbeddingFormat::kMixed;
+    WeightTarget target{
+        name, larger ? mixed_output_format(*format, parameter.value().size(1), key) : format};
+    const std::string refusal = target.format->refusal(parameter.value().sizes());
+    if (!refusal.empty()) {
+      throw Error(ErrorCode::kConfig, fmt::format("{}: {}: {}", key, name, refusal));
+    }
+    targets.push_back(std::move(target));
+  }
+  if (targets.empty()) {
+    throw Error(ErrorCode::kConfig, key + ".targets: leaves no weight to quantise");
+  }
+  return targets;
+}
+
+}  // namespace wattle

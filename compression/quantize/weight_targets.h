@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "compression/compression_options.h"
+#include "compression/formats/weight_format.h"
+#include "trainer/nn/model.h"
+
+namespace wattle {
+
+/// A weight and the format that it is to be deployed in.
+struct WeightTarget {
+  std::string parameter;
+  std::shared_ptr<const WeightFormat> format;
+};
+
+/// The weights of a model that the options choose, in the model's order, each with its format; what
+/// stays in float is not among them. `key` is the place in the file that messages name
+/// ("compression.0.quantize"). Throws Error(kConfig) for a pattern that matches nothing and for a
+/// weight that its format can't hold.
+std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const Model& model,
+                                         const std::string& key);
+
+/// The type that llama-quantize gives the output layer (or the embedding that it is tied to) when
+/// it quantises a model to `format` without --pure: Q6_K, or Q8_0 where a row is no multiple of 256
+/// (llama-quant.cpp, llama_tensor_get_type). Throws Error(kConfig) where that is Q6_K, which has no
+/// codec here.
+std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format, int64_t columns,
+                                                        const std::string& key);
+
+}  // namespace wattle

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "common/config/schema.h"
+#include "compression/compression_options.h"
+#include "formats/tensor_info.h"
+
+namespace wattle {
+
+/// One entry of the list `export:`.
+struct ExportOptions {
+  enum class Format { kSafetensors, kGguf };
+  enum class Type { kAuto, kF32, kF16, kBf16, kQ8_0, kQ4_0, kQ4_1 };
+
+  Format format = Format::kSafetensors;
+  std::optional<std::string> path;
+  Type type = Type::kAuto;
+  EmbeddingFormat embeddings = EmbeddingFormat::kMixed;
+
+  void describe(Fields& f);
+  std::string resolved_path() const;
+};
+
+}  // namespace wattle

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compression/deployment.h"
+#include "formats/gguf.h"
+#include "launch/train/run_config.h"
+#include "trainer/state/named_tensor.h"
+
+namespace wattle {
+
+/// A model on its way into files.
+struct ExportedModel {
+  const ModelOptions& options;
+  const Model& model;
+  /// By their names: quantised weights as forward reads them, all others in the master's precision.
+  std::vector<NamedTensor> parameters;
+  const Deployment& deployment;           ///< the quantised weights before rounding
+  const std::string& compression_ledger;  ///< "" without
+  const GgufMetadata& tokenizer;          ///< keys "tokenizer.*"; none if none is known
+};
+
+/// Writes what `export:` lists, below output_dir/export where the paths are relative, and the
+/// compression ledger beside it. Names each file on standard error. One rank.
+void write_exports(const RunConfig& config, const ExportedModel& exported);
+
+}  // namespace wattle

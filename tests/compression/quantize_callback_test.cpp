@@ -1,0 +1,182 @@
+#include "compression/quantize/quantize_callback.h"
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+
+#include <functional>
+
+#include "common/error.h"
+#include "compression/deployment.h"
+#include "compression/make_callbacks.h"
+#include "trainer/models/build_model.h"
+
+namespace wattle {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+ModelOptions tiny_llama(bool tied, int64_t width = 64) {
+  ModelOptions options;
+  options.family = ModelFamily::kLlama;
+  options.layers = 2;
+  options.width = width;
+  options.heads = 2;
+  options.ffn_width = 96;
+  options.tied_embeddings = tied;
+  return options;
+}
+
+CompressionEntry quantize(const std::function<void(QuantizeOptions&)>& set = {}) {
+  CompressionEntry entry;
+  entry.quantize.emplace();
+  if (set) set(*entry.quantize);
+  return entry;
+}
+
+class Quantising : public testing::Test {
+ protected:
+  void build(const ModelOptions& options) {
+    model_ = build_model(options, 1);
+    const FlatLayout layout = layout_of(model_.parameters);
+    flat_ = std::make_unique<FlatParameters>(model_.parameters, layout, at::zeros({layout.numel}),
+                                             Precision::kFp32);
+  }
+  void add(std::vector<CompressionEntry> entries) {
+    callbacks_ = make_compression_callbacks(entries, model_, *flat_);
+  }
+  TrainingView view(int64_t step) { return {model_, *flat_, step, 10, 0, 1}; }
+  void begin_step(int64_t step) {
+    for (const auto& callback : callbacks_) callback->step_begins(view(step));
+  }
+  std::string refusal_of(std::vector<CompressionEntry> entries) {
+    try {
+      add(std::move(entries));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kConfig);
+      return error.what();
+    }
+    return "";
+  }
+  std::string format_of(const std::string& parameter) {
+    const Deployment deployment = deployment_of(*flat_);
+    const auto it = deployment.find(parameter);
+    return it == deployment.end() ? "float" : it->second.format->name();
+  }
+  /// Whether forward reads the weight rounded to its format.
+  bool reads_rounded(int64_t index) {
+    at::Tensor rounded = flat_->master_of(index).clone();
+    make_weight_format("gguf:q4_0")->fake_quantise(rounded);
+    return at::equal(model_.parameters[index]->value(), rounded);
+  }
+  int64_t index_of(const std::string& name) {
+    for (size_t i = 0; i < model_.parameters.size(); ++i) {
+      if (model_.parameters[i]->name() == name) return static_cast<int64_t>(i);
+    }
+    return -1;
+  }
+
+  Model model_;
+  std::unique_ptr<FlatParameters> flat_;
+  std::vector<std::unique_ptr<Callback>> callbacks_;
+};
+
+TEST_F(Quantising, FollowsItsSchedule) {
+  build(tiny_llama(true));
+  const int64_t index = index_of("blocks.0.attention.qkv.weight");
+  add({quantize([](auto& o) {
+    o.begin_step = 2;
+    o.end_step = 5;
+  })});
+  for (int64_t step = 0; step < 7; ++step) {
+    begin_step(step);
+    EXPECT_EQ(reads_rounded(index), step >= 2 && step < 5) << "step " << step;
+  }
+  EXPECT_THAT(callbacks_.front()->save_state(), HasSubstr(R"("step":5,"what":"ends")"));
+}
+
+TEST_F(Quantising, TiedEmbeddingsByTheirKey) {
+  using enum EmbeddingFormat;
+  for (const auto& entry : {std::pair{kAuto, "gguf:q8_0"}, std::pair{kMixed, "gguf:q8_0"},
+                            std::pair{kTarget, "gguf:q4_0"}, std::pair{kFloat, "float"}}) {
+    const EmbeddingFormat key = entry.first;
+    const std::string format = entry.second;
+    build(tiny_llama(true));
+    add({quantize([key](auto& o) { o.embeddings = key; })});
+    begin_step(0);
+    EXPECT_EQ(format_of("embed.tokens.weight"), format);
+    EXPECT_EQ(format_of("blocks.1.feed_forward.down.weight"), "gguf:q4_0");
+    EXPECT_EQ(format_of("final_norm.weight"), "float");
+  }
+}
+
+TEST_F(Quantising, OfUntiedEndsOnlyTheOutputIsLarger) {
+  build(tiny_llama(false));
+  add({quantize()});
+  begin_step(0);
+  EXPECT_EQ(format_of("embed.tokens.weight"), "gguf:q4_0");
+  EXPECT_EQ(format_of("head.weight"), "gguf:q8_0");
+}
+
+TEST_F(Quantising, ASavedStateGoesOnAsItWas) {
+  build(tiny_llama(true));
+  add({quantize([](auto& o) { o.begin_step = 2; })});
+  begin_step(3);
+  const std::string state = callbacks_.front()->save_state();
+  build(tiny_llama(true));
+  add({quantize([](auto& o) { o.begin_step = 2; })});
+  callbacks_.front()->load_state(state);
+  EXPECT_TRUE(reads_rounded(index_of("blocks.0.attention.qkv.weight")));
+  EXPECT_EQ(callbacks_.front()->save_state(), state);
+}
+
+TEST_F(Quantising, TheLedgerOfEqualRunsIsEqualAndNamesWhatHappened) {
+  build(tiny_llama(true));
+  add({quantize()});
+  begin_step(0);
+  const std::map<std::string, std::string> sections = {
+      {"energy", R"({"joules": 7})"},
+      {callbacks_.front()->name(), callbacks_.front()->save_state()}};
+  const std::string ledger = compression_ledger(sections);
+  EXPECT_THAT(ledger, HasSubstr("compression.0.quantize"));
+  EXPECT_THAT(ledger, testing::Not(HasSubstr("joules")));
+  EXPECT_EQ(compression_ledger({{"energy", "{}"}}), "");
+  EXPECT_THAT(text_hash(ledger), SizeIs(32));
+  EXPECT_NE(text_hash(ledger), text_hash(ledger + " "));
+}
+
+TEST_F(Quantising, RefusesWhatTheModelCannotHave) {
+  build(tiny_llama(true, 40));
+  EXPECT_THAT(refusal_of({quantize()}),
+              HasSubstr("compression.0.quantize: embed.tokens.weight: a row of 40 values"));
+  build(tiny_llama(true, 256));
+  EXPECT_THAT(refusal_of({quantize()}), HasSubstr("Q6_K"));
+  build(tiny_llama(true));
+  EXPECT_THAT(refusal_of({quantize([](auto& o) { o.targets = {"blocks.7"}; })}),
+              HasSubstr("matches no weight"));
+  EXPECT_THAT(refusal_of({quantize([](auto& o) { o.end_step = 6; }),
+                          quantize([](auto& o) { o.begin_step = 5; })}),
+              HasSubstr("at the same time, from step 5 on"));
+  EXPECT_EQ(refusal_of({quantize([](auto& o) { o.end_step = 5; }),
+                        quantize([](auto& o) { o.begin_step = 5; })}),
+            "");
+}
+
+TEST_F(Quantising, AHandOverBetweenEntriesRoundsOnce) {
+  build(tiny_llama(true));
+  add({quantize([](auto& o) {
+         o.target = WeightTargetType::kGgufQ8_0;
+         o.end_step = 2;
+       }),
+       quantize([](auto& o) { o.begin_step = 2; })});
+  begin_step(1);
+  EXPECT_EQ(format_of("blocks.0.attention.qkv.weight"), "gguf:q8_0");
+  begin_step(2);
+  EXPECT_EQ(format_of("blocks.0.attention.qkv.weight"), "gguf:q4_0");
+  EXPECT_TRUE(reads_rounded(index_of("blocks.0.attention.qkv.weight")));
+}
+
+}  // namespace
+}  // namespace wattle

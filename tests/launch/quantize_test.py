@@ -1,0 +1,98 @@
+"""Quantisation-aware training as its users run it: schedule, checkpoints, evaluation, GGUF files."""
+
+import json
+import unittest
+
+from wattle_runs import RunTest
+
+Q4 = "[{quantize: {target: 'gguf:q4_0', begin_step: 2}}]"
+GGUF = "[{format: gguf}]"
+
+
+class QuantizeTest(RunTest):
+    def config(self, output: str = "run", compression: str = Q4, **sections):
+        run = f"{{seed: 7, output_dir: {output}, threads: 1, deterministic: true}}"
+        return self.text_config(output, run=run, compression=compression,
+                                **({"export": GGUF} | sections))
+
+    def gguf(self, output: str) -> bytes:
+        return (self.folder / output / "export/model.gguf").read_bytes()
+
+    def evaluation(self, config, ranks: int = 1, overrides=()):
+        done = self.train(config, ranks, overrides, arguments=("eval", "--json"))
+        return json.loads(done.stdout)["loss"]
+
+    def last_eval_loss(self, output: str = "run") -> float:
+        return [r for r in self.metrics(output) if r["phase"] == "evaluate"][-1]["eval_loss"]
+
+    def test_the_file_computes_what_training_saw_last(self):
+        config = self.config()
+        self.train(config)
+        seen = self.last_eval_loss()
+        self.assertEqual(self.evaluation(config), seen)
+        from_file = self.evaluation(config, overrides=["model.init_from=run/export/model.gguf"])
+        self.assertEqual(from_file, seen)
+        float_run = self.config("float", "[]")
+        self.train(float_run, overrides=["train.steps=2"])
+        self.train(self.config("two"), overrides=["train.steps=2"])
+        self.assertEqual(self.last_eval_loss("two"), self.last_eval_loss("float"),
+                         "before begin_step nothing is rounded")
+        self.assertNotEqual(seen, self.last_eval_loss("float"))
+
+    def test_a_run_in_two_parts_is_the_run_in_one(self):
+        self.train(self.config("whole"))
+        self.train(self.config("parts"), overrides=["train.steps=3"])
+        self.train(self.config("parts"))
+        self.assert_same_bytes(self.state("parts"), self.state("whole"))
+        self.assertEqual(self.gguf("parts"), self.gguf("whole"))
+
+    def test_ranks_change_no_byte_of_the_file(self):
+        self.train(self.config("one"), 1)
+        self.train(self.config("two"), 2)
+        one = self.gguf("one")
+        self.assertEqual(one, self.gguf("two"))
+        for ranks in (1, 2):
+            self.train(self.config("one"), ranks, arguments=("export",))
+            self.assertEqual(self.gguf("one"), one)
+
+    def test_the_ledger_says_what_was_done(self):
+        self.train(self.config())
+        ledger = json.loads((self.folder / "run/export/compression_ledger.json").read_text())
+        entry = ledger["compression.0.quantize"]
+        self.assertEqual(entry["events"], [{"step": 2, "what": "begins"}])
+        self.assertIn({"fixed_scales": False, "format": "gguf:q8_0", "name": "embed.tokens.weight"},
+                      entry["weights"])
+        self.assertIn(b"wattle.compression_ledger.xxh3_128", self.gguf("run"))
+
+    def test_rounding_after_training_is_an_export_of_its_own(self):
+        export = "[{format: gguf}, {format: gguf, type: q4_0, path: ptq.gguf}]"
+        self.train(self.config("trained", Q4.replace(", begin_step: 2", ""), export=export))
+        # Rounding what was rounded changes nothing.
+        self.assertEqual((self.folder / "trained/export/ptq.gguf").read_bytes(),
+                         self.gguf("trained"))
+
+    def refused(self, compression: str, expected: str, overrides=()):
+        done = self.train(self.config("bad", compression), expect=2, overrides=overrides)
+        self.assertRegex(done.stderr, expected)
+        self.assertEqual(self.checkpoints("bad"), [])
+
+    def test_bad_input_is_refused_before_training(self):
+        self.refused("[{quantize: {target: 'gguf:q4_0', targets: ['blocks.0.atention']}}]",
+                     r"compression\.0\.quantize\.targets: 'blocks\.0\.atention' matches no weight "
+                     r"\(did you mean 'blocks\.0\.attention'\?\)")
+        self.refused(Q4, r"needs train\.precision: fp32", ["train.precision=bf16"])
+        self.refused("[{prune: {final_sparsity: 0.5}}]", r"compression\.0\.prune: pruning is not")
+        self.refused("[{quantize: {target: 'gguf:q4'}}]", r"did you mean 'gguf:q4_0'")
+        self.refused("[{}]", r"compression\.0: is empty")
+        self.refused("[{quantize: {target: 'gguf:q4_0', begin_step: 4, end_step: 4}}]",
+                     r"4 is not after begin_step 4")
+
+    def test_a_run_does_not_go_on_with_another_target(self):
+        self.train(self.config(), overrides=["train.steps=3"])
+        done = self.train(self.config(), expect=2,
+                          overrides=["compression.0.quantize.target=gguf:q8_0"])
+        self.assertRegex(done.stderr, r"compression\.0: .*q8_0.* was trained with .*q4_0")
+
+
+if __name__ == "__main__":
+    unittest.main()
