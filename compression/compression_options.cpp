@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "compression/formats/grid_format.h"
 
 namespace wattle {
 namespace {
@@ -11,8 +12,57 @@ const std::vector<std::pair<std::string, WeightTargetType>>& target_names() {
   static const std::vector<std::pair<std::string, WeightTargetType>> names = {
       {"gguf:q4_0", WeightTargetType::kGgufQ4_0},
       {"gguf:q4_1", WeightTargetType::kGgufQ4_1},
-      {"gguf:q8_0", WeightTargetType::kGgufQ8_0}};
+      {"gguf:q8_0", WeightTargetType::kGgufQ8_0},
+      {"int8", WeightTargetType::kInt8},
+      {"int16", WeightTargetType::kInt16},
+      {"int4", WeightTargetType::kInt4},
+      {"int2", WeightTargetType::kInt2},
+      {"ternary", WeightTargetType::kTernary},
+      {"fp8", WeightTargetType::kFp8}};
   return names;
+}
+
+const std::string& name_of_target(WeightTargetType target) {
+  for (const auto& [name, type] : target_names()) {
+    if (type == target) return name;
+  }
+  throw Error(ErrorCode::kInternal, "unknown target of quantisation");
+}
+
+/// How many bits integers have; 0 for what is none.
+int64_t bits_of(WeightTargetType target) {
+  switch (target) {
+    case WeightTargetType::kInt16:
+      return 16;
+    case WeightTargetType::kInt8:
+      return 8;
+    case WeightTargetType::kInt4:
+      return 4;
+    case WeightTargetType::kInt2:
+      return 2;
+    default:
+      return 0;
+  }
+}
+
+void check_scales(const QuantizeOptions& o, Checker& c) {
+  const bool integers = bits_of(o.target) > 0;
+  if (o.is_gguf()) {
+    for (const char* key : {"scales", "group_size", "freeze_observers_step"}) {
+      c.require(!c.given(key), key, "a gguf target's scales follow from each block");
+    }
+  }
+  c.require(o.is_gguf() || o.resolved_scales() == ScaleSharing::kGroup || !c.given("group_size"),
+            "group_size", "needs scales: group");
+  c.require(o.symmetric || integers, "symmetric", "only integers have zero points");
+  c.require(o.learn == ScaleLearning::kNone || (integers && o.symmetric), "learn",
+            "needs a symmetric integer target");
+  c.require(o.learn != ScaleLearning::kNone || !c.given("scale_lr"), "scale_lr", "needs learn");
+  c.require(o.learn == ScaleLearning::kNone || !o.clip_gradients, "clip_gradients",
+            "learned scales clip gradients by themselves");
+  c.require(
+      !o.freeze_observers_step || *o.freeze_observers_step >= o.begin_step, "freeze_observers_step",
+      fmt::format("{} is before begin_step {}", o.freeze_observers_step.value_or(0), o.begin_step));
 }
 
 /// A key that stands for something to come, so that a file that has it gets a clear answer.
@@ -27,11 +77,20 @@ void refuse(Fields& f, const std::string& key, const std::string& what) {
 
 }  // namespace
 
-bool QuantizeOptions::is_gguf() const { return format_name(*this).starts_with("gguf:"); }
+bool QuantizeOptions::is_gguf() const { return name_of_target(target).starts_with("gguf:"); }
 
 EmbeddingFormat QuantizeOptions::resolved_embeddings() const {
   if (embeddings != EmbeddingFormat::kAuto) return embeddings;
   return is_gguf() ? EmbeddingFormat::kMixed : EmbeddingFormat::kFloat;
+}
+
+ScaleSharing QuantizeOptions::resolved_scales() const {
+  if (scales == SharingChoice::kTensor) return ScaleSharing::kTensor;
+  if (scales == SharingChoice::kChannel) return ScaleSharing::kChannel;
+  if (scales == SharingChoice::kGroup) return ScaleSharing::kGroup;
+  const bool coarse = target == WeightTargetType::kInt8 || target == WeightTargetType::kInt16 ||
+                      target == WeightTargetType::kFp8;
+  return coarse ? ScaleSharing::kChannel : ScaleSharing::kGroup;
 }
 
 void QuantizeOptions::describe(Fields& f) {
@@ -57,12 +116,39 @@ void QuantizeOptions::describe(Fields& f) {
   f("clip_gradients", clip_gradients,
     "a value beyond the ends of its grid gets no gradient; otherwise gradients pass straight "
     "through");
+  describe_scales(f);
   f.check([this](Checker& c) {
+    check_scales(*this, c);
     c.require(!end_step || *end_step > begin_step, "end_step",
               fmt::format("{} is not after begin_step {}", end_step.value_or(0), begin_step));
     c.require(is_gguf() || embeddings != EmbeddingFormat::kMixed, "embeddings",
               "mixed is llama-quantize's way and needs a gguf target");
   });
+}
+
+void QuantizeOptions::describe_scales(Fields& f) {
+  f.choice("scales", scales,
+           {{"auto", SharingChoice::kAuto},
+            {"tensor", SharingChoice::kTensor},
+            {"channel", SharingChoice::kChannel},
+            {"group", SharingChoice::kGroup}},
+           "which values share a scale: all of a weight, an output channel, or a group within a "
+           "row; auto is channel for int8, int16 and fp8, group for the others");
+  f("group_size", group_size, "values of a group; divides every row").at_least(1);
+  f("symmetric", symmetric, "no zero points");
+  f.choice("learn", learn,
+           {{"none", ScaleLearning::kNone},
+            {"step", ScaleLearning::kStep},
+            {"clipping", ScaleLearning::kClipping}},
+           "what of the scales is learned by gradient: none, they follow from the values; step, "
+           "the step size (LSQ); clipping, the ends alone (PACT)");
+  f("scale_lr", scale_lr, "learning rate of learned scales, relative to the scale")
+      .greater_than(0)
+      .less_than(0.5);
+  f("freeze_observers_step", freeze_observers_step,
+    "steps done when scales stay as they are; absent: never")
+      .at_least(0)
+      .unit("steps");
 }
 
 void CompressionEntry::describe(Fields& f) {
@@ -85,10 +171,16 @@ void check_compression(const std::vector<CompressionEntry>& entries, Precision p
 std::string quantize_name(size_t index) { return fmt::format("compression.{}.quantize", index); }
 
 std::string format_name(const QuantizeOptions& options) {
-  for (const auto& [name, type] : target_names()) {
-    if (type == options.target) return name;
-  }
-  throw Error(ErrorCode::kInternal, "unknown target of quantisation");
+  if (options.is_gguf()) return name_of_target(options.target);
+  GridFormatOptions format;
+  format.kind = options.target == WeightTargetType::kTernary ? GridFormatOptions::Kind::kTernary
+                : options.target == WeightTargetType::kFp8   ? GridFormatOptions::Kind::kFp8
+                                                             : GridFormatOptions::Kind::kInteger;
+  format.bits = bits_of(options.target);
+  format.sharing = options.resolved_scales();
+  format.group_size = options.group_size;
+  format.symmetric = options.symmetric;
+  return grid_format_name(format);
 }
 
 }  // namespace wattle

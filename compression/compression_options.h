@@ -6,12 +6,23 @@
 #include <vector>
 
 #include "common/config/schema.h"
+#include "compression/scale_choices.h"
 #include "trainer/state/precision.h"
 
 namespace wattle {
 
 /// What weights are quantised to.
-enum class WeightTargetType { kGgufQ4_0, kGgufQ4_1, kGgufQ8_0 };
+enum class WeightTargetType {
+  kGgufQ4_0,
+  kGgufQ4_1,
+  kGgufQ8_0,
+  kInt8,
+  kInt16,
+  kInt4,
+  kInt2,
+  kTernary,
+  kFp8
+};
 
 /// What becomes of the token embedding and of a language model's output layer.
 enum class EmbeddingFormat { kAuto, kMixed, kTarget, kFloat };
@@ -24,10 +35,18 @@ struct QuantizeOptions {
   int64_t begin_step = 0;
   std::optional<int64_t> end_step;
   bool clip_gradients = false;
+  SharingChoice scales = SharingChoice::kAuto;
+  int64_t group_size = 32;
+  bool symmetric = true;
+  ScaleLearning learn = ScaleLearning::kNone;
+  double scale_lr = 1e-3;
+  std::optional<int64_t> freeze_observers_step;
 
   void describe(Fields& f);
+  void describe_scales(Fields& f);
 
   bool is_gguf() const;
+  ScaleSharing resolved_scales() const;
   EmbeddingFormat resolved_embeddings() const;
   /// Whether step `step` (from 0) runs on quantised weights.
   bool active_at(int64_t step) const {
@@ -51,7 +70,7 @@ void check_compression(const std::vector<CompressionEntry>& entries, Precision p
 /// checkpoint and its place in the file.
 std::string quantize_name(size_t index);
 
-/// The name of a weight format: "gguf:q4_0", ...
+/// The name of the weight format, as make_weight_format() reads it: "gguf:q4_0", "int8:channel".
 std::string format_name(const QuantizeOptions& options);
 
 }  // namespace wattle

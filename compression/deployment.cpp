@@ -6,6 +6,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compression/quantize/weight_quantizer.h"
+#include "trainer/nn/model.h"
+#include "trainer/state/flat_parameters.h"
+
 namespace wattle {
 namespace {
 

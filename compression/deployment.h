@@ -6,11 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "compression/quantize/weight_quantizer.h"
-#include "trainer/nn/model.h"
-#include "trainer/state/flat_parameters.h"
+#include "compression/formats/weight_format.h"
 
 namespace wattle {
+
+class FlatParameters;
+struct Model;
+class WeightQuantizer;
 
 /// A weight on its way into a file.
 struct DeployedWeight {

@@ -1,6 +1,6 @@
 #include "compression/quantize/quantize_callback.h"
 
-#include <fmt/format.h>
+#include <ATen/core/grad_mode.h>
 
 #include <nlohmann/json.hpp>
 
@@ -25,9 +25,42 @@ void QuantizeCallback::step_begins(const TrainingView& view) { follow_schedule(v
 
 void QuantizeCallback::follow_schedule(int64_t step) {
   const bool wanted = options_.active_at(step);
-  if (wanted == active_) return;
-  set_active(wanted);
-  note(step, wanted ? "begins" : "ends");
+  if (wanted != active_) {
+    if (wanted && options_.learn != ScaleLearning::kNone) begin_learning();
+    set_active(wanted);
+    note(step, wanted ? "begins" : "ends");
+  }
+  if (active_ && !frozen_ && options_.freeze_observers_step &&
+      step >= *options_.freeze_observers_step) {
+    freeze_scales();
+    note(step, "scales are frozen");
+  }
+}
+
+void QuantizeCallback::begin_learning() {
+  const at::NoGradGuard no_grad;
+  for (const int64_t index : quantizer_.indices()) {
+    const WeightFormat& format = *quantizer_.target_of(index).format;
+    const at::Tensor master = parameters_.master_of(index);
+    quantizer_.set_scales(
+        index, options_.learn == ScaleLearning::kStep
+                   ? WeightScales{initial_step_size(*parse_grid_format(format.name()), master), {}}
+                   : format.scales_of(master));
+    quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
+  }
+}
+
+void QuantizeCallback::freeze_scales() {
+  const at::NoGradGuard no_grad;
+  for (const int64_t index : quantizer_.indices()) {
+    if (quantizer_.scales_of(index) == nullptr) {
+      const at::Tensor master = parameters_.master_of(index);
+      quantizer_.set_scales(index, quantizer_.target_of(index).format->scales_of(master));
+    } else {
+      quantizer_.learn_scales(index, ScaleLearning::kNone, 0);
+    }
+  }
+  frozen_ = true;
 }
 
 void QuantizeCallback::set_active(bool active) {
@@ -45,6 +78,7 @@ std::string QuantizeCallback::save_state() const {
   json events = json::array();
   for (const auto& [step, what] : events_) events.push_back({{"step", step}, {"what", what}});
   return json{{"active", active_},
+              {"frozen", frozen_},
               {"clip_gradients", quantizer_.clips_gradients()},
               {"options", write_config(fields_of(options))},
               {"weights", weights_to_json(quantizer_)},
@@ -56,7 +90,8 @@ void QuantizeCallback::load_state(const std::string& text) {
   const json state = json::parse(text);
   events_.clear();
   for (const json& event : state.at("events")) note(event.at("step"), event.at("what"));
-  weights_from_json(state.at("weights"), parameters_.parameters(), quantizer_);
+  frozen_ = state.at("frozen");
+  weights_from_json(state.at("weights"), parameters_.parameters(), options_.scale_lr, quantizer_);
   set_active(state.at("active"));
 }
 

@@ -41,6 +41,8 @@ class QuantizeCallback : public Callback {
  private:
   void set_active(bool active);
   void follow_schedule(int64_t step);
+  void begin_learning();
+  void freeze_scales();
 
   std::string name_;
   QuantizeOptions options_;
@@ -48,6 +50,7 @@ class QuantizeCallback : public Callback {
   WeightQuantizer quantizer_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
   bool active_ = false;
+  bool frozen_ = false;  ///< scales stay as they are
 };
 
 }  // namespace wattle

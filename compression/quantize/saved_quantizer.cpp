@@ -48,13 +48,14 @@ json weights_to_json(const WeightQuantizer& quantizer) {
   for (const int64_t index : quantizer.indices()) {
     weights.push_back({{"name", quantizer.target_of(index).parameter},
                        {"format", quantizer.target_of(index).format->name()},
-                       {"fixed_scales", quantizer.scales_of(index) != nullptr}});
+                       {"fixed_scales", quantizer.scales_of(index) != nullptr},
+                       {"learn", static_cast<int>(quantizer.learning_of(index))}});
   }
   return weights;
 }
 
 void weights_from_json(const json& weights, const std::vector<Parameter*>& parameters,
-                       WeightQuantizer& quantizer) {
+                       double scale_rate, WeightQuantizer& quantizer) {
   const at::NoGradGuard no_grad;
   for (const json& weight : weights) {
     const int64_t index = index_of(parameters, weight.at("name"));
@@ -66,6 +67,8 @@ void weights_from_json(const json& weights, const std::vector<Parameter*>& param
     if (!weight.at("fixed_scales").get<bool>()) continue;
     const at::Tensor values = parameters[index]->value().detach().contiguous();
     quantizer.set_scales(index, quantizer.target_of(index).format->scales_of(values));
+    const auto learning = static_cast<ScaleLearning>(weight.at("learn").get<int>());
+    if (learning != ScaleLearning::kNone) quantizer.learn_scales(index, learning, scale_rate);
   }
 }
 
@@ -80,7 +83,7 @@ std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(
     const json& weights = state.at("weights");
     quantizers.push_back(std::make_unique<WeightQuantizer>(
         section->first, targets_of(weights), parameters, state.at("clip_gradients").get<bool>()));
-    weights_from_json(weights, parameters, *quantizers.back());
+    weights_from_json(weights, parameters, 0, *quantizers.back());
     fill(checkpoint, *quantizers.back());
   }
   return quantizers;

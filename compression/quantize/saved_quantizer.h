@@ -9,15 +9,16 @@
 
 namespace wattle {
 
-/// A quantiser's weights, their formats, and which of them have fixed scales. The scales themselves
-/// are tensors of a checkpoint, as WeightQuantizer::state() names them.
+/// A quantiser's weights, their formats, and which of them have fixed or learned scales. The scales
+/// themselves are tensors of a checkpoint, as WeightQuantizer::state() names them.
 nlohmann::json weights_to_json(const WeightQuantizer& quantizer);
 
 /// Makes a quantiser of the same weights as it was when that was written: formats, and fixed scales
 /// of the right shapes, whose values a checkpoint must then fill. `parameters`: the model's, in
-/// its order. Throws Error(kFormat) for a weight that the quantiser doesn't have.
+/// its order; `scale_rate`: of learned scales. Throws Error(kFormat) for a weight that the
+/// quantiser doesn't have.
 void weights_from_json(const nlohmann::json& weights, const std::vector<Parameter*>& parameters,
-                       WeightQuantizer& quantizer);
+                       double scale_rate, WeightQuantizer& quantizer);
 
 /// The quantisers that are active in a checkpoint, in the order in which they apply, scales filled.
 /// `parameters`: a model's, of the checkpoint's shape, on the CPU.

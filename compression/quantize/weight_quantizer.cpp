@@ -18,7 +18,7 @@ WeightQuantizer::WeightQuantizer(std::string name, const std::vector<WeightTarge
       throw Error(ErrorCode::kInternal,
                   fmt::format("{}: the model has no parameter {}", name_, target.parameter));
     }
-    entries_[found - parameters.begin()] = Entry{target, {}};
+    entries_[found - parameters.begin()] = Entry{.target = target};
   }
 }
 
@@ -35,7 +35,11 @@ bool WeightQuantizer::applies_to(int64_t index, const Parameter&) const {
 }
 
 void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
-  const Entry& entry = entry_of(index);
+  Entry& entry = entry_of(index);
+  if (entry.scale_gradient.defined()) {
+    entry.optimizer->update(entry.scale_gradient, entry.rate, entry.scales->scale);
+    entry.scale_gradient.reset();
+  }
   try {
     entry.target.format->fake_quantise(values, scales_of(index));
   } catch (const Error& error) {
@@ -47,17 +51,29 @@ void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
 
 void WeightQuantizer::transform_gradient(int64_t index, const at::Tensor& master,
                                          at::Tensor& gradient) {
-  if (!clip_gradients_) return;
-  entry_of(index).target.format->clip_gradient(master, scales_of(index), gradient);
+  Entry& entry = entry_of(index);
+  if (entry.learning != ScaleLearning::kNone) {
+    entry.scale_gradient =
+        learn_scales_gradient(*parse_grid_format(entry.target.format->name()), entry.learning,
+                              master, entry.scales->scale, gradient);
+  } else if (clip_gradients_) {
+    entry.target.format->clip_gradient(master, scales_of(index), gradient);
+  }
 }
 
 std::vector<NamedTensor> WeightQuantizer::state() {
   std::vector<NamedTensor> tensors;
   for (const auto& entry : entries_) {
     if (!entry || !entry->scales) continue;
-    tensors.push_back({"scale." + entry->target.parameter, entry->scales->scale});
-    if (!entry->scales->zero_point.defined()) continue;
-    tensors.push_back({"zero_point." + entry->target.parameter, entry->scales->zero_point});
+    const std::string& parameter = entry->target.parameter;
+    tensors.push_back({"scale." + parameter, entry->scales->scale});
+    if (entry->scales->zero_point.defined()) {
+      tensors.push_back({"zero_point." + parameter, entry->scales->zero_point});
+    }
+    if (!entry->optimizer) continue;
+    for (const NamedTensor& tensor : entry->optimizer->state()) {
+      tensors.push_back({"scale_" + tensor.name + "." + parameter, tensor.value});
+    }
   }
   return tensors;
 }
@@ -77,8 +93,7 @@ const WeightScales* WeightQuantizer::scales_of(int64_t index) const {
 
 void WeightQuantizer::set_format(int64_t index, std::shared_ptr<const WeightFormat> format) {
   Entry& entry = entry_of(index);
-  entry.target.format = std::move(format);
-  entry.scales.reset();
+  entry = Entry{.target = {entry.target.parameter, std::move(format)}};
 }
 
 void WeightQuantizer::set_scales(int64_t index, WeightScales scales) {
@@ -88,6 +103,15 @@ void WeightQuantizer::set_scales(int64_t index, WeightScales scales) {
                                                   entry.target.format->name()));
   }
   entry.scales = std::move(scales);
+}
+
+void WeightQuantizer::learn_scales(int64_t index, ScaleLearning learning, double rate) {
+  Entry& entry = entry_of(index);
+  entry.learning = learning;
+  entry.rate = rate;
+  entry.scale_gradient.reset();
+  entry.optimizer.reset();
+  if (learning != ScaleLearning::kNone) entry.optimizer.emplace(entry.scales->scale.numel());
 }
 
 }  // namespace wattle

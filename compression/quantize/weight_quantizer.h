@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "compression/quantize/learned_scales.h"
 #include "compression/quantize/weight_targets.h"
 #include "trainer/state/working_transform.h"
 
@@ -12,7 +13,9 @@ namespace wattle {
 /// Rounds weights to the formats that they will be deployed in, between master and working values.
 /// What forward reads is what WeightFormat::encode() of the same values decodes to.
 ///
-/// Gradients pass straight through, or are clipped where a value lies beyond its grid.
+/// Gradients pass straight through, or are clipped where a value lies beyond its grid. Learned
+/// scales have their gradient from transform_gradient(), and move with the transform() after it: as
+/// the weights do, and not at all if an update is left out. Their state is part of state().
 class WeightQuantizer : public WorkingTransform {
  public:
   /// `parameters`: the model's, in its order. Throws Error(kInternal) if one of the targets is not
@@ -38,11 +41,19 @@ class WeightQuantizer : public WorkingTransform {
   /// Fixes the scales of a weight whose format takes them: they become part of state(). Publish
   /// afterwards.
   void set_scales(int64_t index, WeightScales scales);
+  /// From now on the fixed scales of a weight are learned, at this rate relative to their size;
+  /// kNone: they stay as they are.
+  void learn_scales(int64_t index, ScaleLearning learning, double rate);
+  ScaleLearning learning_of(int64_t index) const { return entry_of(index).learning; }
 
  private:
   struct Entry {
     WeightTarget target;
-    std::optional<WeightScales> scales;
+    std::optional<WeightScales> scales = {};
+    ScaleLearning learning = ScaleLearning::kNone;
+    double rate = 0;
+    std::optional<ScaleOptimizer> optimizer = {};
+    at::Tensor scale_gradient = {};  ///< of this step; undefined between steps
   };
   Entry& entry_of(int64_t index);
   const Entry& entry_of(int64_t index) const;

@@ -7,11 +7,14 @@ namespace wattle {
 
 void ExportOptions::describe(Fields& f) {
   f.choice(
-      "format", format, {{"safetensors", Format::kSafetensors}, {"gguf", Format::kGguf}},
+      "format", format,
+      {{"safetensors", Format::kSafetensors},
+       {"gguf", Format::kGguf},
+       {"compressed-tensors", Format::kCompressedTensors}},
       "safetensors: a folder that Hugging Face transformers loads; gguf: a file that llama.cpp "
-      "loads");
+      "loads; compressed-tensors: a folder with quantised weights that vLLM loads");
   f("path", path, "where to; relative paths lie below output_dir/export")
-      .default_is("safetensors, or model.gguf");
+      .default_is("safetensors, model.gguf or compressed-tensors");
   f.choice("type", type,
            {{"auto", Type::kAuto},
             {"f32", Type::kF32},
@@ -40,7 +43,9 @@ void ExportOptions::describe(Fields& f) {
 }
 
 std::string ExportOptions::resolved_path() const {
-  return path.value_or(format == Format::kGguf ? "model.gguf" : "safetensors");
+  if (path) return *path;
+  if (format == Format::kCompressedTensors) return "compressed-tensors";
+  return format == Format::kGguf ? "model.gguf" : "safetensors";
 }
 
 }  // namespace wattle

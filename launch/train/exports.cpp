@@ -7,6 +7,8 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "compression/export/compressed_tensors.h"
+#include "compression/quantize/weight_targets.h"
 #include "trainer/models/weights/model_file.h"
 
 namespace wattle {
@@ -100,6 +102,8 @@ void write_exports(const RunConfig& config, const ExportedModel& exported) {
     const std::string path = folder / wanted.resolved_path();
     if (wanted.format == ExportOptions::Format::kGguf) {
       write_gguf(path, wanted, exported);
+    } else if (wanted.format == ExportOptions::Format::kCompressedTensors) {
+      save_compressed_tensors(path, exported.options, exported.parameters, exported.deployment);
     } else {
       save_hugging_face(path, exported.options, exported.parameters, DType::kF32);
     }

@@ -6,6 +6,7 @@
 #include "compression/deployment.h"
 #include "formats/gguf.h"
 #include "launch/train/run_config.h"
+#include "trainer/nn/model.h"
 #include "trainer/state/named_tensor.h"
 
 namespace wattle {

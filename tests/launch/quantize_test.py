@@ -46,6 +46,19 @@ class QuantizeTest(RunTest):
         self.assert_same_bytes(self.state("parts"), self.state("whole"))
         self.assertEqual(self.gguf("parts"), self.gguf("whole"))
 
+    def test_learned_scales_survive_a_kill(self):
+        learned = "[{quantize: {target: int8, learn: step, begin_step: 1, freeze_observers_step: 40}}]"
+        sections = {"train": "{steps: 60, global_batch: 12, micro_batch: 2}", "export": "[]"}
+        self.train(self.config("whole", learned, **sections), 2)
+        run = self.start(self.config("killed", learned, **sections), 2)
+        self.wait_for_step("killed", 5)
+        self.kill_group(run)
+        self.assertLess(self.train_metrics("killed")[-1]["step"], 60)
+        self.train(self.config("killed", learned, **sections), 2)
+        state = self.state("whole")
+        self.assertIn("transform.compression.0.quantize.scale.blocks.0.attention.qkv.weight", state)
+        self.assert_same_bytes(self.state("killed"), state)
+
     def test_ranks_change_no_byte_of_the_file(self):
         self.train(self.config("one"), 1)
         self.train(self.config("two"), 2)
@@ -60,7 +73,8 @@ class QuantizeTest(RunTest):
         ledger = json.loads((self.folder / "run/export/compression_ledger.json").read_text())
         entry = ledger["compression.0.quantize"]
         self.assertEqual(entry["events"], [{"step": 2, "what": "begins"}])
-        self.assertIn({"fixed_scales": False, "format": "gguf:q8_0", "name": "embed.tokens.weight"},
+        self.assertIn({"fixed_scales": False, "format": "gguf:q8_0", "learn": 0,
+                       "name": "embed.tokens.weight"},
                       entry["weights"])
         self.assertIn(b"wattle.compression_ledger.xxh3_128", self.gguf("run"))
 
@@ -83,6 +97,9 @@ class QuantizeTest(RunTest):
         self.refused(Q4, r"needs train\.precision: fp32", ["train.precision=bf16"])
         self.refused("[{prune: {final_sparsity: 0.5}}]", r"compression\.0\.prune: pruning is not")
         self.refused("[{quantize: {target: 'gguf:q4'}}]", r"did you mean 'gguf:q4_0'")
+        self.refused("[{quantize: {target: int4, group_size: 24}}]", r"groups of 24")
+        self.refused("[{quantize: {target: fp8, learn: step}}]", r"learn: needs a symmetric integer")
+        self.refused("[{quantize: {target: 'gguf:q8_0', scales: tensor}}]", r"follow from each block")
         self.refused("[{}]", r"compression\.0: is empty")
         self.refused("[{quantize: {target: 'gguf:q4_0', begin_step: 4, end_step: 4}}]",
                      r"4 is not after begin_step 4")

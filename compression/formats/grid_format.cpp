@@ -1,0 +1,286 @@
+#include "compression/formats/grid_format.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <c10/util/accumulate.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <regex>
+
+#include "common/error.h"
+#include "compression/formats/grid_kernels.h"
+#include "compression/formats/weight_checks.h"
+
+namespace wattle {
+namespace {
+
+using Kind = GridFormatOptions::Kind;
+
+/// Ranges of longer segments are joined from pieces of so many values, in their order.
+constexpr int64_t kPiece = 1 << 14;
+constexpr float kLargestFp8 = 448.0f;
+
+class GridFormat : public WeightFormat {
+ public:
+  explicit GridFormat(const GridFormatOptions& options)
+      : options_(options), range_(code_range(options)) {}
+
+  std::string name() const override { return grid_format_name(options_); }
+  std::string refusal(at::IntArrayRef shape) const override;
+  int64_t bytes_of(at::IntArrayRef shape) const override;
+  bool takes_scales() const override { return true; }
+  WeightScales scales_of(const at::Tensor& values) const override;
+  void fake_quantise(at::Tensor& values, const WeightScales* scales) const override;
+  EncodedWeight encode(const at::Tensor& values, const WeightScales* scales) const override;
+  void clip_gradient(const at::Tensor& values, const WeightScales* scales,
+                     at::Tensor& gradient) const override;
+
+ private:
+  /// The scale and the zero point of a segment.
+  struct Grid {
+    float scale = 1;
+    float zero = 0;
+  };
+  bool is_fp8() const { return options_.kind == Kind::kFp8; }
+  Grid grid_of(const ValueRange& range, int64_t count) const;
+  std::vector<ValueRange> ranges_of(const at::Tensor& values) const;
+  std::vector<Grid> grids_of(const at::Tensor& values, const WeightScales* scales) const;
+  IntegerGrid integers_of(const Grid& grid) const {
+    return {grid.scale, grid.zero, static_cast<float>(range_.low), static_cast<float>(range_.high)};
+  }
+  /// work(grid, first value, count), false if a value is not finite, on all threads.
+  template <class Work>
+  void in_pieces(const at::Tensor& values, const WeightScales* scales, const Work& work) const;
+
+  GridFormatOptions options_;
+  CodeRange range_;
+};
+
+std::string GridFormat::refusal(at::IntArrayRef shape) const {
+  if (shape.size() < 2) return fmt::format("{} holds matrices and filters only", name());
+  if (options_.sharing != ScaleSharing::kGroup) return "";
+  const int64_t row = c10::multiply_integers(shape.slice(1));
+  if (row % options_.group_size == 0) return "";
+  return fmt::format("a row of {} values is no whole number of groups of {}", row,
+                     options_.group_size);
+}
+
+int64_t GridFormat::bytes_of(at::IntArrayRef shape) const {
+  const int64_t numel = c10::multiply_integers(shape);
+  const int64_t bits = options_.kind == Kind::kTernary ? 2 : is_fp8() ? 8 : options_.bits;
+  const int64_t segments = numel / segment_size(options_, shape);
+  const int64_t zero_points = options_.symmetric ? 0 : segments;
+  return (numel * bits + 7) / 8 + segments * static_cast<int64_t>(sizeof(float)) +
+         (zero_points * bits + 7) / 8;
+}
+
+GridFormat::Grid GridFormat::grid_of(const ValueRange& range, int64_t count) const {
+  const float largest = std::max(-range.smallest, range.largest);
+  Grid grid;
+  if (options_.kind == Kind::kTernary) {
+    grid.scale = static_cast<float>(range.magnitudes / static_cast<double>(count));
+  } else if (is_fp8()) {
+    grid.scale = largest / kLargestFp8;
+  } else if (!options_.symmetric) {
+    const auto steps = static_cast<float>(range_.high - range_.low);
+    grid.scale = (range.largest - range.smallest) / steps;
+  } else {
+    grid.scale = largest / (options_.bits >= 8 ? static_cast<float>(range_.high)
+                                               : static_cast<float>(range_.high) + 0.5f);
+  }
+  if (!(grid.scale > 0)) grid.scale = 1;
+  if (!options_.symmetric) {
+    const auto low = static_cast<float>(range_.low), high = static_cast<float>(range_.high);
+    grid.zero = std::clamp(std::rint(low - range.smallest / grid.scale), low, high);
+  }
+  return grid;
+}
+
+std::vector<ValueRange> GridFormat::ranges_of(const at::Tensor& values) const {
+  const float* x = weight_data(values);
+  const int64_t segment = segment_size(options_, values.sizes());
+  const int64_t segments = values.numel() / segment;
+  const int64_t pieces = (segment + kPiece - 1) / kPiece;
+  std::vector<ValueRange> parts(segments * pieces);
+  const int64_t grain = std::max<int64_t>(1, kPiece / segment);
+  at::parallel_for(0, segments * pieces, grain, [&](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i) {
+      const int64_t begin = i % pieces * kPiece;
+      parts[i] =
+          range_of_values(x + i / pieces * segment + begin, std::min(kPiece, segment - begin));
+    }
+  });
+  std::vector<ValueRange> ranges(segments);
+  for (int64_t i = 0; i < segments * pieces; ++i) {
+    ranges[i / pieces] = joined(ranges[i / pieces], parts[i]);
+  }
+  for (int64_t i = 0; i < segments; ++i) {
+    if (ranges[i].finite) continue;
+    throw Error(ErrorCode::kNonFinite, fmt::format("elements {} to {}: one is not finite",
+                                                   i * segment, (i + 1) * segment - 1));
+  }
+  return ranges;
+}
+
+WeightScales GridFormat::scales_of(const at::Tensor& values) const {
+  const std::vector<ValueRange> ranges = ranges_of(values);
+  const auto segments = static_cast<int64_t>(ranges.size());
+  WeightScales scales{at::empty({segments}, at::kFloat), {}};
+  if (!options_.symmetric) scales.zero_point = at::empty({segments}, at::kInt);
+  for (int64_t i = 0; i < segments; ++i) {
+    const Grid grid = grid_of(ranges[i], values.numel() / segments);
+    scales.scale.mutable_data_ptr<float>()[i] = grid.scale;
+    if (options_.symmetric) continue;
+    scales.zero_point.mutable_data_ptr<int32_t>()[i] = static_cast<int32_t>(grid.zero);
+  }
+  return scales;
+}
+
+std::vector<GridFormat::Grid> GridFormat::grids_of(const at::Tensor& values,
+                                                   const WeightScales* scales) const {
+  const int64_t segments = values.numel() / segment_size(options_, values.sizes());
+  if (scales->scale.numel() != segments) {
+    throw Error(ErrorCode::kInternal, fmt::format("{}: {} scales for {} segments", name(),
+                                                  scales->scale.numel(), segments));
+  }
+  std::vector<Grid> grids(segments);
+  for (int64_t i = 0; i < segments; ++i) {
+    grids[i].scale = scales->scale.const_data_ptr<float>()[i];
+    if (!scales->zero_point.defined()) continue;
+    grids[i].zero = static_cast<float>(scales->zero_point.const_data_ptr<int32_t>()[i]);
+  }
+  return grids;
+}
+
+template <class Work>
+void GridFormat::in_pieces(const at::Tensor& values, const WeightScales* scales,
+                           const Work& work) const {
+  const float* x = weight_data(values);
+  const int64_t segment = segment_size(options_, values.sizes());
+  const int64_t segments = values.numel() / segment;
+  const bool follows = scales == nullptr && segment <= kPiece;
+  std::vector<Grid> grids;
+  if (!follows) {
+    const WeightScales found = scales ? *scales : scales_of(values);
+    grids = grids_of(values, &found);
+  }
+  const int64_t pieces = (segment + kPiece - 1) / kPiece;
+  std::atomic<int64_t> broken = -1;
+  at::parallel_for(0, segments * pieces, std::max<int64_t>(1, kPiece / segment),
+                   [&](int64_t first, int64_t end) {
+                     for (int64_t i = first; i < end; ++i) {
+                       const int64_t begin = i / pieces * segment + i % pieces * kPiece;
+                       const int64_t count = std::min(kPiece, segment - i % pieces * kPiece);
+                       // A segment that is in the cache gives its scale and is rounded in one go.
+                       const Grid grid = follows ? grid_of(range_of_values(x + begin, count), count)
+                                                 : grids[i / pieces];
+                       if (!work(grid, begin, count)) broken = begin;
+                     }
+                   });
+  if (broken < 0) return;
+  throw Error(ErrorCode::kNonFinite, fmt::format("{} values from element {} on: one is not finite",
+                                                 std::min(kPiece, segment), broken.load()));
+}
+
+void GridFormat::fake_quantise(at::Tensor& values, const WeightScales* scales) const {
+  float* x = mutable_weight(values);
+  in_pieces(values, scales, [&](const Grid& grid, int64_t begin, int64_t count) {
+    return is_fp8() ? round_to_fp8(x + begin, count, grid.scale)
+                    : round_to_integers(x + begin, count, integers_of(grid));
+  });
+}
+
+EncodedWeight GridFormat::encode(const at::Tensor& values, const WeightScales* scales) const {
+  const float* x = weight_data(values);
+  EncodedWeight encoded;
+  encoded.scales = scales ? *scales : scales_of(values);
+  const bool wide = options_.kind == Kind::kInteger && options_.bits == 16;
+  encoded.codes = at::empty(values.sizes(), wide ? at::kShort : at::kChar);
+  void* codes = encoded.codes.mutable_data_ptr();
+  in_pieces(values, &encoded.scales, [&](const Grid& grid, int64_t begin, int64_t count) {
+    if (is_fp8()) {
+      return fp8_codes(x + begin, static_cast<uint8_t*>(codes) + begin, count, grid.scale);
+    }
+    if (wide) {
+      return integer_codes(x + begin, static_cast<int16_t*>(codes) + begin, count,
+                           integers_of(grid));
+    }
+    std::vector<int16_t> narrow(count);
+    const bool finite = integer_codes(x + begin, narrow.data(), count, integers_of(grid));
+    std::ranges::copy(narrow, static_cast<int8_t*>(codes) + begin);
+    return finite;
+  });
+  return encoded;
+}
+
+void GridFormat::clip_gradient(const at::Tensor& values, const WeightScales* scales,
+                               at::Tensor& gradient) const {
+  if (is_fp8() && scales == nullptr) return;  // the scale reaches to the largest
+  const float* x = weight_data(values);
+  float* g = mutable_weight(gradient);
+  in_pieces(values, scales, [&](const Grid& grid, int64_t begin, int64_t count) {
+    const IntegerGrid ends =
+        is_fp8() ? IntegerGrid{grid.scale, 0, -kLargestFp8, kLargestFp8} : integers_of(grid);
+    clip_to_integers(x + begin, g + begin, count, ends);
+    return true;
+  });
+}
+
+constexpr const char* kSharings[] = {"tensor", "channel", "group"};
+
+}  // namespace
+
+std::shared_ptr<const WeightFormat> make_grid_format(const GridFormatOptions& options) {
+  return std::make_shared<GridFormat>(options);
+}
+
+CodeRange code_range(const GridFormatOptions& o) {
+  if (o.kind == Kind::kTernary) return {-1, 1};
+  const int64_t half = int64_t{1} << (o.bits - 1);
+  return {o.symmetric && o.bits >= 8 ? 1 - half : -half, half - 1};
+}
+
+std::string grid_format_name(const GridFormatOptions& o) {
+  std::string name = o.kind == Kind::kTernary ? "ternary"
+                     : o.kind == Kind::kFp8   ? "fp8"
+                                              : fmt::format("int{}", o.bits);
+  name += fmt::format(":{}", kSharings[static_cast<int>(o.sharing)]);
+  if (o.sharing == ScaleSharing::kGroup) name += std::to_string(o.group_size);
+  return o.symmetric ? name : name + ":asymmetric";
+}
+
+std::optional<GridFormatOptions> parse_grid_format(const std::string& name) {
+  static const std::regex pattern(
+      "(ternary|fp8|int(2|4|8|16)):(tensor|channel|group([1-9][0-9]{0,8}))(:asymmetric)?");
+  std::smatch match;
+  if (!std::regex_match(name, match, pattern)) return std::nullopt;
+  GridFormatOptions options;
+  options.kind = match[1] == "ternary" ? Kind::kTernary
+                 : match[1] == "fp8"   ? Kind::kFp8
+                                       : Kind::kInteger;
+  if (match[2].matched) options.bits = std::stoll(match[2]);
+  options.sharing = match[3] == "tensor"    ? ScaleSharing::kTensor
+                    : match[3] == "channel" ? ScaleSharing::kChannel
+                                            : ScaleSharing::kGroup;
+  if (match[4].matched) options.group_size = std::stoll(match[4]);
+  options.symmetric = !match[5].matched;
+  if (!options.symmetric && options.kind != Kind::kInteger) return std::nullopt;
+  return options;
+}
+
+int64_t segment_size(const GridFormatOptions& options, at::IntArrayRef shape) {
+  switch (options.sharing) {
+    case ScaleSharing::kTensor:
+      return c10::multiply_integers(shape);
+    case ScaleSharing::kChannel:
+      return c10::multiply_integers(shape.slice(1));
+    case ScaleSharing::kGroup:
+      return options.group_size;
+  }
+  throw Error(ErrorCode::kInternal, "unknown sharing of scales");
+}
+
+}  // namespace wattle

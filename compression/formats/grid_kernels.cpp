@@ -1,0 +1,154 @@
+#include "compression/formats/grid_kernels.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+// Compiled with -ffp-contract=off -fno-math-errno -fno-trapping-math (CMakeLists.txt).
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define WATTLE_CLONES
+#else
+#define WATTLE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+#define WATTLE_INLINE [[gnu::always_inline]] inline
+
+namespace wattle {
+namespace {
+
+constexpr int32_t kInfinityBits = 0x7f800000;
+constexpr int64_t kLanes = 16;
+
+WATTLE_INLINE int32_t magnitude_bits(float x) { return std::bit_cast<int32_t>(x) & 0x7fffffff; }
+
+WATTLE_INLINE float code_of(float x, const IntegerGrid& g) {
+  return std::min(g.high, std::max(g.low, std::rint(x / g.scale) + g.zero));
+}
+
+constexpr float kLargestFp8 = 448.0f;
+constexpr float kSmallestNormalFp8 = 0x1p-6f;
+constexpr float kFp8Subnormals = 0x1p-9f;  ///< their spacing
+
+/// The nearest number of e4m3, ties to even. Rounding the float's mantissa to three bits carries
+/// into its exponent as it should.
+WATTLE_INLINE float nearest_fp8(float v) {
+  const float clamped = std::min(kLargestFp8, std::max(-kLargestFp8, v));
+  const uint32_t bits = std::bit_cast<uint32_t>(clamped);
+  const uint32_t rounded = (bits + 0x7ffffu + ((bits >> 20) & 1u)) & 0xfff00000u;
+  const float normal = std::bit_cast<float>(rounded);
+  const float subnormal = std::rint(clamped / kFp8Subnormals) * kFp8Subnormals;
+  return std::fabs(clamped) < kSmallestNormalFp8 ? subnormal : normal;
+}
+
+/// Of a number that e4m3 has: exponent bias 127 to 7, or the count of subnormal steps.
+WATTLE_INLINE uint8_t fp8_bits(float number) {
+  const uint32_t bits = std::bit_cast<uint32_t>(number);
+  const uint32_t sign = (bits >> 24) & 0x80u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  const uint32_t normal = (magnitude >> 20) - ((127u - 7u) << 3);
+  const auto subnormal = static_cast<uint32_t>(static_cast<int32_t>(
+      std::fabs(number) < kSmallestNormalFp8 ? std::fabs(number) / kFp8Subnormals : 0.0f));
+  return static_cast<uint8_t>(sign | (std::fabs(number) < kSmallestNormalFp8 ? subnormal : normal));
+}
+
+}  // namespace
+
+ValueRange joined(const ValueRange& a, const ValueRange& b) {
+  return {std::min(a.smallest, b.smallest), std::max(a.largest, b.largest),
+          a.magnitudes + b.magnitudes, a.finite && b.finite};
+}
+
+WATTLE_CLONES ValueRange range_of_values(const float* x, int64_t count) {
+  float low[kLanes] = {}, high[kLanes] = {};
+  double sums[kLanes] = {};
+  int32_t largest[kLanes] = {};
+  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
+    low[lane] = std::min(low[lane], x[i]);
+    high[lane] = std::max(high[lane], x[i]);
+    sums[lane] += std::fabs(x[i]);
+    largest[lane] = std::max(largest[lane], magnitude_bits(x[i]));
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
+  }
+  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
+  ValueRange range;
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    range = joined(range, {low[lane], high[lane], sums[lane], largest[lane] < kInfinityBits});
+  }
+  return range;
+}
+
+WATTLE_CLONES bool round_to_integers(float* x, int64_t count, const IntegerGrid& grid) {
+  const IntegerGrid g = grid;
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, magnitude_bits(x[i]));
+    x[i] = (code_of(x[i], g) - g.zero) * g.scale;
+  }
+  return largest < kInfinityBits;
+}
+
+WATTLE_CLONES bool integer_codes(const float* x, int16_t* codes, int64_t count,
+                                 const IntegerGrid& grid) {
+  const IntegerGrid g = grid;
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, magnitude_bits(x[i]));
+    codes[i] = static_cast<int16_t>(static_cast<int32_t>(code_of(x[i], g)));
+  }
+  return largest < kInfinityBits;
+}
+
+WATTLE_CLONES void clip_to_integers(const float* x, float* gradient, int64_t count,
+                                    const IntegerGrid& grid) {
+  const IntegerGrid g = grid;
+  for (int64_t i = 0; i < count; ++i) {
+    const float position = x[i] / g.scale + g.zero;
+    const bool beyond = position < g.low - 0.5f || position > g.high + 0.5f;
+    gradient[i] = beyond ? 0.0f : gradient[i];
+  }
+}
+
+WATTLE_CLONES double scale_gradient(const float* x, float* gradient, int64_t count,
+                                    const IntegerGrid& grid, bool inside) {
+  const IntegerGrid g = grid;
+  const float counted = inside ? 1.0f : 0.0f;
+  double sums[kLanes] = {};
+  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
+    const float v = x[i] / g.scale;
+    const bool below = v <= g.low, above = v >= g.high;
+    const float slope = below ? g.low : above ? g.high : counted * (std::rint(v) - v);
+    sums[lane] += static_cast<double>(gradient[i] * slope);
+    gradient[i] = below || above ? 0.0f : gradient[i];
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
+  }
+  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
+  double sum = 0;
+  for (const double lane : sums) sum += lane;
+  return sum;
+}
+
+WATTLE_CLONES bool round_to_fp8(float* x, int64_t count, float scale) {
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, magnitude_bits(x[i]));
+    x[i] = nearest_fp8(x[i] / scale) * scale;
+  }
+  return largest < kInfinityBits;
+}
+
+WATTLE_CLONES bool fp8_codes(const float* x, uint8_t* codes, int64_t count, float scale) {
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, magnitude_bits(x[i]));
+    codes[i] = fp8_bits(nearest_fp8(x[i] / scale));
+  }
+  return largest < kInfinityBits;
+}
+
+}  // namespace wattle

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+
+namespace wattle {
+
+// float32 kernels over one run of neighbours that share a scale, one thread. The bits don't depend
+// on the processor.
+
+/// What the values of a segment, or of a part of one, call for.
+struct ValueRange {
+  float smallest = 0;     ///< at most 0
+  float largest = 0;      ///< at least 0
+  double magnitudes = 0;  ///< sum of |x|
+  bool finite = true;
+};
+
+/// Both as one.
+ValueRange joined(const ValueRange& a, const ValueRange& b);
+ValueRange range_of_values(const float* x, int64_t count);
+
+/// Codes are the integers from `low` to `high`: code = clamp(rint(x / scale) + zero, low, high),
+/// ties to even, as ONNX's QuantizeLinear; value = (code - zero) * scale.
+struct IntegerGrid {
+  float scale = 1;
+  float zero = 0;
+  float low = 0;
+  float high = 0;
+};
+
+/// Replaces values by those of their codes. False if one of them is not finite.
+bool round_to_integers(float* x, int64_t count, const IntegerGrid& grid);
+/// The codes; false as above.
+bool integer_codes(const float* x, int16_t* codes, int64_t count, const IntegerGrid& grid);
+/// gradient = 0 where the value lies more than half a step beyond the grid's ends.
+void clip_to_integers(const float* x, float* gradient, int64_t count, const IntegerGrid& grid);
+
+/// Of a loss for the scale, from the gradient for the rounded values; that is then set to 0 where
+/// x / scale <= low or >= high. Between the ends a value counts rint(x / scale) - x / scale if
+/// `inside`, else nothing; at the ends low or high. The grid's zero is 0.
+double scale_gradient(const float* x, float* gradient, int64_t count, const IntegerGrid& grid,
+                      bool inside);
+
+/// Codes are the finite numbers of the 8-bit float e4m3 (no infinities, largest 448; Micikevicius
+/// et al. 2022, arXiv:2209.05433), times the scale; ties to even, beyond the largest: the largest.
+bool round_to_fp8(float* x, int64_t count, float scale);
+/// Bits of e4m3.
+bool fp8_codes(const float* x, uint8_t* codes, int64_t count, float scale);
+
+}  // namespace wattle
