@@ -1,6 +1,7 @@
 // One training step (forward, backward, AdamW) of a GPT-2, the side of the comparison that
 // pytorch_gpt.py stands against. Prints one JSON object like it; --trace adds the seconds of each
-// layer kind, forward and backward.
+// layer kind, forward and backward; --quantize FORMAT rounds every weight in each step, and says
+// what that takes.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
@@ -14,6 +15,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "compression/quantize/weight_quantizer.h"
 #include "trainer/models/build_model.h"
 #include "trainer/nn/memory.h"
 #include "trainer/state/flat_parameters.h"
@@ -88,13 +90,14 @@ OptimizerOptions decaying_adamw() {
 
 class Trainee {
  public:
-  explicit Trainee(const Shape& shape)
+  Trainee(const Shape& shape, const std::string& format)
       : model_(build_model(shape.model, 1)),
         gradients_(at::zeros({layout_of(model_.parameters).numel}, at::kFloat)),
         flat_(model_.parameters, layout_of(model_.parameters), gradients_, Precision::kFp32),
         optimizer_(make_optimizer(decaying_adamw(),
                                   decaying_ranges(model_.parameters, flat_.layout()),
                                   {0, flat_.layout().numel}, flat_.master())) {
+    if (!format.empty()) quantise(format);
     const at::Tensor text = at::randint(shape.model.vocab, {shape.batch, shape.seq + 1}, at::kLong);
     batch_.inputs = text.narrow(1, 0, shape.seq).contiguous();
     batch_.targets = text.narrow(1, 1, shape.seq).contiguous();
@@ -111,26 +114,43 @@ class Trainee {
     return result.loss.item<double>();
   }
 
-  void update(int64_t number) {
+  /// Returns the seconds that go into the working values: rounding, if any.
+  double update(int64_t number) {
+    const auto begin = Clock::now();
+    flat_.finish_gradients();
+    const double seconds = seconds_since(begin);
     optimizer_->update(flat_.master(), flat_.gradients(), {number, 3e-4, 1.0});
+    const auto updated = Clock::now();
     flat_.publish();
+    return seconds + seconds_since(updated);
   }
 
  private:
+  void quantise(const std::string& format) {
+    std::vector<WeightTarget> targets;
+    for (const Weight& weight : model_.weights) {
+      targets.push_back({weight.weight->name(), make_weight_format(format)});
+    }
+    quantizer_ = std::make_unique<WeightQuantizer>("bench", targets, model_.parameters, false);
+    flat_.add_transform(*quantizer_);
+  }
+
   Model model_;
   at::Tensor gradients_;
   FlatParameters flat_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightQuantizer> quantizer_;
   Batch batch_;
 };
 
-int run(const std::string& name, int64_t steps, int64_t warmup, int threads, bool traced) {
+int run(const std::string& name, int64_t steps, int64_t warmup, int threads, bool traced,
+        const std::string& format) {
   keep_freed_memory();
   at::set_num_threads(threads);
   const Shape shape = shape_named(name);
-  Trainee trainee(shape);
+  Trainee trainee(shape, format);
   Stopwatch stopwatch;
-  std::vector<double> step_seconds, backward_seconds, busy_seconds;
+  std::vector<double> step_seconds, backward_seconds, busy_seconds, rounding_seconds;
   double loss = 0;
   for (int64_t i = 0; i < warmup + steps; ++i) {
     const bool measured = i >= warmup;
@@ -139,7 +159,8 @@ int run(const std::string& name, int64_t steps, int64_t warmup, int threads, boo
     loss = trainee.forward_and_backward(traced && measured ? &stopwatch : nullptr);
     if (measured) backward_seconds.push_back(seconds_since(begin));
     if (traced && measured) stopwatch.enter("update");
-    trainee.update(i + 1);
+    const double rounding = trainee.update(i + 1);
+    if (measured) rounding_seconds.push_back(rounding);
     if (measured) step_seconds.push_back(seconds_since(begin));
     if (measured) busy_seconds.push_back(cpu_seconds() - busy);
     if (traced && measured) stopwatch.enter("between");
@@ -157,6 +178,12 @@ int run(const std::string& name, int64_t steps, int64_t warmup, int threads, boo
       {"tokens_per_s", static_cast<double>(shape.batch * shape.seq) / step},
       {"peak_memory_mb", static_cast<double>(usage.ru_maxrss) / 1024},
       {"loss", loss}};
+  if (!format.empty()) {
+    const double rounding = median(rounding_seconds);
+    report["quantize"] = format;
+    report["rounding_seconds"] = rounding;
+    report["rounding_share"] = rounding / (step - rounding);
+  }
   for (const auto& [what, seconds] : stopwatch.seconds()) {
     report["seconds"][what] = seconds / static_cast<double>(steps);
   }
@@ -172,12 +199,14 @@ int main(int argc, char** argv) {
   int64_t steps = 5, warmup = 2;
   int threads = 2;
   bool traced = false;
+  std::string format;
   CLI::App app("Measures a training step");
   app.add_option("--shape", shape)->check(CLI::IsMember({"124m", "10m", "tiny"}));
   app.add_option("--steps", steps);
   app.add_option("--warmup", warmup);
   app.add_option("--threads", threads);
   app.add_flag("--trace", traced);
+  app.add_option("--quantize", format);
   CLI11_PARSE(app, argc, argv);
-  return wattle::run(shape, steps, warmup, threads, traced);
+  return wattle::run(shape, steps, warmup, threads, traced, format);
 }
