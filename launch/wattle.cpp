@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "common/error.h"
+#include "launch/wattle/certs/certs_command.h"
 #include "launch/wattle/energy_command.h"
 
 int main(int argc, char** argv) {
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = wattle::kExitDone;
   wattle::add_energy_command(app, exit_code);
+  wattle::add_certs_command(app);
   try {
     app.parse(argc, argv);
     return exit_code;
