@@ -15,7 +15,7 @@
 #include <string_view>
 
 #include "common/error.h"
-#include "parallel/peer_processes.h"
+#include "parallel/failure/peer_processes.h"
 
 namespace wattle {
 namespace {

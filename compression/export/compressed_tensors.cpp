@@ -10,7 +10,7 @@
 #include "common/atomic_file.h"
 #include "common/error.h"
 #include "compression/formats/grid_format.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "trainer/models/weights/file_options.h"
 #include "trainer/models/weights/parts.h"
 

@@ -12,7 +12,7 @@
 
 #include "common/error.h"
 #include "compression/formats/weight_checks.h"
-#include "formats/ggml_blocks.h"
+#include "formats/gguf/ggml_blocks.h"
 #include "formats/half.h"
 
 namespace wattle {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "energy/meters/nvml.h"
+#include "energy/meters/nvml/nvml.h"
 
 namespace wattle {
 

@@ -9,7 +9,7 @@
 #include "common/error.h"
 #include "energy/meters/cpu_time.h"
 #include "energy/meters/model_meter.h"
-#include "energy/meters/nvml_meter.h"
+#include "energy/meters/nvml/nvml_meter.h"
 #include "energy/meters/rapl_meter.h"
 #include "energy/meters/trace_meter.h"
 

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "compression/deployment.h"
-#include "formats/gguf.h"
-#include "launch/train/run_config.h"
+#include "formats/gguf/gguf.h"
+#include "launch/train/config/run_config.h"
 #include "trainer/nn/model.h"
 #include "trainer/state/named_tensor.h"
 

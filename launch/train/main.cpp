@@ -4,9 +4,9 @@
 #include <iostream>
 
 #include "common/error.h"
-#include "launch/train/commands.h"
+#include "launch/train/commands/commands.h"
 #include "parallel/communicators/make_communicator.h"
-#include "parallel/communicators/mpi_session.h"
+#include "parallel/communicators/mpi/mpi_session.h"
 #include "parallel/process_mesh.h"
 #include "trainer/nn/memory.h"
 

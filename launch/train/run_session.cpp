@@ -9,7 +9,7 @@
 
 #include "common/error.h"
 #include "compression/quantize/saved_quantizer.h"
-#include "launch/train/model_fits_data.h"
+#include "launch/train/config/model_fits_data.h"
 #include "parallel/threads.h"
 #include "trainer/checkpoint/checkpoint_reader.h"
 #include "trainer/checkpoint/training_state.h"

@@ -5,16 +5,16 @@
 #include <vector>
 
 #include "compression/deployment.h"
-#include "formats/gguf.h"
-#include "launch/train/run_config.h"
+#include "formats/gguf/gguf.h"
+#include "launch/train/config/run_config.h"
 #include "parallel/communicator.h"
-#include "parallel/failure.h"
-#include "parallel/gradient_reducer.h"
+#include "parallel/failure/failure.h"
+#include "parallel/reducers/gradient_reducer.h"
 #include "trainer/data/data_source.h"
 #include "trainer/data/order/batch_plan.h"
 #include "trainer/nn/model.h"
 #include "trainer/state/flat_parameters.h"
-#include "trainer/state/optimizer.h"
+#include "trainer/state/optimizer/optimizer.h"
 
 namespace wattle {
 

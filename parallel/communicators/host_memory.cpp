@@ -16,7 +16,7 @@
 
 #include "common/error.h"
 #include "parallel/descriptor.h"
-#include "parallel/peer_processes.h"
+#include "parallel/failure/peer_processes.h"
 
 namespace wattle {
 namespace {

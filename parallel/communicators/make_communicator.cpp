@@ -3,7 +3,7 @@
 #include <string>
 
 #include "common/error.h"
-#include "parallel/communicators/nccl_communicator.h"
+#include "parallel/communicators/nccl/nccl_communicator.h"
 
 namespace wattle {
 

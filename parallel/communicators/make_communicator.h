@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "parallel/communicators/mpi_session.h"
+#include "parallel/communicators/mpi/mpi_session.h"
 #include "parallel/parallelism_options.h"
 
 namespace wattle {

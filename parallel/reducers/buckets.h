@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "parallel/flat_layout.h"
+#include "parallel/reducers/flat_layout.h"
 
 namespace wattle {
 

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "parallel/gradient_reducer.h"
+#include "parallel/reducers/gradient_reducer.h"
 
 namespace wattle {
 

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/communicators/mpi_session.h"
-#include "parallel/gradient_reducer.h"
+#include "parallel/communicators/mpi/mpi_session.h"
+#include "parallel/reducers/gradient_reducer.h"
 #include "parallel/threads.h"
 
 namespace wattle {

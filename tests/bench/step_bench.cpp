@@ -19,7 +19,7 @@
 #include "trainer/models/build_model.h"
 #include "trainer/nn/memory.h"
 #include "trainer/state/flat_parameters.h"
-#include "trainer/state/optimizer.h"
+#include "trainer/state/optimizer/optimizer.h"
 
 namespace wattle {
 namespace {

@@ -10,7 +10,7 @@
 #include <span>
 
 #include "common/error.h"
-#include "formats/ggml_blocks.h"
+#include "formats/gguf/ggml_blocks.h"
 
 namespace wattle {
 namespace {

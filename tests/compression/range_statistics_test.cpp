@@ -15,7 +15,7 @@
 
 #include "common/error.h"
 #include "compression/calibration/range_observer.h"
-#include "parallel/communicators/thread_communicator.h"
+#include "parallel/communicators/threads/thread_communicator.h"
 
 namespace wattle {
 namespace {

@@ -1,4 +1,4 @@
-#include "formats/ggml_blocks.h"
+#include "formats/gguf/ggml_blocks.h"
 
 #include <gmock/gmock.h>
 

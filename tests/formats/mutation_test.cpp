@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
-#include "formats/gguf.h"
-#include "formats/safetensors.h"
+#include "formats/gguf/gguf.h"
+#include "formats/safetensors/safetensors.h"
 #include "tests/support/mutations.h"
 #include "tests/support/scratch_folder.h"
 

@@ -3,7 +3,7 @@
 #include <span>
 
 #include "common/error.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 
 /// Any bytes parse or give an Error(kFormat); nothing else is caught.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -12,9 +12,9 @@
 #include <thread>
 
 #include "parallel/communicators/make_communicator.h"
-#include "parallel/communicators/mpi_session.h"
-#include "parallel/failure.h"
-#include "parallel/gradient_reducer.h"
+#include "parallel/communicators/mpi/mpi_session.h"
+#include "parallel/failure/failure.h"
+#include "parallel/reducers/gradient_reducer.h"
 
 namespace wattle {
 namespace {

@@ -1,4 +1,4 @@
-#include "parallel/failure.h"
+#include "parallel/failure/failure.h"
 
 #include <gmock/gmock.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
-#include "parallel/communicators/thread_communicator.h"
+#include "parallel/communicators/threads/thread_communicator.h"
 
 namespace wattle {
 namespace {

@@ -1,6 +1,6 @@
-#include "parallel/gradient_reducer.h"
+#include "parallel/reducers/gradient_reducer.h"
 
-#include "parallel/communicators/thread_communicator.h"
+#include "parallel/communicators/threads/thread_communicator.h"
 #include "tests/parallel/reducer_contract.h"
 
 namespace wattle {

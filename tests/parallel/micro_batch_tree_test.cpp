@@ -1,11 +1,11 @@
-#include "parallel/reducers/micro_batch_tree.h"
+#include "parallel/reducers/deterministic/micro_batch_tree.h"
 
 #include <gmock/gmock.h>
 
 #include <string>
 #include <vector>
 
-#include "parallel/reducers/tree_program.h"
+#include "parallel/reducers/deterministic/tree_program.h"
 
 namespace wattle {
 

@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/gradient_reducer.h"
 #include "parallel/micro_batches.h"
+#include "parallel/reducers/gradient_reducer.h"
 #include "tests/parallel/refusal.h"
 
 namespace wattle::contract {

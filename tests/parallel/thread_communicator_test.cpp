@@ -1,4 +1,4 @@
-#include "parallel/communicators/thread_communicator.h"
+#include "parallel/communicators/threads/thread_communicator.h"
 
 #include <ATen/ops/zeros.h>
 

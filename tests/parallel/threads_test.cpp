@@ -8,7 +8,7 @@
 #include <string>
 
 #include "common/error.h"
-#include "parallel/communicators/thread_communicator.h"
+#include "parallel/communicators/threads/thread_communicator.h"
 
 namespace wattle {
 namespace {

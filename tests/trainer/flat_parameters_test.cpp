@@ -8,7 +8,7 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
-#include "trainer/state/optimizer.h"
+#include "trainer/state/optimizer/optimizer.h"
 
 namespace wattle {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/state/optimizer.h"
+#include "trainer/state/optimizer/optimizer.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -12,7 +12,7 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
-#include "trainer/state/device_optimizer.h"
+#include "trainer/state/optimizer/device_optimizer.h"
 
 namespace wattle {
 namespace {

@@ -1,11 +1,11 @@
-#include "trainer/state/schedule.h"
+#include "trainer/state/optimizer/schedule.h"
 
 #include <gmock/gmock.h>
 
 #include <cmath>
 
 #include "common/config/config_file.h"
-#include "trainer/state/optimizer_options.h"
+#include "trainer/state/optimizer/optimizer_options.h"
 
 namespace wattle {
 namespace {

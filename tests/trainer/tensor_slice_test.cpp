@@ -1,4 +1,4 @@
-#include "trainer/checkpoint/tensor_slice.h"
+#include "trainer/checkpoint/files/tensor_slice.h"
 
 #include <gmock/gmock.h>
 

@@ -5,9 +5,9 @@
 #include <memory>
 
 #include "common/error.h"
-#include "formats/ggml_blocks.h"
-#include "formats/gguf.h"
-#include "formats/safetensors.h"
+#include "formats/gguf/ggml_blocks.h"
+#include "formats/gguf/gguf.h"
+#include "formats/safetensors/safetensors.h"
 #include "tests/support/scratch_folder.h"
 #include "trainer/models/weights/file_options.h"
 #include "trainer/models/weights/model_file.h"

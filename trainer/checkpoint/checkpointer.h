@@ -8,10 +8,10 @@
 #include <thread>
 #include <vector>
 
-#include "trainer/checkpoint/checkpoint_folder.h"
-#include "trainer/checkpoint/checkpoint_meta.h"
-#include "trainer/checkpoint/shard.h"
-#include "trainer/checkpoint/tensor_slice.h"
+#include "trainer/checkpoint/files/checkpoint_folder.h"
+#include "trainer/checkpoint/files/checkpoint_meta.h"
+#include "trainer/checkpoint/files/shard.h"
+#include "trainer/checkpoint/files/tensor_slice.h"
 
 namespace wattle {
 

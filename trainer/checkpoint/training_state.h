@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "trainer/checkpoint/checkpoint_reader.h"
-#include "trainer/checkpoint/tensor_slice.h"
+#include "trainer/checkpoint/files/tensor_slice.h"
 #include "trainer/nn/model.h"
 #include "trainer/state/flat_parameters.h"
-#include "trainer/state/optimizer.h"
+#include "trainer/state/optimizer/optimizer.h"
 
 namespace wattle {
 

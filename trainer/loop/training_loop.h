@@ -12,11 +12,11 @@
 #include "trainer/checkpoint/checkpointer.h"
 #include "trainer/checkpoint/training_state.h"
 #include "trainer/data/loader.h"
-#include "trainer/loop/energy_governor.h"
+#include "trainer/loop/energy/energy_governor.h"
 #include "trainer/loop/evaluator.h"
-#include "trainer/loop/run_accounts.h"
+#include "trainer/loop/records/run_accounts.h"
 #include "trainer/loop/training_step.h"
-#include "trainer/state/schedule.h"
+#include "trainer/state/optimizer/schedule.h"
 #include "trainer/train_options.h"
 
 namespace wattle {

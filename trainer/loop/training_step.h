@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "energy/accounting/energy_monitor.h"
-#include "parallel/gradient_reducer.h"
+#include "parallel/reducers/gradient_reducer.h"
+#include "trainer/loop/energy/layer_timer.h"
 #include "trainer/loop/figures_exchange.h"
-#include "trainer/loop/layer_timer.h"
 #include "trainer/nn/model.h"
 #include "trainer/state/flat_parameters.h"
 #include "trainer/state/gradient_norm.h"
-#include "trainer/state/optimizer.h"
+#include "trainer/state/optimizer/optimizer.h"
 
 namespace wattle {
 

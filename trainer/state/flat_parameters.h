@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "parallel/flat_layout.h"
+#include "parallel/reducers/flat_layout.h"
 #include "trainer/nn/parameter.h"
 #include "trainer/state/precision.h"
 #include "trainer/state/working_transform.h"

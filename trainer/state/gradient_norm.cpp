@@ -9,7 +9,7 @@
 #include <cmath>
 
 #include "common/error.h"
-#include "trainer/state/update_kernels.h"
+#include "trainer/state/optimizer/update_kernels.h"
 
 namespace wattle {
 namespace {

@@ -1,4 +1,4 @@
-#include "energy/meters/nvml_meter.h"
+#include "energy/meters/nvml/nvml_meter.h"
 
 #include <gmock/gmock.h>
 

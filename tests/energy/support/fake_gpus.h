@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "energy/meters/nvml.h"
+#include "energy/meters/nvml/nvml.h"
 #include "tests/energy/support/temporary_folder.h"
 
 namespace wattle {

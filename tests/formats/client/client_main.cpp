@@ -9,9 +9,9 @@
 #include "common/atomic_file.h"
 #include "common/error.h"
 #include "common/mapped_file.h"
-#include "formats/ggml_blocks.h"
-#include "formats/gguf.h"
-#include "formats/safetensors.h"
+#include "formats/gguf/ggml_blocks.h"
+#include "formats/gguf/gguf.h"
+#include "formats/safetensors/safetensors.h"
 
 namespace wattle {
 namespace {

@@ -1,8 +1,8 @@
-#include "parallel/gradient_reducer.h"
+#include "parallel/reducers/gradient_reducer.h"
 
 #include <functional>
 
-#include "parallel/communicators/mpi_communicator.h"
+#include "parallel/communicators/mpi/mpi_communicator.h"
 #include "tests/parallel/reducer_contract.h"
 
 namespace wattle {

@@ -1,4 +1,4 @@
-#include "parallel/communicators/mpi_communicator.h"
+#include "parallel/communicators/mpi/mpi_communicator.h"
 
 #include "tests/parallel/communicator_contract.h"
 

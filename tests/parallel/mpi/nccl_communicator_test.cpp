@@ -1,8 +1,8 @@
-#include "parallel/communicators/nccl_communicator.h"
+#include "parallel/communicators/nccl/nccl_communicator.h"
 
 #include <gmock/gmock.h>
 
-#include "parallel/communicators/mpi_communicator.h"
+#include "parallel/communicators/mpi/mpi_communicator.h"
 #include "tests/parallel/refusal.h"
 
 #ifdef WATTLE_CUDA

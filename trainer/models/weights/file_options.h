@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 #include "trainer/models/model_options.h"
 
 namespace wattle {

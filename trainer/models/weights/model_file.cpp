@@ -12,9 +12,9 @@
 #include <set>
 
 #include "common/error.h"
-#include "formats/ggml_blocks.h"
-#include "formats/gguf.h"
-#include "formats/safetensors.h"
+#include "formats/gguf/ggml_blocks.h"
+#include "formats/gguf/gguf.h"
+#include "formats/safetensors/safetensors.h"
 #include "trainer/models/weights/file_options.h"
 #include "trainer/models/weights/layout.h"
 #include "trainer/models/weights/recipe.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "formats/gguf.h"
+#include "formats/gguf/gguf.h"
 #include "trainer/models/model_options.h"
 #include "trainer/nn/parameter.h"
 #include "trainer/state/named_tensor.h"

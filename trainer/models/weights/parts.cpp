@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
-#include "formats/ggml_blocks.h"
+#include "formats/gguf/ggml_blocks.h"
 #include "trainer/models/weights/layout.h"
 
 namespace wattle {

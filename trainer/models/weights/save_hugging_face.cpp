@@ -5,7 +5,7 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
-#include "formats/safetensors.h"
+#include "formats/safetensors/safetensors.h"
 #include "trainer/models/weights/file_options.h"
 #include "trainer/models/weights/model_file.h"
 #include "trainer/models/weights/parts.h"

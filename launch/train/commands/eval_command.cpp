@@ -1,0 +1,50 @@
+#include <fmt/format.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "energy/clock.h"
+#include "launch/train/commands/commands.h"
+#include "trainer/loop/evaluator.h"
+#include "trainer/loop/records/run_accounts.h"
+
+namespace wattle {
+
+int eval_command(const RunSession& session) {
+  const RunConfig& config = session.config;
+  set_up_threads(session);
+  FiguresExchange exchange(session.world, at::kCPU);
+  SteadyClock clock;
+  EnergyMonitor energy(config.energy, clock);
+  RunAccounts accounts(exchange, energy, {});
+  ShapedModel shaped = trained_model(session);
+  const DataSource data = prepare_and_open(session, shaped.options, DataUse::kEvaluate);
+  Evaluator evaluator(shaped.model, *data.validation,
+                      evaluation_plan(config, *data.validation, session.world.size()), exchange,
+                      energy);
+  const Evaluation evaluation = *evaluator.run();
+  accounts.settle();
+  const Account inference = accounts.ledger().inference();
+  if (session.world.rank() != 0) return kExitDone;
+
+  const bool is_text = shaped.options.is_language_model();
+  nlohmann::ordered_json figures = {{"loss", evaluation.loss}};
+  if (is_text) {
+    figures["perplexity"] = evaluation.perplexity();
+  } else if (evaluation.accuracy) {
+    figures["accuracy"] = *evaluation.accuracy;
+  }
+  figures[is_text ? "tokens" : "samples"] = evaluation.scored;
+  const double joules = inference.joules.total();
+  figures["energy_joules"] = joules > 0 ? nlohmann::ordered_json(joules) : nullptr;
+  figures["energy_source"] = inference.joules.label();
+  if (session.json) {
+    std::cout << figures.dump() << std::endl;
+  } else {
+    for (const auto& [key, value] : figures.items())
+      std::cout << fmt::format("{:<14} {}\n", key, value.dump());
+  }
+  return kExitDone;
+}
+
+}  // namespace wattle

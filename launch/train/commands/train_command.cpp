@@ -1,0 +1,323 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "common/atomic_file.h"
+#include "common/error.h"
+#include "common/report/report.h"
+#include "compression/make_callbacks.h"
+#include "energy/clock.h"
+#include "launch/train/commands/commands.h"
+#include "launch/train/commands/efficiency.h"
+#include "launch/train/exports.h"
+#include "launch/train/resume/resume.h"
+#include "trainer/callbacks/early_stop.h"
+#include "trainer/checkpoint/run_lock.h"
+#include "trainer/loop/energy/compute_rate.h"
+#include "trainer/loop/records/run_report.h"
+#include "trainer/loop/training_loop.h"
+#include "trainer/models/generate.h"
+
+namespace wattle {
+namespace {
+
+int64_t steps_of(const TrainOptions& train, const BatchPlan& plan, const Dataset& dataset) {
+  return train.steps ? *train.steps : plan.steps_for(*train.epochs, dataset.size());
+}
+
+std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config, Replica& replica) {
+  std::vector<std::unique_ptr<Callback>> callbacks =
+      make_compression_callbacks(config.compression, replica.model, *replica.parameters);
+  if (config.train.early_stop) {
+    callbacks.push_back(std::make_unique<EarlyStop>(*config.train.early_stop));
+  }
+  return callbacks;
+}
+
+// How a run ended, as its report says it.
+constexpr const char* kDone = "done";
+constexpr const char* kStoppedEarly = "stopped early";
+
+/// The path of another of the programs.
+std::string beside_this_program(const std::string& name) {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
+}
+
+/// Everything of a training run, in the order in which it comes to life.
+class TrainingRun {
+ public:
+  explicit TrainingRun(const RunSession& session);
+  int run();
+
+ private:
+  bool is_first() const { return session_.world.rank() == 0; }
+  LoopSettings loop_settings() const;
+  void say(const std::string& line) const;
+  void greet() const;
+  bool is_complete();
+  std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
+  void export_model() const;
+  std::optional<std::string> finish_model();
+  void report(RunEnd end, TrainingLoop& loop);
+
+  const RunSession& session_;
+  const RunConfig& config_;
+  std::string threads_;
+  std::unique_ptr<RunLock> lock_;
+  FiguresExchange exchange_;
+  SteadyClock clock_;
+  double began_seconds_ = clock_.now_seconds();
+  EnergyMonitor energy_;
+  DataSource data_;
+  BatchPlan plan_;
+  int64_t steps_;
+  OneRankTime one_rank_;
+  Replica replica_;
+  TrainingState state_;
+  Checkpointer checkpointer_;
+  RunIdentity identity_;
+  ResumePoint resume_;
+  RunAccounts accounts_;
+  double matmul_rate_;
+  std::vector<std::unique_ptr<Callback>> callbacks_;
+};
+
+/// From here on the folder is this run's, and failures stand in its error.json.
+std::unique_ptr<RunLock> lock_output(const RunSession& session) {
+  const std::string& folder = session.config.run.output_dir;
+  std::unique_ptr<RunLock> lock;
+  if (session.world.rank() == 0) lock = std::make_unique<RunLock>(folder);
+  session.guard.set_output_dir(folder);
+  return lock;
+}
+
+TrainingRun::TrainingRun(const RunSession& session)
+    : session_(session),
+      config_(session.config),
+      threads_(set_up_threads(session)),
+      lock_(lock_output(session)),
+      exchange_(session.world, at::kCPU),
+      energy_(config_.energy, clock_),
+      data_(prepare_and_open(session, shape_of_model(config_), DataUse::kTrainAndEvaluate)),
+      plan_(BatchPlan::of(config_.train.global_batch, config_.train.micro_batch,
+                          session.world.size())),
+      steps_(steps_of(config_.train, plan_, *data_.train)),
+      one_rank_(measure_one_rank(session, *data_.train, energy_)),
+      replica_(make_replica(config_, session.world)),
+      state_{*replica_.parameters,
+             *replica_.optimizer,
+             replica_.model.buffers,
+             {},
+             files_of(replica_)},
+      checkpointer_(config_.run.output_dir, config_.checkpoint, session.world.rank(),
+                    session.world.size()),
+      identity_(identity_of(config_, replica_.options, plan_, *data_.train)),
+      resume_(find_resume_point(session, identity_, checkpointer_, exchange_)),
+      accounts_(exchange_, energy_, resume_.earlier_energy),
+      matmul_rate_(measure_matmul_rate(working_type(config_.train.precision), at::kCPU)) {}
+
+void TrainingRun::say(const std::string& line) const {
+  if (is_first()) std::cerr << line << std::endl;
+}
+
+LoopSettings TrainingRun::loop_settings() const {
+  LoopSettings settings;
+  settings.train = config_.train;
+  settings.seed = config_.run.seed;
+  settings.steps = steps_;
+  settings.attempt = resume_.attempt;
+  const int64_t sequence = config_.data.has_sequences() ? config_.data.sequence_length : 0;
+  settings.tokens_per_sample = sequence;
+  settings.flops_per_sample = training_flops(replica_.model, replica_.options, sequence) *
+                              static_cast<double>(std::max<int64_t>(1, sequence));
+  settings.matmul_rate = matmul_rate_ * session_.world.size();
+  ModelOptions shape = replica_.options;
+  settings.checkpoint_sections["model"] = nlohmann::json(write_config(fields_of(shape))).dump();
+  settings.checkpoint_sections["run"] = to_section(identity_);
+  return settings;
+}
+
+void TrainingRun::greet() const {
+  if (!is_first()) return;
+  say(fmt::format(
+      "{}: {:.2f} M parameters, {} steps of {} samples on {} rank{} ({} a micro-batch; {})",
+      config_.run.name, static_cast<double>(replica_.model.parameter_count()) / 1e6, steps_,
+      plan_.global_batch, plan_.ranks, plan_.ranks == 1 ? "" : "s", plan_.micro_batch, threads_));
+  for (const std::string& note : energy_.notes()) say("energy: " + note);
+  for (const std::string& warning : resume_.warnings) say("warning: " + warning);
+  if (resume_.step > 0) say(fmt::format("going on after step {}", resume_.step));
+}
+
+/// Whether an earlier attempt did all steps, or was stopped early by its validation loss, and
+/// reported them: then there is nothing to add.
+bool TrainingRun::is_complete() {
+  double complete = 0;
+  if (is_first() && resume_.checkpoint) {
+    std::ifstream file(config_.run.output_dir + "/report.json");
+    const auto report = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+    const auto training = report.is_object() ? report.value("training", nlohmann::json::object())
+                                             : nlohmann::json::object();
+    const std::string ended = training.value("ended", "");
+    complete = training.value("steps", int64_t{-1}) == resume_.step &&
+               ((ended == kDone && resume_.step >= steps_) || ended == kStoppedEarly);
+  }
+  return exchange_.gather({&complete, 1}).front().front() != 0;
+}
+
+int TrainingRun::run() {
+  if (is_complete()) {
+    say(fmt::format("{}: nothing is left to do after step {}; see {}/report.html", config_.run.name,
+                    resume_.step, config_.run.output_dir));
+    return kExitDone;
+  }
+  // What a callback puts between master and working values has tensors of its own to restore.
+  callbacks_ = make_callbacks(config_, replica_);
+  for (const auto& callback : callbacks_) {
+    if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
+      callback->load_state(it->second);
+    }
+  }
+  restore(resume_, state_);
+  Loader loader(*data_.train, plan_, config_.run.seed);
+  if (is_first()) loader.consumed() = resume_.consumed;
+  std::unique_ptr<Evaluator> evaluator;
+  if (data_.validation) {
+    evaluator = std::make_unique<Evaluator>(
+        replica_.model, *data_.validation,
+        evaluation_plan(config_, *data_.validation, session_.world.size()), exchange_, energy_);
+  }
+  std::unique_ptr<MetricsWriter> metrics;
+  std::unique_ptr<Progress> progress;
+  if (is_first()) {
+    AtomicFile resolved(config_.run.output_dir + "/resolved.yaml");
+    RunConfig config = config_;
+    resolved.write(write_config(fields_of(config)));
+    resolved.commit();
+    metrics = std::make_unique<MetricsWriter>(config_.run.output_dir + "/metrics.jsonl");
+    progress = std::make_unique<Progress>(std::cerr, terminal_width(STDERR_FILENO));
+  }
+  EnergyGovernor governor(config_.energy, config_.run.output_dir,
+                          {exchange_,
+                           energy_,
+                           clock_,
+                           [this] { return session_.guard.stop_requested(); },
+                           [this](const std::string& line) { say(line); },
+                           {beside_this_program("wattle"), "energy", "--guard"}});
+  TrainingStep step({replica_.model, *replica_.parameters, *replica_.reducer, *replica_.optimizer,
+                     exchange_, energy_, [&governor] { governor.pace(); }},
+                    {config_.run.seed, config_.run.deterministic, config_.train.grad_clip});
+  const LearningRateSchedule schedule(config_.optimizer.schedule, config_.optimizer.lr, steps_);
+  TrainingLoop loop({step, state_, replica_.model, loader, evaluator.get(), checkpointer_,
+                     accounts_, governor, energy_, exchange_, schedule, callbacks_, metrics.get(),
+                     progress.get(), [this] { return session_.guard.stop_requested(); }},
+                    loop_settings());
+  greet();
+  const RunEnd end = loop.run(resume_.step);
+  report(end, loop);
+  if (end == RunEnd::kStopped) {
+    say(fmt::format("stopped after step {}; {}", loop.steps_done(),
+                    how_to_go_on(loop, "run it again")));
+    return kExitStopped;
+  }
+  if (end == RunEnd::kBudgetSpent) {
+    say(fmt::format("{} after step {} of {}; {}",
+                    governor.budget_text(accounts_.run_joules().value_or(0)), loop.steps_done(),
+                    steps_, how_to_go_on(loop, "give it a larger energy.budget_joules")));
+    return kExitBudgetSpent;
+  }
+  return kExitDone;
+}
+
+std::string TrainingRun::how_to_go_on(const TrainingLoop& loop, const std::string& change) const {
+  if (!loop.has_checkpoint()) return "no step was made, so there is no checkpoint";
+  return fmt::format("a checkpoint is saved: {} to go on from there", change);
+}
+
+std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t seed,
+                        int64_t positions) {
+  const std::vector<int64_t> prompt(sample.prompt.begin(), sample.prompt.end());
+  std::string text;
+  for (int64_t token : generate(model, prompt,
+                                {.count = sample.tokens,
+                                .temperature = sample.temperature,
+                                .seed = seed,
+                                .positions = positions})) {
+    text += static_cast<char>(token);
+  }
+  return text;
+}
+
+void TrainingRun::export_model() const {
+  const Deployment deployment = deployment_of(*replica_.parameters);
+  std::vector<NamedTensor> parameters;
+  for (size_t i = 0; i < replica_.model.parameters.size(); ++i) {
+    const Parameter& parameter = *replica_.model.parameters[i];
+    parameters.push_back({parameter.name(), deployment.contains(parameter.name())
+                                                ? parameter.value()
+                                                : replica_.parameters->master_of(i)});
+  }
+  std::map<std::string, std::string> sections;
+  for (const auto& callback : callbacks_) sections[callback->name()] = callback->save_state();
+  write_exports(config_, {replica_.options, replica_.model, std::move(parameters), deployment,
+                          compression_ledger(sections), replica_.tokenizer});
+}
+
+/// Rank 0: the exports, and the sample if one is wanted.
+std::optional<std::string> TrainingRun::finish_model() {
+  std::optional<std::string> sample;
+  if (config_.sample) {
+    const PhaseWindow window = energy_.window(Phase::kEvaluation);
+    sample = sample_text(replica_.model, *config_.sample, config_.run.seed,
+                         config_.data.sequence_length);
+    say("\n" + *sample + "\n");
+  }
+  const PhaseWindow window = energy_.window(Phase::kCheckpoint);
+  export_model();
+  return sample;
+}
+
+void TrainingRun::report(RunEnd end, TrainingLoop& loop) {
+  RunFacts facts;
+  facts.stream_hash = loop.consumed().hex();
+  if (is_first() && end == RunEnd::kDone) facts.sample = finish_model();
+  const EnergyLedger ledger = accounts_.close();
+  loop.note_energy();
+  if (!is_first()) return;
+  facts.name = config_.run.name;
+  facts.ended = end == RunEnd::kStopped       ? "stopped"
+                : end == RunEnd::kBudgetSpent ? "budget spent"
+                : loop.steps_done() < steps_  ? kStoppedEarly
+                                              : kDone;
+  facts.model = name_of(replica_.options.family);
+  facts.parameters = replica_.model.parameter_count();
+  facts.ranks = session_.world.size();
+  facts.threads = threads_;
+  facts.processor = processor_name();
+  facts.global_batch = plan_.global_batch;
+  facts.micro_batch = plan_.micro_batch;
+  facts.steps = loop.steps_done();
+  facts.one_rank_step_seconds = one_rank_.step_seconds;
+  facts.one_rank_steps = one_rank_.steps;
+  facts.matmul_rate = matmul_rate_ * session_.world.size();
+  facts.wall_seconds = clock_.now_seconds() - began_seconds_;
+  facts.lost_joules = accounts_.lost_joules();
+  facts.energy_source = accounts_.source();
+  const std::string& folder = config_.run.output_dir;
+  const auto report = make_report(facts, ledger, read_metrics(folder + "/metrics.jsonl"));
+  write_report(folder, report);
+  for (const auto& figure : report.at("summary")) {
+    say(fmt::format("{:<16} {:<12} {}", figure.at("label").get<std::string>(),
+                    figure.at("value").get<std::string>(), figure.at("note").get<std::string>()));
+  }
+  say(fmt::format("report: {}/report.html", folder));
+}
+
+}  // namespace
+
+int train_command(const RunSession& session) { return TrainingRun(session).run(); }
+
+}  // namespace wattle

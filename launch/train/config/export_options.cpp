@@ -1,0 +1,51 @@
+#include "launch/train/config/export_options.h"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace wattle {
+
+void ExportOptions::describe(Fields& f) {
+  f.choice(
+      "format", format,
+      {{"safetensors", Format::kSafetensors},
+       {"gguf", Format::kGguf},
+       {"compressed-tensors", Format::kCompressedTensors}},
+      "safetensors: a folder that Hugging Face transformers loads; gguf: a file that llama.cpp "
+      "loads; compressed-tensors: a folder with quantised weights that vLLM loads");
+  f("path", path, "where to; relative paths lie below output_dir/export")
+      .default_is("safetensors, model.gguf or compressed-tensors");
+  f.choice("type", type,
+           {{"auto", Type::kAuto},
+            {"f32", Type::kF32},
+            {"f16", Type::kF16},
+            {"bf16", Type::kBf16},
+            {"q8_0", Type::kQ8_0},
+            {"q4_0", Type::kQ4_0},
+            {"q4_1", Type::kQ4_1}},
+           "gguf: auto writes each weight in the format that it was trained in, f32 without; any "
+           "other rounds once more, after training");
+  f.choice("embeddings", embeddings,
+           {{"mixed", EmbeddingFormat::kMixed},
+            {"target", EmbeddingFormat::kTarget},
+            {"float", EmbeddingFormat::kFloat}},
+           "with a q type: what becomes of embedding and output layer, as in compression");
+  f.check([this](Checker& c) {
+    const std::filesystem::path wanted = resolved_path();
+    const bool climbs = std::ranges::find(wanted, "..") != wanted.end();
+    c.require(wanted.is_absolute() || !climbs, "path",
+              "leaves output_dir/export; give an absolute path for a place outside of it");
+    const bool is_gguf = format == Format::kGguf;
+    c.require(is_gguf || type == Type::kAuto, "type", "only gguf has this setting");
+    const bool blocks = type == Type::kQ8_0 || type == Type::kQ4_0 || type == Type::kQ4_1;
+    c.require(blocks || !c.given("embeddings"), "embeddings", "needs a q type");
+  });
+}
+
+std::string ExportOptions::resolved_path() const {
+  if (path) return *path;
+  if (format == Format::kCompressedTensors) return "compressed-tensors";
+  return format == Format::kGguf ? "model.gguf" : "safetensors";
+}
+
+}  // namespace wattle

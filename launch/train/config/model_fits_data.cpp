@@ -1,0 +1,80 @@
+#include "launch/train/config/model_fits_data.h"
+
+#include <c10/util/accumulate.h>
+#include <fmt/format.h>
+
+#include "common/error.h"
+
+namespace wattle {
+namespace {
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw Error(ErrorCode::kConfig, message);
+}
+
+void require_positions(const ModelOptions& model, const char* key, int64_t length) {
+  require(length <= model.resolved_positions(),
+          fmt::format("{}: {} tokens are more than the model's {} positions", key, length,
+                      model.resolved_positions()));
+}
+
+void check_inputs(const ModelOptions& model, const SampleShape& sample) {
+  const bool is_image = sample.kind == SampleShape::Kind::kImage;
+  const bool by_features = model.family == ModelFamily::kMlp;
+  require(is_image || by_features,
+          fmt::format("data.kind: a model of family {} learns from images", name_of(model.family)));
+  const int64_t got = by_features ? c10::multiply_integers(sample.inputs) : sample.inputs.front();
+  require(got == model.resolved_inputs(),
+          fmt::format("model.inputs: {}, but a sample of the data has {}", model.resolved_inputs(),
+                      got));
+}
+
+void check_targets(const ModelOptions& model, const SampleShape& sample) {
+  const int64_t outputs = model.resolved_outputs();
+  if (sample.classes == 0) {
+    require(outputs == 1, fmt::format("model.outputs: {}, but the data's targets are one number a "
+                                      "sample (data.targets: classes makes them classes)",
+                                      outputs));
+    return;
+  }
+  require(model.loss != ModelLoss::kMse,
+          "model.loss: mse, but the data's targets are classes (data.targets)");
+  require(sample.classes <= outputs,
+          fmt::format("model.outputs: {}, but the data's targets are of {} classes", outputs,
+                      sample.classes));
+}
+
+}  // namespace
+
+void check_model_takes(const ModelOptions& model, const RunConfig& config) {
+  require(model.is_language_model() == config.data.has_sequences(),
+          fmt::format("data.kind: a model of family {} learns from {}", name_of(model.family),
+                      model.is_language_model() ? "tokens or text" : "digits, csv or random"));
+  if (!model.is_language_model()) return;
+  require_positions(model, "data.sequence_length", config.data.sequence_length);
+  require_positions(model, "evaluate.window", config.evaluate.window.value_or(1));
+  const int64_t bos = config.evaluate.bos_token.value_or(0);
+  require(bos < model.vocab, fmt::format("evaluate.bos_token: {} is beyond the model's vocabulary "
+                                         "of {} tokens",
+                                         bos, model.vocab));
+  // Bytes would pass as tokens of a larger vocabulary, and mean nothing to the model.
+  const bool is_bytes =
+      config.data.kind == DataOptions::Kind::kText && config.data.tokenizer == "bytes";
+  require(!is_bytes || !config.model.init_from || model.vocab <= 256,
+          fmt::format("data.tokenizer: bytes, but {} has a vocabulary of {} tokens; name the file "
+                      "that holds its tokenizer",
+                      config.model.init_from.value_or(""), model.vocab));
+}
+
+void check_model_takes(const ModelOptions& model, const SampleShape& sample) {
+  if (sample.kind == SampleShape::Kind::kTokens) {
+    require(sample.classes <= model.vocab,
+            fmt::format("model.vocab: {}, but the data's tokens are of a vocabulary of {}",
+                        model.vocab, sample.classes));
+    return;
+  }
+  check_inputs(model, sample);
+  check_targets(model, sample);
+}
+
+}  // namespace wattle

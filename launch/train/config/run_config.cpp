@@ -1,0 +1,94 @@
+#include "launch/train/config/run_config.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <thread>
+
+namespace wattle {
+
+namespace {
+
+/// What of the model and the data can be compared before either is opened.
+void check_model_fits_data(const RunConfig& config, Checker& c) {
+  const ModelOptions& model = config.model;
+  const DataOptions& data = config.data;
+  if (model.family == ModelFamily::kFromFile) return;  // the file says its shape
+  c.require(model.is_language_model() == data.has_sequences(), "data.kind",
+            fmt::format("a model of family {} learns from {}", name_of(model.family),
+                        model.is_language_model() ? "tokens or text" : "digits, csv or random"));
+  if (model.is_language_model()) {
+    const int64_t positions = model.resolved_positions();
+    const auto fits = [&](const char* key, int64_t length) {
+      c.require(length <= positions, key,
+                fmt::format("{} tokens are more than the model's {} positions", length, positions));
+    };
+    fits("data.sequence_length", data.sequence_length);
+    fits("evaluate.window", config.evaluate.window.value_or(1));
+  } else if (model.family == ModelFamily::kMlp && data.kind == DataOptions::Kind::kRandom) {
+    c.require(model.inputs == data.inputs, "model.inputs",
+              fmt::format("{}, but a random sample has {} (data.inputs)", model.resolved_inputs(),
+                          data.inputs));
+  }
+}
+
+}  // namespace
+
+void RunConfig::describe(Fields& f) {
+  f("run", run, "what the run is and where it writes").required();
+  f("model", model, "the model's family and shape, or the file it starts from").required();
+  f("data", data, "what it learns from and is evaluated on").required();
+  f("train", train, "how long and in what batches").required();
+  f("evaluate", evaluate, "which positions an evaluation scores");
+  f("optimizer", optimizer, "the update and its learning rate");
+  f("parallelism", parallelism, "how ranks share the work");
+  f("compression", compression, "what makes the model smaller while it trains, in order");
+  f("energy", energy, "how energy is measured and limited");
+  f("checkpoint", checkpoint, "when the state is saved");
+  f("sample", sample, "a text generated when training ends");
+  f("export", exports, "what is written for other programs when training ends");
+  f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
+  f.check([this](Checker& c) {
+    check_model_fits_data(*this, c);
+    check_compression(compression, train.precision, c);
+    c.require(!run.deterministic || train.micro_batch.has_value(), "run.deterministic",
+              "needs train.micro_batch: its default depends on the number of ranks");
+    const int64_t processors = std::thread::hardware_concurrency();
+    c.require(
+        run.threads <= processors, "run.threads",
+        fmt::format("{} are more than this machine's {} processors", run.threads, processors));
+    c.require(!sample || !sample->prompt.empty(), "sample.prompt",
+              "is empty; give at least a letter");
+    c.require(!sample || (data.kind == DataOptions::Kind::kText && data.tokenizer == "bytes"),
+              "sample", "needs data of kind text whose tokenizer is bytes");
+    if (train.steps) {
+      optimizer.schedule.check_against(*train.steps, "optimizer.schedule.", c);
+    }
+  });
+}
+
+RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides,
+                          std::vector<std::string>& warnings) {
+  RunConfig config;
+  Fields fields = fields_of(config);
+  Diagnostics diagnostics;
+  read_config(path, fields, {overrides, {{"train.steps", "train.epochs"}}}, diagnostics);
+  diagnostics.throw_if_errors();
+  warnings.insert(warnings.end(), diagnostics.warnings().begin(), diagnostics.warnings().end());
+  if (config.run.name.empty()) {
+    config.run.name = std::filesystem::path(config.run.output_dir).lexically_normal().filename();
+  }
+  return config;
+}
+
+std::string config_reference() {
+  RunConfig config;
+  return "# The run file\n\n"
+         "Every key of the YAML file that `wattle-train` reads, generated from the code that "
+         "parses "
+         "it\n(`wattle-train --reference`). `--set a.b=c` overrides a key; a number reaches into a "
+         "list.\n\n" +
+         reference_table(fields_of(config));
+}
+
+}  // namespace wattle

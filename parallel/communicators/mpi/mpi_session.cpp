@@ -1,0 +1,56 @@
+#define OMPI_SKIP_MPICXX
+#include "parallel/communicators/mpi/mpi_session.h"
+
+#include <mpi.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <exception>
+
+#include "parallel/communicators/mpi/mpi_communicator.h"
+#include "parallel/communicators/mpi/mpi_status.h"
+
+namespace wattle {
+namespace {
+
+void block_signals_of_the_job() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGUSR1);
+  if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
+    throw Error(ErrorCode::kInternal, "MPI session: SIGTERM and SIGUSR1 can't be blocked");
+  }
+}
+
+}  // namespace
+
+MpiSession::MpiSession(int& argc, char**& argv) : exceptions_at_start_(std::uncaught_exceptions()) {
+  block_signals_of_the_job();
+  int provided = MPI_THREAD_SINGLE;
+  check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_SERIALIZED) {
+    throw Error(ErrorCode::kCommunication,
+                "MPI session: expected MPI_THREAD_SERIALIZED, got " + std::to_string(provided));
+  }
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
+}
+
+MpiSession::~MpiSession() {
+  if (std::uncaught_exceptions() > exceptions_at_start_) return;
+  // Nothing is left to report to: mpirun says so itself if its ranks do not finalise.
+  static_cast<void>(MPI_Finalize());
+}
+
+std::unique_ptr<Communicator> MpiSession::world() const { return make_mpi_world(); }
+
+void MpiSession::abort(int exit_code) const {
+  static_cast<void>(MPI_Abort(MPI_COMM_WORLD, exit_code));
+  std::_Exit(exit_code);
+}
+
+}  // namespace wattle
