@@ -16,7 +16,7 @@ namespace {
 struct Arguments {
   std::string config;
   std::vector<std::string> overrides;
-  int ranks = 1;
+  std::optional<int> ranks;
   bool json = false;
   std::string command = "train";
 };
@@ -85,12 +85,14 @@ int run_program(int argc, char** argv) {
     return kExitUsage;
   }
 
+  if (arguments.command == "plan") {
+    return plan_command({arguments.config, arguments.overrides, arguments.ranks, arguments.json});
+  }
   std::vector<std::string> warnings;
   const RunConfig config = read_run_config(arguments.config, arguments.overrides, warnings);
   if (is_first_rank()) {
     for (const std::string& warning : warnings) std::cerr << "warning: " << warning << '\n';
   }
-  if (arguments.command == "plan") return plan_command(config, arguments.ranks, arguments.json);
   return run(argc, argv, config, arguments);
 }
 

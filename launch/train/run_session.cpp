@@ -151,15 +151,20 @@ Replica make_replica(const RunConfig& config, Communicator& group) {
   return replica;
 }
 
-DataSource prepare_and_open(const RunSession& session, const ModelOptions& model, DataUse use) {
-  check_model_takes(model, session.config);
-  if (session.world.rank() == 0) prepare_data(session.config.data, use);
-  session.world.barrier();
-  DataSource data = open_data(session.config.data, session.config.evaluate, use);
+DataSource prepare_and_open(const RunConfig& config, Communicator& world, const ModelOptions& model,
+                            DataUse use) {
+  check_model_takes(model, config);
+  if (world.rank() == 0) prepare_data(config.data, use);
+  world.barrier();
+  DataSource data = open_data(config.data, config.evaluate, use);
   for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
     if (dataset) check_model_takes(model, dataset->shape());
   }
   return data;
+}
+
+int64_t steps_of(const TrainOptions& train, const BatchPlan& plan, const Dataset& dataset) {
+  return train.steps ? *train.steps : plan.steps_for(*train.epochs, dataset.size());
 }
 
 std::string set_up_threads(const RunSession& session) {

@@ -73,7 +73,11 @@ Replica make_replica(const RunConfig& config, Communicator& group);
 
 /// Turns texts into tokens on the first rank, then opens the data on every rank. Throws
 /// Error(kConfig) naming the key if a model of this (completed) shape can't take it. Collective.
-DataSource prepare_and_open(const RunSession& session, const ModelOptions& model, DataUse use);
+DataSource prepare_and_open(const RunConfig& config, Communicator& world, const ModelOptions& model,
+                            DataUse use);
+
+/// Training steps in all.
+int64_t steps_of(const TrainOptions& train, const BatchPlan& plan, const Dataset& dataset);
 
 /// Threads per rank as run.threads, run.deterministic and the affinity mask say; returns it in
 /// words. Collective.

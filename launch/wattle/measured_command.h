@@ -19,7 +19,7 @@ struct MeasuredCommand {
 
 /// Runs a command and meters it. SIGTERM, SIGHUP and SIGINT that are sent to this process go on to
 /// the command; those of the terminal reach it anyway. Call it before other threads exist.
-/// Throws Error(kUnsupported) if a meter that is asked for is not there.
+/// Throws Error(kConfig) if a meter that is asked for is not there.
 MeasuredCommand run_measured(const std::vector<std::string>& command, const EnergyOptions& options);
 
 }  // namespace wattle

@@ -140,17 +140,6 @@ class FirstRunTest(RunTest):
         self.assertEqual(figures[0]["loss"], figures[1]["loss"])
         self.assertEqual(figures[0]["loss"], figures[2]["loss"])
 
-    def test_plan_says_what_a_run_would_be(self):
-        done = self.train(self.config, ranks=0, arguments=["plan", "--json", "--ranks", "3"])
-        plan = json.loads(done.stdout)
-        self.assertEqual(plan["feasible_ranks"], [1, 2, 3, 6])
-        self.assertEqual(plan["micro_batch"], 2)
-        self.assertEqual(plan["micro_batches_per_rank"], 2)
-        self.assertEqual(plan["parameters"], 256 * 32 + 32 * 32 + 2 * 12704 + 64)
-        self.assertEqual(plan["memory_per_rank_bytes"]["optimizer"], 8 * plan["parameters"])
-        self.assertEqual(plan["collective_bytes_per_step"], 4 * plan["parameters"])
-        self.assertGreater(plan["step_seconds_at_least"], 0)
-
     def test_the_resolved_file_is_a_run_file(self):
         self.train("run/resolved.yaml", ranks=0, overrides=["run.output_dir=again"])
         self.assertEqual((self.folder / "again" / "resolved.yaml").read_text(),

@@ -15,7 +15,16 @@ int eval_command(const RunSession& session);
 /// Writes the exports of the same model as eval_command's.
 int export_command(const RunSession& session);
 
-/// Says what a run with so many ranks would be and need; trains nothing. One rank.
-int plan_command(const RunConfig& config, int ranks, bool json);
+/// What `wattle-train plan` was asked.
+struct PlanRequest {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::optional<int> ranks;
+  bool json = false;
+};
+
+/// Says what a run would be and need (docs/PLAN.md); trains nothing. One process, no ranks. With
+/// `json` a configuration that can't run is an answer as well, before its Error is thrown.
+int plan_command(const PlanRequest& request);
 
 }  // namespace wattle

@@ -18,7 +18,8 @@ int eval_command(const RunSession& session) {
   EnergyMonitor energy(config.energy, clock);
   RunAccounts accounts(exchange, energy, {});
   ShapedModel shaped = trained_model(session);
-  const DataSource data = prepare_and_open(session, shaped.options, DataUse::kEvaluate);
+  const DataSource data =
+      prepare_and_open(config, session.world, shaped.options, DataUse::kEvaluate);
   Evaluator evaluator(shaped.model, *data.validation,
                       evaluation_plan(config, *data.validation, session.world.size()), exchange,
                       energy);

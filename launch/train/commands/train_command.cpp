@@ -25,10 +25,6 @@
 namespace wattle {
 namespace {
 
-int64_t steps_of(const TrainOptions& train, const BatchPlan& plan, const Dataset& dataset) {
-  return train.steps ? *train.steps : plan.steps_for(*train.epochs, dataset.size());
-}
-
 std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config, Replica& replica) {
   std::vector<std::unique_ptr<Callback>> callbacks =
       make_compression_callbacks(config.compression, replica.model, *replica.parameters);
@@ -102,7 +98,8 @@ TrainingRun::TrainingRun(const RunSession& session)
       lock_(lock_output(session)),
       exchange_(session.world, at::kCPU),
       energy_(config_.energy, clock_),
-      data_(prepare_and_open(session, shape_of_model(config_), DataUse::kTrainAndEvaluate)),
+      data_(prepare_and_open(config_, session.world, shape_of_model(config_),
+                             DataUse::kTrainAndEvaluate)),
       plan_(BatchPlan::of(config_.train.global_batch, config_.train.micro_batch,
                           session.world.size())),
       steps_(steps_of(config_.train, plan_, *data_.train)),
