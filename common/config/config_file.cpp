@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <sstream>
@@ -318,6 +321,13 @@ void read_config_text(const std::string& text, const std::string& name, Fields& 
     throw Error(ErrorCode::kConfig,
                 fmt::format("{}:{}:{}: {}", name, e.mark.line + 1, e.mark.column + 1, e.msg));
   }
+  const auto required = std::ranges::find_if(
+      fields.all(), &Field::is_required, [](const auto& field) -> auto& { return *field; });
+  if (root.IsNull() && options.overrides.empty() && required != fields.all().end()) {
+    throw Error(
+        ErrorCode::kConfig,
+        fmt::format("{}:1:1: expected sections ('{}: ...'), got nothing", name, (*required)->key));
+  }
   Reader reader(name, diagnostics);
   reader.apply_overrides(root, options);
   reader.read(root, fields, "", 0);
@@ -326,12 +336,16 @@ void read_config_text(const std::string& text, const std::string& name, Fields& 
 
 void read_config(const std::string& path, Fields& fields, const ReadOptions& options,
                  Diagnostics& diagnostics) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    throw Error(ErrorCode::kConfig, fmt::format("{}: can't be read: is there such a file?", path));
+  const auto refuse = [&path](const std::string& what) {
+    throw Error(ErrorCode::kConfig, fmt::format("{}: {}", path, what));
+  };
+  if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) {
+    refuse("expected a YAML file, got a folder");
   }
-  read_config_text(text.str(), path, fields, options, diagnostics);
+  std::ifstream file(path, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file) refuse("can't be read: is there such a file?");
+  read_config_text(text, path, fields, options, diagnostics);
 }
 
 std::string write_config(const Fields& fields) {

@@ -97,7 +97,8 @@ MetricsRecord MetricsRecord::from_json(const std::string& line) {
     const Json json = Json::parse(line);
     for_each_member(record, FromJson{json});
   } catch (const std::exception& e) {
-    throw Error(ErrorCode::kFormat, fmt::format("no metrics record: {}: {}", e.what(), line));
+    throw Error(ErrorCode::kFormat,
+                fmt::format("expected a metrics record, got '{}' ({})", line, e.what()));
   }
   return record;
 }
@@ -124,9 +125,15 @@ void MetricsWriter::append(const MetricsRecord& record) {
 std::vector<MetricsRecord> read_metrics(const std::string& path) {
   std::vector<MetricsRecord> records;
   std::ifstream file(path);
+  int number = 0;
   for (std::string line; std::getline(file, line);) {
+    ++number;
     if (line.empty() || line.back() != '}') continue;
-    records.push_back(MetricsRecord::from_json(line));
+    try {
+      records.push_back(MetricsRecord::from_json(line));
+    } catch (const Error& e) {
+      throw Error(e.code(), fmt::format("{}:{}: {}", path, number, e.what()));
+    }
   }
   return records;
 }

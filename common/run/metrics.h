@@ -53,7 +53,8 @@ class MetricsWriter {
 };
 
 /// All whole records of a file, oldest first; a last line that was cut off by a crash is left out.
-/// A file that does not exist has none.
+/// A file that does not exist has none. Throws Error(kFormat) naming file and line of anything else
+/// that is no record.
 std::vector<MetricsRecord> read_metrics(const std::string& path);
 
 }  // namespace wattle

@@ -53,7 +53,7 @@ class EnergyMonitor {
  public:
   enum class Sampling { kThread, kByHand };
 
-  /// Finds the meters of this machine. Throws Error(kUnsupported) if one that options.meter names
+  /// Finds the meters of this machine. Throws Error(kConfig) if one that options.meter names
   /// is not there, Error(kIo) or Error(kFormat) if a trace can't be used.
   EnergyMonitor(const EnergyOptions& options, Clock& clock);
 

@@ -89,6 +89,17 @@ void MeterFinder::add_whatever_there_is() {
   if (!tried("rapl", [this] { add_rapl(); })) add_model();
 }
 
+/// Runs `find` for a meter that was asked for by name.
+void find_named(const char* name, const std::function<void()>& find) {
+  try {
+    find();
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::kUnsupported) throw;
+    throw Error(ErrorCode::kConfig,
+                fmt::format("energy.meter: {} is not here: {}", name, e.what()));
+  }
+}
+
 }  // namespace
 
 MeterEnvironment MeterEnvironment::of_this_process() {
@@ -109,10 +120,10 @@ FoundMeters find_meters(const EnergyOptions& options, const MeterEnvironment& en
       finder.add_whatever_there_is();
       break;
     case MeterKind::kNvml:
-      finder.add_gpus();
+      find_named("nvml", [&] { finder.add_gpus(); });
       break;
     case MeterKind::kRapl:
-      finder.add_rapl();
+      find_named("rapl", [&] { finder.add_rapl(); });
       break;
     case MeterKind::kModel:
       finder.add_model();

@@ -31,7 +31,7 @@ struct FoundMeters {
 
 /// The meters that options.meter asks for. `auto` takes the GPUs' counters (or power), and for the
 /// processors their counters, else the model; `notes` says which and why.
-/// Throws Error(kUnsupported) if a meter that was asked for by name is not there.
+/// Throws Error(kConfig) if a meter that was asked for by name is not there.
 FoundMeters find_meters(const EnergyOptions& options, const MeterEnvironment& environment,
                         Clock& clock);
 

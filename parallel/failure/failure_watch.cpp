@@ -38,6 +38,10 @@ std::string utc_now() {
   return {text, ::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
+/// What error.json may take, set aside while the disk still has it. A longer message is cut off
+/// on a full disk.
+constexpr off_t kReservedBytes = 16 << 10;
+
 /// Writes all of `text`, as far as that is possible.
 bool write_all(int fd, const std::string& text) {
   size_t done = 0;
@@ -96,16 +100,32 @@ FailureWatch::~FailureWatch() {
   const uint64_t one = 1;
   static_cast<void>(::write(wake_.get(), &one, sizeof(one)) == sizeof(one));
   thread_.join();
+  if (has_reserve_) ::unlink(reserve_path().c_str());
 }
 
-void FailureWatch::set_output_dir(const std::string& output_dir, bool remove_old_error) {
+void FailureWatch::set_output_dir(const std::string& output_dir, bool first_rank) {
   const std::string path = output_dir + "/error.json";
-  if (remove_old_error && ::unlink(path.c_str()) != 0 && errno != ENOENT) {
+  if (first_rank && ::unlink(path.c_str()) != 0 && errno != ENOENT) {
     throw Error(ErrorCode::kIo, path + ": can't be removed: " + std::strerror(errno));
   }
   std::lock_guard lock(output_dir_mutex_);
   output_dir_ = output_dir;
+  if (first_rank) reserve();
 }
+
+/// The file that becomes error.json, with room on the disk for it.
+void FailureWatch::reserve() {
+  const std::string path = reserve_path();
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  const int error = file.get() < 0 ? errno : ::posix_fallocate(file.get(), 0, kReservedBytes);
+  if (error != 0) {
+    throw Error(ErrorCode::kIo, path + ": can't set aside " + std::to_string(kReservedBytes) +
+                                    " bytes: " + std::strerror(error));
+  }
+  has_reserve_ = true;
+}
+
+std::string FailureWatch::reserve_path() const { return output_dir_ + "/.error.json"; }
 
 void FailureWatch::watch() {
   std::vector<pollfd> polled = {{wake_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
@@ -188,7 +208,11 @@ bool FailureWatch::write_error_file(const FailureCause& cause) {
   std::lock_guard lock(output_dir_mutex_);
   if (output_dir_.empty()) return true;
   const std::string path = output_dir_ + "/error.json";
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  // Whoever links the reserve, or makes the file where there is no reserve, is the first.
+  const bool linked = ::link(reserve_path().c_str(), path.c_str()) == 0;
+  if (!linked && errno == EEXIST) return false;
+  const int flags = O_WRONLY | O_CLOEXEC | (linked ? 0 : O_CREAT | O_EXCL);
+  const Descriptor file(::open(path.c_str(), flags, 0644));
   if (file.get() < 0) return errno != EEXIST;
   const nlohmann::ordered_json content = {{"rank", rank_},
                                           {"component", cause.component},
@@ -196,7 +220,10 @@ bool FailureWatch::write_error_file(const FailureCause& cause) {
                                           {"exit_code", cause.exit_code},
                                           {"time", utc_now()}};
   const auto replace = nlohmann::ordered_json::error_handler_t::replace;
-  write_all(file.get(), content.dump(2, ' ', false, replace) + "\n");
+  const std::string text = content.dump(2, ' ', false, replace) + "\n";
+  write_all(file.get(), text);
+  static_cast<void>(::ftruncate(file.get(), static_cast<off_t>(text.size())) == 0);
+  ::unlink(reserve_path().c_str());
   return true;
 }
 

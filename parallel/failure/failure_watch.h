@@ -31,7 +31,9 @@ class FailureWatch {
   FailureWatch(const FailureWatch&) = delete;
   FailureWatch& operator=(const FailureWatch&) = delete;
 
-  void set_output_dir(const std::string& output_dir, bool remove_old_error);
+  /// `first_rank` removes the error.json of an earlier attempt and sets disk space aside for a new
+  /// one, in output_dir/.error.json, so that a full disk can be told there as well.
+  void set_output_dir(const std::string& output_dir, bool first_rank);
 
   /// Returns once this rank's cause is the job's first and stands printed, as the last line of any
   /// rank of the host; ends the process, silently, if another cause was first.
@@ -50,6 +52,8 @@ class FailureWatch {
   HostClaim& claim_of(int local_rank);
   bool is_claimed();
   bool take_claim(int exit_code);
+  void reserve();
+  std::string reserve_path() const;
   bool write_error_file(const FailureCause& cause);
   void silence_peers();
   /// Ends the process without another word, once its other thread has said its own.
@@ -66,6 +70,7 @@ class FailureWatch {
   std::mutex report_mutex_;  ///< the thread that reports is not to be ended by the other
   std::mutex output_dir_mutex_;
   std::string output_dir_;
+  bool has_reserve_ = false;
   std::atomic<bool> peers_may_end_ = false;
   std::atomic<bool> stop_requested_ = false;
   std::thread thread_;

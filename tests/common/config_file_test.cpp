@@ -85,6 +85,15 @@ TEST(ConfigFile, ReadsEveryTypeAndKeepsDefaults) {
   EXPECT_EQ(r.root.compression[0].prune->final_sparsity, 0.25);
 }
 
+TEST(ConfigFile, NothingWhereSomethingIsRequiredIsSaidOnce) {
+  for (const char* text : {"", "# soon\n"}) {
+    EXPECT_THAT([&] { Reading r(text); },
+                testing::ThrowsMessage<Error>(
+                    HasSubstr("run.yaml:1:1: expected sections ('name: ...'), got nothing")));
+  }
+  EXPECT_THAT(Reading("", {"name=a"}).errors(), ElementsAre());
+}
+
 TEST(ConfigFile, NamesEveryMistakeWithItsPlaceInOnePass) {
   Reading r(
       "name: a\nlearning: 1\nlr: fast\nsteps: 0\nschedule:\n  kind: cosin\n  warmup_step: 3\n");

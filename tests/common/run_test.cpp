@@ -53,6 +53,18 @@ TEST_F(MetricsFile, ALineThatACrashCutOffIsLeftOutAndDoesNotSpoilTheNext) {
   EXPECT_EQ(records[1].step, 3);
 }
 
+TEST_F(MetricsFile, AWholeLineThatIsNoRecordIsNamed) {
+  MetricsWriter(path_).append(record(1));
+  std::ofstream(path_, std::ios::app) << "xx}\n";
+  try {
+    read_metrics(path_);
+    FAIL() << "read";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kFormat);
+    EXPECT_THAT(e.what(), HasSubstr(path_ + ":2: expected a metrics record, got 'xx}'"));
+  }
+}
+
 TEST_F(MetricsFile, ALossThatIsNotFiniteIsKept) {
   MetricsRecord r = record(1);
   r.loss = std::numeric_limits<double>::quiet_NaN();

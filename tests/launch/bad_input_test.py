@@ -94,6 +94,25 @@ class ConfigurationTest(RunTest):
         done = self.train("none.yaml", ranks=0, expect=2)
         self.assertIn("none.yaml: can't be read", done.stderr)
 
+    def test_a_folder_or_nothing_in_place_of_a_file(self):
+        (self.folder / "folder.yaml").mkdir()
+        self.write("empty.yaml", "")
+        self.write("comment.yaml", "# nothing yet\n")
+        for name, expected in (
+                ("folder.yaml", "folder.yaml: expected a YAML file, got a folder"),
+                ("empty.yaml", "empty.yaml:1:1: expected sections ('run: ...'), got nothing"),
+                ("comment.yaml", "comment.yaml:1:1: expected sections ('run: ...'), got nothing")):
+            with self.subTest(name):
+                self.assertIn(expected, self.train(name, ranks=0, expect=2).stderr)
+
+    def test_a_meter_that_is_not_here(self):
+        absent = "nvml" if list(pathlib.Path("/sys/class/powercap").glob("*-rapl:0")) else "rapl"
+        if absent == "nvml" and pathlib.Path("/dev/nvidia0").exists():
+            self.skipTest("this machine has every meter")
+        done = self.refuse(rf"energy\.meter: {absent} is not here: ", ranks=2,
+                           overrides=[f"energy.meter={absent}"])
+        self.assertEqual(done.stderr.count("energy.meter: "), 1)
+
     def test_an_impossible_batch(self):
         self.refuse(r"train\.global_batch: 7 is not divisible by 2 .*6 or 8", ranks=2,
                     train="{steps: 6, global_batch: 7}")
@@ -226,6 +245,15 @@ class CheckpointTest(RunTest):
         self.assertIn("run.resume: never, but run holds a checkpoint", done.stderr)
         self.assert_same_bytes(self.state("run"), before)
 
+    def test_a_line_of_the_metrics_that_is_none(self):
+        path = self.folder / "run/metrics.jsonl"
+        with path.open("a") as metrics:
+            metrics.write("xx}\n")
+        content, lines = path.read_text(), len(path.read_text().splitlines())
+        done = self.train(self.config, ranks=2, overrides=["train.steps=8"], expect=1)
+        self.assertIn(f"run/metrics.jsonl:{lines}: expected a metrics record, got 'xx}}'", done.stderr)
+        self.assertEqual(path.read_text(), content)
+
     def test_another_seed_or_batch_is_another_run(self):
         before, metrics = self.state("run"), self.metrics("run")
         done = self.train(self.config, ranks=2, overrides=["run.seed=8"], expect=2)
@@ -266,6 +294,7 @@ class FullDiskTest(RunTest):
                                       r"\.safetensors.*No space left on device")
         self.assertEqual([c.name for c in self.checkpoints("disk/run")], ["step-2", "step-4"])
         self.assertEqual(list((self.disk / "run" / "checkpoints").glob(".step-*")), [])
+        self.assertIn("No space left on device", self.error_json("disk/run")["message"])
 
         subprocess.run(["mount", "-o", "remount,size=8m", self.disk], check=True)
         done = self.train(config, ranks=2, overrides=sets)

@@ -68,8 +68,17 @@ TEST_F(FindMetersTest, CudaVisibleDevicesLimitsTheGpus) {
 }
 
 TEST_F(FindMetersTest, AMeterThatIsNamedButAbsentIsAnError) {
-  EXPECT_THROW(find(MeterKind::kNvml), Error);
-  EXPECT_THROW(find(MeterKind::kRapl), Error);
+  const auto refused = [this](MeterKind kind) {
+    try {
+      find(kind);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kConfig);
+      return std::string(e.what());
+    }
+    return std::string("found");
+  };
+  EXPECT_THAT(refused(MeterKind::kNvml), HasSubstr("energy.meter: nvml is not here: no NVIDIA"));
+  EXPECT_THAT(refused(MeterKind::kRapl), HasSubstr("energy.meter: rapl is not here: no package"));
   EXPECT_THROW(find(MeterKind::kTrace), Error);
 }
 
