@@ -94,6 +94,32 @@ TEST_F(Commands, SubmitsAFileWithItsInputs) {
   EXPECT_TRUE(daemon_->files["data/data.bin"].ends_with("xend"));
 }
 
+constexpr const char* kTiny = R"(
+run: {name: tiny, output_dir: run, threads: 1}
+model: {family: mlp, inputs: 8, hidden: [16], outputs: 1}
+data: {kind: random, samples: 64, inputs: 8}
+train: {steps: 30, global_batch: 6, micro_batch: 1}
+)";
+
+TEST_F(Commands, SendsWhatTheTrainerSaysOfTheFile) {
+  const std::string file = write("run.yaml", kTiny);
+  const Outcome done = run({"submit", file, "--set", "train.steps=40"});
+  ASSERT_EQ(done.code, 0) << done.err;
+  const v1::WorkEstimate& work = daemon_->submits.at(0).work();
+  EXPECT_EQ(work.units(), 40);
+  EXPECT_THAT(work.rank_counts(), ElementsAre(1, 2, 3, 6));
+  EXPECT_THAT(work.kind(), HasSubstr("mlp"));
+  EXPECT_GT(work.units_per_second(), 0);
+}
+
+TEST_F(Commands, AFileThatCanNotRunIsNotSent) {
+  const std::string file = write("run.yaml", std::string(kTiny) + "optimizer: {lrr: 1}\n");
+  const Outcome done = run({"submit", file});
+  EXPECT_EQ(done.code, 2);
+  EXPECT_THAT(done.err, HasSubstr("run.yaml:6:13: optimizer.lrr"));
+  EXPECT_TRUE(daemon_->submits.empty());
+}
+
 TEST_F(Commands, TriesAgainWithTheSameRequestId) {
   daemon_->unavailable = 2;
   const std::string file = write("run.yaml", "run: {name: tiny}\n");
