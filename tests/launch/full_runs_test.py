@@ -1,0 +1,54 @@
+"""The configurations that Wattle comes with, run as they are: each learns what it is there to learn.
+./launch/prepare_data.sh sets up their data. Minutes each: label `slow`."""
+
+import json
+import unittest
+
+from wattle_runs import DATA, ROOT, RunTest
+
+
+class FullRunsTest(RunTest):
+    def setUp(self):
+        super().setUp()
+        (self.folder / "data").symlink_to(DATA)
+
+    def run_fully(self, name: str, ranks: int = 2) -> dict:
+        """The run's report.json."""
+        done = self.train(ROOT / "configs/train" / f"{name}.yaml", ranks=ranks,
+                          overrides=["run.output_dir=run"], timeout=3000)
+        report = self.report("run")
+        self.assertEqual(report["training"]["ended"], "done")
+        print(f"\n{name}: {json.dumps(report.get('evaluation'))}, "
+              f"{report['energy']['wall_seconds']:.0f} s\n" + "\n".join(done.stderr.splitlines()[-9:]))
+        return report
+
+    def test_gpt_kjv_learns_and_reports_its_speed_up(self):
+        report = self.run_fully("gpt_kjv")
+        self.assertLess(report["evaluation"]["eval_loss"], 2.0)
+        self.assertGreater(report["parallel"]["speed_up"], 1)
+        self.assertGreater(len(report["texts"][0]["text"]), 100)
+
+    def test_resnet_digits(self):
+        self.assertGreaterEqual(self.run_fully("resnet_digits")["evaluation"]["accuracy"], 0.96)
+
+    def test_vgg_digits(self):
+        self.assertGreaterEqual(self.run_fully("vgg_digits")["evaluation"]["accuracy"], 0.96)
+
+    def test_mlp_breast_cancer(self):
+        self.assertGreaterEqual(self.run_fully("mlp_breast_cancer")["evaluation"]["accuracy"], 0.95)
+
+    def test_mlp_random_can_only_guess(self):
+        accuracy = self.run_fully("mlp_random")["evaluation"]["accuracy"]
+        self.assertTrue(0.3 < accuracy < 0.7, accuracy)  # 100 samples of random labels
+
+    def test_smollm2_finetune_lowers_the_perplexity(self):
+        config = ROOT / "configs/train/smollm2_finetune.yaml"
+        before = json.loads(self.train(config, ranks=0, arguments=("eval", "--json"),
+                                       overrides=["run.output_dir=run"]).stdout)
+        report = self.run_fully("smollm2_finetune")
+        print(f"perplexity before {before['perplexity']:.3f}")
+        self.assertLess(report["evaluation"]["perplexity"], before["perplexity"])
+
+
+if __name__ == "__main__":
+    unittest.main()
