@@ -36,6 +36,17 @@ class ResumeTest(RunTest):
         joules = [record["run_energy_joules"] for record in self.metrics(output)]
         self.assertEqual(joules, sorted(joules))
 
+    def one_rank_seconds(self, steps: int, *overrides: str) -> float:
+        config = self.text_config(
+            train=f"{{steps: {steps}, global_batch: 12, micro_batch: 2, efficiency_steps: 3}}")
+        self.train(config, ranks=2, overrides=overrides)
+        return self.report("run")["parallel"]["one_rank_step_seconds"]
+
+    def test_one_rank_is_timed_once_and_again_under_other_conditions(self):
+        first = self.one_rank_seconds(4)
+        self.assertEqual(self.one_rank_seconds(6), first)
+        self.assertNotEqual(self.one_rank_seconds(8, "run.threads=2"), first)
+
     def test_killed_at_any_moment_ends_with_the_same_bytes(self):
         self.train(self.config("reference"), ranks=2)
         for seed in SEEDS:

@@ -50,11 +50,21 @@ class TrainingRun {
   int run();
 
  private:
+  /// Rank 0's; null on the others.
+  struct Records {
+    std::unique_ptr<MetricsWriter> metrics;
+    std::unique_ptr<Progress> progress;
+  };
+
   bool is_first() const { return session_.world.rank() == 0; }
   LoopSettings loop_settings() const;
   void say(const std::string& line) const;
   void greet() const;
   bool is_complete();
+  void prepare_callbacks();
+  std::unique_ptr<Evaluator> make_evaluator();
+  Records open_records() const;
+  void say_end(RunEnd end, const TrainingLoop& loop, const EnergyGovernor& governor);
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
   void export_model() const;
   std::optional<std::string> finish_model();
@@ -71,12 +81,12 @@ class TrainingRun {
   DataSource data_;
   BatchPlan plan_;
   int64_t steps_;
-  OneRankTime one_rank_;
-  Replica replica_;
-  TrainingState state_;
   Checkpointer checkpointer_;
   RunIdentity identity_;
   ResumePoint resume_;
+  OneRankTime one_rank_;
+  Replica replica_;
+  TrainingState state_;
   RunAccounts accounts_;
   double matmul_rate_;
   std::vector<std::unique_ptr<Callback>> callbacks_;
@@ -103,17 +113,17 @@ TrainingRun::TrainingRun(const RunSession& session)
       plan_(BatchPlan::of(config_.train.global_batch, config_.train.micro_batch,
                           session.world.size())),
       steps_(steps_of(config_.train, plan_, *data_.train)),
-      one_rank_(measure_one_rank(session, *data_.train, energy_)),
+      checkpointer_(config_.run.output_dir, config_.checkpoint, session.world.rank(),
+                    session.world.size()),
+      identity_(identity_of(config_, shape_of_model(config_), plan_, *data_.train)),
+      resume_(find_resume_point(session, identity_, checkpointer_, exchange_)),
+      one_rank_(one_rank_time(session, resume_, threads_, *data_.train, energy_)),
       replica_(make_replica(config_, session.world)),
       state_{*replica_.parameters,
              *replica_.optimizer,
              replica_.model.buffers,
              {},
              files_of(replica_)},
-      checkpointer_(config_.run.output_dir, config_.checkpoint, session.world.rank(),
-                    session.world.size()),
-      identity_(identity_of(config_, replica_.options, plan_, *data_.train)),
-      resume_(find_resume_point(session, identity_, checkpointer_, exchange_)),
       accounts_(exchange_, energy_, resume_.earlier_energy),
       matmul_rate_(measure_matmul_rate(working_type(config_.train.precision), at::kCPU)) {}
 
@@ -135,6 +145,7 @@ LoopSettings TrainingRun::loop_settings() const {
   ModelOptions shape = replica_.options;
   settings.checkpoint_sections["model"] = nlohmann::json(write_config(fields_of(shape))).dump();
   settings.checkpoint_sections["run"] = to_section(identity_);
+  if (one_rank_.steps > 0) settings.checkpoint_sections["one_rank"] = to_section(one_rank_);
   return settings;
 }
 
@@ -171,32 +182,12 @@ int TrainingRun::run() {
                     resume_.step, config_.run.output_dir));
     return kExitDone;
   }
-  // What a callback puts between master and working values has tensors of its own to restore.
-  callbacks_ = make_callbacks(config_, replica_);
-  for (const auto& callback : callbacks_) {
-    if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
-      callback->load_state(it->second);
-    }
-  }
+  prepare_callbacks();
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
-  std::unique_ptr<Evaluator> evaluator;
-  if (data_.validation) {
-    evaluator = std::make_unique<Evaluator>(
-        replica_.model, *data_.validation,
-        evaluation_plan(config_, *data_.validation, session_.world.size()), exchange_, energy_);
-  }
-  std::unique_ptr<MetricsWriter> metrics;
-  std::unique_ptr<Progress> progress;
-  if (is_first()) {
-    AtomicFile resolved(config_.run.output_dir + "/resolved.yaml");
-    RunConfig config = config_;
-    resolved.write(write_config(fields_of(config)));
-    resolved.commit();
-    metrics = std::make_unique<MetricsWriter>(config_.run.output_dir + "/metrics.jsonl");
-    progress = std::make_unique<Progress>(std::cerr, terminal_width(STDERR_FILENO));
-  }
+  const std::unique_ptr<Evaluator> evaluator = make_evaluator();
+  const Records records = is_first() ? open_records() : Records{};
   EnergyGovernor governor(config_.energy, config_.run.output_dir,
                           {exchange_,
                            energy_,
@@ -208,25 +199,59 @@ int TrainingRun::run() {
                      exchange_, energy_, [&governor] { governor.pace(); }},
                     {config_.run.seed, config_.run.deterministic, config_.train.grad_clip});
   const LearningRateSchedule schedule(config_.optimizer.schedule, config_.optimizer.lr, steps_);
-  TrainingLoop loop({step, state_, replica_.model, loader, evaluator.get(), checkpointer_,
-                     accounts_, governor, energy_, exchange_, schedule, callbacks_, metrics.get(),
-                     progress.get(), [this] { return session_.guard.stop_requested(); }},
-                    loop_settings());
+  TrainingLoop loop(
+      {step, state_, replica_.model, loader, evaluator.get(), checkpointer_, accounts_, governor,
+       energy_, exchange_, schedule, callbacks_, records.metrics.get(), records.progress.get(),
+       [this] { return session_.guard.stop_requested(); }},
+      loop_settings());
   greet();
   const RunEnd end = loop.run(resume_.step);
   report(end, loop);
+  say_end(end, loop, governor);
+  return end == RunEnd::kStopped       ? kExitStopped
+         : end == RunEnd::kBudgetSpent ? kExitBudgetSpent
+                                       : kExitDone;
+}
+
+/// What a callback puts between master and working values has tensors of its own to restore: they
+/// must be there before the checkpoint is read.
+void TrainingRun::prepare_callbacks() {
+  callbacks_ = make_callbacks(config_, replica_);
+  for (const auto& callback : callbacks_) {
+    if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
+      callback->load_state(it->second);
+    }
+  }
+}
+
+/// Null without validation data.
+std::unique_ptr<Evaluator> TrainingRun::make_evaluator() {
+  if (!data_.validation) return nullptr;
+  return std::make_unique<Evaluator>(
+      replica_.model, *data_.validation,
+      evaluation_plan(config_, *data_.validation, session_.world.size()), exchange_, energy_);
+}
+
+/// Rank 0: resolved.yaml is written, metrics.jsonl and the terminal are opened.
+TrainingRun::Records TrainingRun::open_records() const {
+  AtomicFile resolved(config_.run.output_dir + "/resolved.yaml");
+  RunConfig config = config_;
+  resolved.write(write_config(fields_of(config)));
+  resolved.commit();
+  return {std::make_unique<MetricsWriter>(config_.run.output_dir + "/metrics.jsonl"),
+          std::make_unique<Progress>(std::cerr, terminal_width(STDERR_FILENO))};
+}
+
+void TrainingRun::say_end(RunEnd end, const TrainingLoop& loop, const EnergyGovernor& governor) {
   if (end == RunEnd::kStopped) {
     say(fmt::format("stopped after step {}; {}", loop.steps_done(),
                     how_to_go_on(loop, "run it again")));
-    return kExitStopped;
   }
   if (end == RunEnd::kBudgetSpent) {
     say(fmt::format("{} after step {} of {}; {}",
                     governor.budget_text(accounts_.run_joules().value_or(0)), loop.steps_done(),
                     steps_, how_to_go_on(loop, "give it a larger energy.budget_joules")));
-    return kExitBudgetSpent;
   }
-  return kExitDone;
 }
 
 std::string TrainingRun::how_to_go_on(const TrainingLoop& loop, const std::string& change) const {
