@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "trainer/models/families.h"
+#include "trainer/models/token_model.h"
 #include "trainer/nn/layers/attention.h"
 #include "trainer/nn/layers/dropout.h"
 #include "trainer/nn/layers/embedding.h"
@@ -8,23 +9,20 @@
 #include "trainer/nn/layers/norm.h"
 #include "trainer/nn/layers/residual.h"
 #include "trainer/nn/layers/trace.h"
-#include "trainer/nn/objectives/token_objective.h"
 
 namespace wattle {
 namespace {
 
-constexpr double kDeviation = 0.02;
-
 /// Projections into the residual stream start smaller, as there are two a block.
 double residual_deviation(const ModelOptions& o) {
-  return kDeviation / std::sqrt(2.0 * static_cast<double>(o.layers));
+  return kTokenModelDeviation / std::sqrt(2.0 * static_cast<double>(o.layers));
 }
 
 class Embeddings : public Layer {
  public:
   Embeddings(const Scope& scope, const ModelOptions& o)
-      : tokens_(scope / "tokens", o.vocab, o.width, kDeviation),
-        positions_(scope / "positions", o.resolved_positions(), o.width, kDeviation),
+      : tokens_(scope / "tokens", o.vocab, o.width, kTokenModelDeviation),
+        positions_(scope / "positions", o.resolved_positions(), o.width, kTokenModelDeviation),
         dropout_(o.dropout, 0) {}
 
   /// [batch, seq] int64 to [batch, seq, width].
@@ -81,36 +79,12 @@ class Block : public Layer {
   Dropout feed_forward_dropout_;
 };
 
-class FinalNorm : public Layer {
- public:
-  FinalNorm(const Scope& scope, const ModelOptions& o) : norm_(scope, o.width, o.norm_eps) {}
-
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
-    return traced(context, kind(), [&] { return norm_(x); });
-  }
-  LayerKind kind() const override { return LayerKind::kNorm; }
-
- private:
-  LayerNorm norm_;
-};
-
 }  // namespace
 
 void build_gpt2(const ModelOptions& o, const Scope& scope) {
-  Model& model = scope.model();
-  auto embeddings = std::make_unique<Embeddings>(scope / "embed", o);
-  Parameter& token_table = embeddings->token_table();
-  model.layers.push_back(std::move(embeddings));
-  for (int64_t i = 0; i < o.layers; ++i) {
-    model.layers.push_back(std::make_unique<Block>(scope / "blocks" / std::to_string(i), o, i));
-  }
-  model.layers.push_back(std::make_unique<FinalNorm>(scope / "final_norm", o));
-  if (o.tied_embeddings) {
-    model.objective = std::make_unique<TokenObjective>(token_table);
-  } else {
-    model.objective =
-        std::make_unique<TokenObjective>(scope / "head", o.vocab, o.width, kDeviation);
-  }
+  build_token_model<Embeddings, LayerNorm>(o, scope, [&o](const Scope& scope, int64_t i) {
+    return std::make_unique<Block>(scope, o, i);
+  });
 }
 
 }  // namespace wattle

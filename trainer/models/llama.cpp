@@ -1,21 +1,19 @@
 #include "trainer/models/families.h"
+#include "trainer/models/token_model.h"
 #include "trainer/nn/layers/attention.h"
 #include "trainer/nn/layers/embedding.h"
 #include "trainer/nn/layers/feed_forward.h"
 #include "trainer/nn/layers/norm.h"
 #include "trainer/nn/layers/residual.h"
 #include "trainer/nn/layers/trace.h"
-#include "trainer/nn/objectives/token_objective.h"
 
 namespace wattle {
 namespace {
 
-constexpr double kDeviation = 0.02;
-
 class Embeddings : public Layer {
  public:
   Embeddings(const Scope& scope, const ModelOptions& o)
-      : tokens_(scope / "tokens", o.vocab, o.width, kDeviation) {}
+      : tokens_(scope / "tokens", o.vocab, o.width, kTokenModelDeviation) {}
 
   /// [batch, seq] int64 to [batch, seq, width].
   at::Tensor forward(const at::Tensor& tokens, const ForwardContext& context) override {
@@ -60,36 +58,11 @@ class Block : public Layer {
   SwigluFeedForward feed_forward_;
 };
 
-class FinalNorm : public Layer {
- public:
-  FinalNorm(const Scope& scope, const ModelOptions& o) : norm_(scope, o.width, o.norm_eps) {}
-
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
-    return traced(context, kind(), [&] { return norm_(x); });
-  }
-  LayerKind kind() const override { return LayerKind::kNorm; }
-
- private:
-  RmsNorm norm_;
-};
-
 }  // namespace
 
 void build_llama(const ModelOptions& o, const Scope& scope) {
-  Model& model = scope.model();
-  auto embeddings = std::make_unique<Embeddings>(scope / "embed", o);
-  Parameter& token_table = embeddings->token_table();
-  model.layers.push_back(std::move(embeddings));
-  for (int64_t i = 0; i < o.layers; ++i) {
-    model.layers.push_back(std::make_unique<Block>(scope / "blocks" / std::to_string(i), o));
-  }
-  model.layers.push_back(std::make_unique<FinalNorm>(scope / "final_norm", o));
-  if (o.tied_embeddings) {
-    model.objective = std::make_unique<TokenObjective>(token_table);
-  } else {
-    model.objective =
-        std::make_unique<TokenObjective>(scope / "head", o.vocab, o.width, kDeviation);
-  }
+  build_token_model<Embeddings, RmsNorm>(
+      o, scope, [&o](const Scope& scope, int64_t) { return std::make_unique<Block>(scope, o); });
 }
 
 }  // namespace wattle

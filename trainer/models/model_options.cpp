@@ -62,6 +62,30 @@ void check_families(const Checker& given, Checker& c, ModelFamily family) {
   }
 }
 
+void check_shape(const ModelOptions& o, Checker& c) {
+  c.require(o.family != kFromFile || o.init_from.has_value(), "family",
+            "is required unless init_from names a file that says it");
+  check_families(c, c, o.family);
+  c.require(o.width % o.heads == 0, "heads",
+            fmt::format("{} heads do not divide width {}", o.heads, o.width));
+  const int64_t kv = o.resolved_kv_heads();
+  c.require(o.heads % kv == 0, "kv_heads",
+            fmt::format("{} kv_heads do not divide {} heads", kv, o.heads));
+  c.require(o.family != kLlama || o.head_width() % 2 == 0, "width",
+            fmt::format("a head of {} elements cannot be rotated: width / heads must be even",
+                        o.head_width()));
+  c.require(o.family != kMlp || o.inputs.has_value(), "inputs", "is required for an mlp");
+  const bool positive =
+      std::all_of(o.hidden.begin(), o.hidden.end(), [](int64_t n) { return n > 0; });
+  c.require(positive, "hidden", "every layer needs at least one neuron");
+  c.require(!o.channels.empty() &&
+                std::all_of(o.channels.begin(), o.channels.end(), [](int64_t n) { return n > 0; }),
+            "channels", "needs at least one stage, each of at least one filter");
+  c.require(o.loss != ModelLoss::kBce || o.resolved_outputs() == 1, "loss", "bce needs outputs: 1");
+  c.require(o.loss != ModelLoss::kCrossEntropy || o.resolved_outputs() > 1, "loss",
+            "cross_entropy needs outputs of at least 2");
+}
+
 }  // namespace
 
 const char* name_of(ModelFamily family) {
@@ -110,29 +134,7 @@ void ModelOptions::describe(Fields& f) {
             {"cross_entropy", ModelLoss::kCrossEntropy}},
            "what is minimised; auto: bce for one output, cross_entropy for more");
   f("dropout", dropout, "share of elements dropped while training").at_least(0).less_than(1);
-  f.check([this](Checker& c) {
-    c.require(family != kFromFile || init_from.has_value(), "family",
-              "is required unless init_from names a file that says it");
-    check_families(c, c, family);
-    c.require(width % heads == 0, "heads",
-              fmt::format("{} heads do not divide width {}", heads, width));
-    const int64_t kv = resolved_kv_heads();
-    c.require(heads % kv == 0, "kv_heads",
-              fmt::format("{} kv_heads do not divide {} heads", kv, heads));
-    c.require(family != kLlama || head_width() % 2 == 0, "width",
-              fmt::format("a head of {} elements cannot be rotated: width / heads must be even",
-                          head_width()));
-    c.require(family != kMlp || inputs.has_value(), "inputs", "is required for an mlp");
-    const bool positive =
-        std::all_of(hidden.begin(), hidden.end(), [](int64_t n) { return n > 0; });
-    c.require(positive, "hidden", "every layer needs at least one neuron");
-    c.require(!channels.empty() &&
-                  std::all_of(channels.begin(), channels.end(), [](int64_t n) { return n > 0; }),
-              "channels", "needs at least one stage, each of at least one filter");
-    c.require(loss != ModelLoss::kBce || resolved_outputs() == 1, "loss", "bce needs outputs: 1");
-    c.require(loss != ModelLoss::kCrossEntropy || resolved_outputs() > 1, "loss",
-              "cross_entropy needs outputs of at least 2");
-  });
+  f.check([this](Checker& c) { check_shape(*this, c); });
 }
 
 }  // namespace wattle
