@@ -27,6 +27,43 @@ void check_limits(const EnergyOptions& o, Checker& c) {
             "throttle needs budget_joules: there is nothing to exceed");
 }
 
+void describe_limits(EnergyOptions& o, Fields& f) {
+  f("budget_joules", o.budget_joules, "what the whole run may use, over all ranks and attempts")
+      .unit("J")
+      .greater_than(0)
+      .at_most(kMostJoules);
+  f("power_cap_watts", o.power_cap_watts, "average power of the run, held over any 10 s")
+      .unit("W")
+      .greater_than(0)
+      .at_most(kMostWatts);
+  f.choice("on_exceeded", o.on_exceeded,
+           {{"stop", OnExceeded::kStop}, {"throttle", OnExceeded::kThrottle}},
+           "at the end of the budget: stop, or lower the power first");
+}
+
+void describe_tuning(EnergyOptions& o, Fields& f) {
+  f.choice("tune_power_limit", o.tune_power_limit,
+           {{"off", TuneObjective::kOff},
+            {"cost", TuneObjective::kCost},
+            {"energy", TuneObjective::kEnergy}},
+           "choose the GPU power limit while training: least cost (eta), or least energy within "
+           "max_slowdown");
+  f("eta", o.eta, "with cost: weight of energy against time at maximum power")
+      .at_least(0)
+      .at_most(1);
+  f("max_slowdown", o.max_slowdown, "with energy: largest step time relative to the unlimited one")
+      .at_least(1)
+      .at_most(100);
+  f("tune_seconds_per_limit", o.tune_seconds_per_limit, "how long each limit is profiled")
+      .unit("s")
+      .at_least(0.1)
+      .at_most(3600);
+  f("tune_stride_watts", o.tune_stride_watts, "distance between the limits that are profiled")
+      .unit("W")
+      .at_least(1)
+      .at_most(1000);
+}
+
 }  // namespace
 
 void EnergyOptions::describe(Fields& f) {
@@ -55,35 +92,8 @@ void EnergyOptions::describe(Fields& f) {
       .unit("s")
       .at_least(0.005)
       .at_most(1);
-  f("budget_joules", budget_joules, "what the whole run may use, over all ranks and attempts")
-      .unit("J")
-      .greater_than(0)
-      .at_most(kMostJoules);
-  f("power_cap_watts", power_cap_watts, "average power of the run, held over any 10 s")
-      .unit("W")
-      .greater_than(0)
-      .at_most(kMostWatts);
-  f.choice("on_exceeded", on_exceeded,
-           {{"stop", OnExceeded::kStop}, {"throttle", OnExceeded::kThrottle}},
-           "at the end of the budget: stop, or lower the power first");
-  f.choice("tune_power_limit", tune_power_limit,
-           {{"off", TuneObjective::kOff},
-            {"cost", TuneObjective::kCost},
-            {"energy", TuneObjective::kEnergy}},
-           "choose the GPU power limit while training: least cost (eta), or least energy within "
-           "max_slowdown");
-  f("eta", eta, "with cost: weight of energy against time at maximum power").at_least(0).at_most(1);
-  f("max_slowdown", max_slowdown, "with energy: largest step time relative to the unlimited one")
-      .at_least(1)
-      .at_most(100);
-  f("tune_seconds_per_limit", tune_seconds_per_limit, "how long each limit is profiled")
-      .unit("s")
-      .at_least(0.1)
-      .at_most(3600);
-  f("tune_stride_watts", tune_stride_watts, "distance between the limits that are profiled")
-      .unit("W")
-      .at_least(1)
-      .at_most(1000);
+  describe_limits(*this, f);
+  describe_tuning(*this, f);
   f.check([this](Checker& c) {
     check_meter(*this, c);
     check_limits(*this, c);

@@ -25,6 +25,18 @@ void EarlyStopOptions::describe(Fields& f) {
       .at_least(0);
 }
 
+namespace {
+
+void check(const TrainOptions& o, Checker& c) {
+  c.require(o.steps.has_value() || o.epochs.has_value(), "steps", "give either steps or epochs");
+  c.require(!(o.steps && o.epochs), "epochs", "give either steps or epochs, not both");
+  c.require(!o.early_stop || o.eval_every, "early_stop", "needs eval_every");
+  c.require(!o.micro_batch || *o.micro_batch <= o.global_batch, "micro_batch",
+            "is larger than global_batch");
+}
+
+}  // namespace
+
 void TrainOptions::describe(Fields& f) {
   f("steps", steps, "optimizer steps; give either steps or epochs").at_least(1);
   f("epochs", epochs, "passes over the training data").at_least(1);
@@ -62,13 +74,7 @@ void TrainOptions::describe(Fields& f) {
     "layer kind; 0 never")
       .at_least(0)
       .unit("steps");
-  f.check([this](Checker& c) {
-    c.require(steps.has_value() || epochs.has_value(), "steps", "give either steps or epochs");
-    c.require(!(steps && epochs), "epochs", "give either steps or epochs, not both");
-    c.require(!early_stop || eval_every, "early_stop", "needs eval_every");
-    c.require(!micro_batch || *micro_batch <= global_batch, "micro_batch",
-              "is larger than global_batch");
-  });
+  f.check([this](Checker& c) { check(*this, c); });
 }
 
 void TextSampleOptions::describe(Fields& f) {

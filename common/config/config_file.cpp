@@ -49,6 +49,8 @@ class Reader {
 
   Location location_of(const YAML::Node& node, const std::string& path) const;
   Location location_of_key(const std::string& path) const;
+  Field* find_field(Fields& fields, const std::string& key, const std::string& path,
+                    const Location& at);
   void read_field(const YAML::Node& node, Field& field, const std::string& path, int depth);
   void read_elements(const YAML::Node& node, Field& field, const std::string& path, int depth);
 
@@ -193,6 +195,21 @@ void Reader::read_field(const YAML::Node& node, Field& field, const std::string&
   }
 }
 
+/// Null, and an error, where the section has no such key.
+Field* Reader::find_field(Fields& fields, const std::string& key, const std::string& path,
+                          const Location& at) {
+  std::vector<std::string> keys;
+  for (const auto& field : fields.all()) {
+    if (field->key == key) return field.get();
+    keys.push_back(field->key);
+  }
+  const std::string near = nearest(key, keys);
+  diagnostics_.error(
+      at, path,
+      near.empty() ? "unknown key" : fmt::format("unknown key (did you mean '{}'?)", near));
+  return nullptr;
+}
+
 void Reader::read(const YAML::Node& node, Fields& fields, const std::string& path, int depth) {
   if (depth > kDeepest) {
     diagnostics_.error(location_of(node, path), path, "sections are nested too deeply");
@@ -202,8 +219,6 @@ void Reader::read(const YAML::Node& node, Fields& fields, const std::string& pat
     diagnostics_.error(location_of(node, path), path, "expected a section (key: value)");
     return;
   }
-  std::vector<std::string> keys;
-  for (const auto& field : fields.all()) keys.push_back(field->key);
   std::set<std::string> seen;
   for (const auto& entry : node) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "?";
@@ -213,17 +228,8 @@ void Reader::read(const YAML::Node& node, Fields& fields, const std::string& pat
       diagnostics_.error(at, key_path, "is given twice");
       continue;
     }
-    Field* field = nullptr;
-    for (const auto& candidate : fields.all()) {
-      if (candidate->key == key) field = candidate.get();
-    }
-    if (!field) {
-      const std::string near = nearest(key, keys);
-      diagnostics_.error(
-          at, key_path,
-          near.empty() ? "unknown key" : fmt::format("unknown key (did you mean '{}'?)", near));
-      continue;
-    }
+    Field* field = find_field(fields, key, key_path, at);
+    if (!field) continue;
     given_[key_path] = location_of(entry.second, key_path);
     read_field(entry.second, *field, key_path, depth);
   }

@@ -49,17 +49,7 @@ int run(int argc, char** argv, const RunConfig& config, const Arguments& argumen
   });
 }
 
-int run_program(int argc, char** argv) {
-  Arguments arguments;
-  CLI::App app("Trains, evaluates and exports models from one YAML file, under mpirun or alone.");
-  add_run_arguments(app, arguments);
-  app.add_flag_callback(
-      "--reference",
-      [] {
-        std::cout << config_reference();
-        throw CLI::Success();
-      },
-      "print the reference of all keys (docs/CONFIG.md)");
+void add_subcommands(CLI::App& app, Arguments& arguments) {
   struct Sub {
     const char* name;
     const char* help;
@@ -76,6 +66,10 @@ int run_program(int argc, char** argv) {
     }
     command->callback([&arguments, sub] { arguments.command = sub.name; });
   }
+}
+
+/// The exit code where there is nothing more to do.
+std::optional<int> parse(CLI::App& app, int argc, char** argv, const Arguments& arguments) {
   try {
     app.parse(argc, argv);
     if (arguments.config.empty()) throw CLI::RequiredError("config: the run's YAML file");
@@ -84,7 +78,22 @@ int run_program(int argc, char** argv) {
     if (is_first_rank()) app.exit(e);
     return kExitUsage;
   }
+  return std::nullopt;
+}
 
+int run_program(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app("Trains, evaluates and exports models from one YAML file, under mpirun or alone.");
+  add_run_arguments(app, arguments);
+  app.add_flag_callback(
+      "--reference",
+      [] {
+        std::cout << config_reference();
+        throw CLI::Success();
+      },
+      "print the reference of all keys (docs/CONFIG.md)");
+  add_subcommands(app, arguments);
+  if (const auto code = parse(app, argc, argv, arguments)) return *code;
   if (arguments.command == "plan") {
     return plan_command({arguments.config, arguments.overrides, arguments.ranks, arguments.json});
   }

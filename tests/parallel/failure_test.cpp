@@ -1,7 +1,6 @@
 #include "parallel/failure/failure.h"
 
 #include <gmock/gmock.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/scratch_folder.h"
+
 namespace wattle {
 namespace {
 
@@ -28,13 +29,6 @@ using testing::StartsWith;
 /// A job under mpirun, of which the last rank ends in the way `way` while the others do `work`.
 class FailureTest : public testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/wattle-failure-XXXXXX";
-    ASSERT_NE(::mkdtemp(name), nullptr);
-    output_dir_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(output_dir_); }
-
   /// `beside`: commands that run beside the job, with $job as mpirun's process.
   void run(int ranks, const std::string& way, const std::string& work,
            const std::string& beside = "") {
@@ -79,7 +73,8 @@ class FailureTest : public testing::Test {
     EXPECT_LT(seconds_, 10) << "every rank ends within 10 s, the start of the job included";
   }
 
-  std::string output_dir_;
+  ScratchFolder folder_;
+  std::string output_dir_ = folder_.path();
   std::string more_arguments_;
   std::string output_;
   std::vector<std::string> lines_;

@@ -28,8 +28,11 @@ class ScratchFolder {
   ScratchFolder& operator=(const ScratchFolder&) = delete;
 
   std::string path(const std::string& name = "") const { return folder_ / name; }
-  void put(const std::string& name, const std::string& text) const {
+  /// Writes a file, with the folders above it; returns its path.
+  std::string put(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories((folder_ / name).parent_path());
     std::ofstream(path(name), std::ios::binary) << text;
+    return path(name);
   }
   std::string content(const std::string& name) const {
     std::ifstream file(path(name), std::ios::binary);

@@ -81,14 +81,6 @@ int64_t Numbers::numel() const {
   return numel;
 }
 
-CheckpointFixture::CheckpointFixture() {
-  std::string name = (std::filesystem::temp_directory_path() / "wattle-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  output_dir_ = name;
-}
-
-CheckpointFixture::~CheckpointFixture() { std::filesystem::remove_all(output_dir_); }
-
 CheckpointMeta CheckpointFixture::meta(int64_t step) {
   return {.step = step,
           .samples = step * 32,

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "tests/support/scratch_folder.h"
 #include "trainer/checkpoint/checkpointer.h"
 
 namespace wattle {
@@ -35,9 +36,6 @@ class Numbers {
 /// A run's output folder, and what a run does with its checkpoints.
 class CheckpointFixture : public testing::Test {
  protected:
-  CheckpointFixture();
-  ~CheckpointFixture() override;
-
   static Numbers numbers(uint64_t seed) { return Numbers(seed); }
   static CheckpointMeta meta(int64_t step);
 
@@ -55,7 +53,8 @@ class CheckpointFixture : public testing::Test {
   static void flip(const std::filesystem::path& file, int64_t offset, char mask = 4);
 
   at::NoGradGuard no_grad_;
-  std::filesystem::path output_dir_;
+  ScratchFolder scratch_;
+  std::filesystem::path output_dir_ = scratch_.path();
   std::unique_ptr<Storage> storage_ = make_posix_storage();
   CheckpointOptions options_;
 };

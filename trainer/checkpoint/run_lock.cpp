@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "common/error.h"
+#include "common/host_name.h"
 
 namespace wattle {
 namespace {
@@ -23,9 +24,7 @@ std::string read_holder(int fd) {
 }
 
 bool write_holder(int fd) {
-  std::array<char, 128> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) return false;
-  const std::string holder = "process " + std::to_string(::getpid()) + " on " + host.data();
+  const std::string holder = "process " + std::to_string(::getpid()) + " on " + host_name();
   return ::ftruncate(fd, 0) == 0 &&
          ::pwrite(fd, holder.data(), holder.size(), 0) == static_cast<ssize_t>(holder.size());
 }

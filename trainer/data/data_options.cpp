@@ -70,6 +70,53 @@ void check_used(Checker& c, const DataOptions& data) {
   only(data.kind != Kind::kRandom, "tokens, text, digits or csv", {"path"});
 }
 
+void describe_sequences(DataOptions& o, Fields& f) {
+  f("sequence_length", o.sequence_length, "tokens a sample; targets are the next tokens")
+      .at_least(2)
+      .unit("tokens");
+  f("tokenizer", o.tokenizer, "bytes, or the path of a GGUF file or a tokenizer.json");
+  f("cache", o.cache, "folder that keeps texts as tokens").default_is(".tokens beside the text");
+  f("tokenize_command", o.tokenize_command,
+    "program that tokenises with a tokenizer that is not bytes, and its first arguments")
+      .default_is("launch/tokenize_text.py in .deps/tokenizer's Python");
+}
+
+void describe_rows(DataOptions& o, Fields& f) {
+  f("folds", o.folds, "cut a table into so many parts; evaluate on one, train on the others")
+      .at_least(2);
+  f("fold", o.fold, "which of the folds evaluates, from 0").at_least(0);
+  f("header", o.header, "the table's first line is no row: column names, or counts");
+  f("target", o.target,
+    "the target's column: a name of the header, or an index, -1 being the last");
+  f("standardise", o.standardise, "inputs to mean 0 and deviation 1 over the training samples");
+  f.choice("targets", o.targets,
+           {{"auto", Targets::kAuto},
+            {"binary", Targets::kBinary},
+            {"uniform", Targets::kUniform},
+            {"classes", Targets::kClasses},
+            {"numbers", Targets::kNumbers}},
+           "binary: 0 or 1; uniform: in [0, 1); classes: integers from 0; numbers: any; auto: "
+           "binary for random and csv, else the kind's own");
+  f("inputs", o.inputs, "random data: numbers a sample").at_least(1);
+}
+
+void check(const DataOptions& o, Checker& c) {
+  if (o.kind != Kind::kRandom) {
+    c.require(!o.path.empty(), "path", "is required for this kind of data");
+    if (!o.path.empty()) require_file(c, "path", o.path, o.kind == Kind::kTokens);
+  }
+  if (o.has_sequences() && o.tokenizer != "bytes") {
+    require_file(c, "tokenizer", o.tokenizer, false);
+    c.require(!o.tokenize_command.empty(), "tokenize_command", "is empty");
+  }
+  c.require(!c.given("fold") || o.folds, "fold", "needs folds");
+  c.require(!o.folds || o.fold < *o.folds, "fold",
+            fmt::format("expected less than folds ({}), got {}", o.folds.value_or(0), o.fold));
+  check_validation(c, o);
+  check_targets(c, o);
+  check_used(c, o);
+}
+
 }  // namespace
 
 DataOptions::DataOptions()
@@ -96,45 +143,9 @@ void DataOptions::describe(Fields& f) {
       .unit("samples")
       .default_is("all; with random data 1000");
   f("seed", seed, "of the random split of tables, and of random data; unlike run.seed");
-  f("sequence_length", sequence_length, "tokens a sample; targets are the next tokens")
-      .at_least(2)
-      .unit("tokens");
-  f("tokenizer", tokenizer, "bytes, or the path of a GGUF file or a tokenizer.json");
-  f("cache", cache, "folder that keeps texts as tokens").default_is(".tokens beside the text");
-  f("tokenize_command", tokenize_command,
-    "program that tokenises with a tokenizer that is not bytes, and its first arguments")
-      .default_is("launch/tokenize_text.py in .deps/tokenizer's Python");
-  f("folds", folds, "cut a table into so many parts; evaluate on one, train on the others")
-      .at_least(2);
-  f("fold", fold, "which of the folds evaluates, from 0").at_least(0);
-  f("header", header, "the table's first line is no row: column names, or counts");
-  f("target", target, "the target's column: a name of the header, or an index, -1 being the last");
-  f("standardise", standardise, "inputs to mean 0 and deviation 1 over the training samples");
-  f.choice("targets", targets,
-           {{"auto", Targets::kAuto},
-            {"binary", Targets::kBinary},
-            {"uniform", Targets::kUniform},
-            {"classes", Targets::kClasses},
-            {"numbers", Targets::kNumbers}},
-           "binary: 0 or 1; uniform: in [0, 1); classes: integers from 0; numbers: any; auto: "
-           "binary for random and csv, else the kind's own");
-  f("inputs", inputs, "random data: numbers a sample").at_least(1);
-  f.check([this](Checker& c) {
-    if (kind != Kind::kRandom) {
-      c.require(!path.empty(), "path", "is required for this kind of data");
-      if (!path.empty()) require_file(c, "path", path, kind == Kind::kTokens);
-    }
-    if (has_sequences() && tokenizer != "bytes") {
-      require_file(c, "tokenizer", tokenizer, false);
-      c.require(!tokenize_command.empty(), "tokenize_command", "is empty");
-    }
-    c.require(!c.given("fold") || folds, "fold", "needs folds");
-    c.require(!folds || fold < *folds, "fold",
-              fmt::format("expected less than folds ({}), got {}", folds.value_or(0), fold));
-    check_validation(c, *this);
-    check_targets(c, *this);
-    check_used(c, *this);
-  });
+  describe_sequences(*this, f);
+  describe_rows(*this, f);
+  f.check([this](Checker& c) { check(*this, c); });
 }
 
 Targets DataOptions::resolved_targets() const {

@@ -12,10 +12,11 @@ void require(bool holds, const std::string& message) {
   if (!holds) throw Error(ErrorCode::kConfig, message);
 }
 
-void require_positions(const ModelOptions& model, const char* key, int64_t length) {
-  require(length <= model.resolved_positions(),
-          fmt::format("{}: {} tokens are more than the model's {} positions", key, length,
-                      model.resolved_positions()));
+/// Bytes would pass as tokens of a larger vocabulary, and mean nothing to the model.
+bool reads_bytes_of_tokens(const ModelOptions& model, const RunConfig& config) {
+  const bool is_bytes =
+      config.data.kind == DataOptions::Kind::kText && config.data.tokenizer == "bytes";
+  return is_bytes && config.model.init_from && model.vocab > 256;
 }
 
 void check_inputs(const ModelOptions& model, const SampleShape& sample) {
@@ -46,24 +47,48 @@ void check_targets(const ModelOptions& model, const SampleShape& sample) {
 
 }  // namespace
 
-void check_model_takes(const ModelOptions& model, const RunConfig& config) {
-  require(model.is_language_model() == config.data.has_sequences(),
-          fmt::format("data.kind: a model of family {} learns from {}", name_of(model.family),
-                      model.is_language_model() ? "tokens or text" : "digits, csv or random"));
-  if (!model.is_language_model()) return;
-  require_positions(model, "data.sequence_length", config.data.sequence_length);
-  require_positions(model, "evaluate.window", config.evaluate.window.value_or(1));
+std::vector<Misfit> misfits(const ModelOptions& model, const RunConfig& config) {
+  std::vector<Misfit> found;
+  const auto require = [&found](bool holds, const char* key, const std::string& message) {
+    if (!holds) found.push_back({key, message});
+  };
+  const bool is_text = model.is_language_model();
+  const DataOptions& data = config.data;
+  if (is_text != data.has_sequences()) {
+    return {{"data.kind", fmt::format("a model of family {} learns from {}", name_of(model.family),
+                                      is_text ? "tokens or text" : "digits, csv or random")}};
+  }
+  if (!is_text) {
+    const bool is_row =
+        model.family == ModelFamily::kMlp && data.kind == DataOptions::Kind::kRandom;
+    require(!is_row || model.inputs == data.inputs, "model.inputs",
+            fmt::format("{}, but a random sample has {} (data.inputs)", model.resolved_inputs(),
+                        data.inputs));
+    return found;
+  }
+  const auto fits = [&](const char* key, int64_t length) {
+    require(length <= model.resolved_positions(), key,
+            fmt::format("{} tokens are more than the model's {} positions", length,
+                        model.resolved_positions()));
+  };
+  fits("data.sequence_length", data.sequence_length);
+  fits("evaluate.window", config.evaluate.window.value_or(1));
   const int64_t bos = config.evaluate.bos_token.value_or(0);
-  require(bos < model.vocab, fmt::format("evaluate.bos_token: {} is beyond the model's vocabulary "
-                                         "of {} tokens",
-                                         bos, model.vocab));
-  // Bytes would pass as tokens of a larger vocabulary, and mean nothing to the model.
-  const bool is_bytes =
-      config.data.kind == DataOptions::Kind::kText && config.data.tokenizer == "bytes";
-  require(!is_bytes || !config.model.init_from || model.vocab <= 256,
-          fmt::format("data.tokenizer: bytes, but {} has a vocabulary of {} tokens; name the file "
-                      "that holds its tokenizer",
+  require(bos < model.vocab, "evaluate.bos_token",
+          fmt::format("{} is beyond the model's vocabulary of {} tokens", bos, model.vocab));
+  require(!reads_bytes_of_tokens(model, config), "data.tokenizer",
+          fmt::format("bytes, but {} has a vocabulary of {} tokens; name the file that holds its "
+                      "tokenizer",
                       config.model.init_from.value_or(""), model.vocab));
+  return found;
+}
+
+void check_model_takes(const ModelOptions& model, const RunConfig& config) {
+  std::string lines;
+  for (const Misfit& misfit : misfits(model, config)) {
+    lines += fmt::format("{}{}: {}", lines.empty() ? "" : "\n", misfit.key, misfit.message);
+  }
+  require(lines.empty(), lines);
 }
 
 void check_model_takes(const ModelOptions& model, const SampleShape& sample) {

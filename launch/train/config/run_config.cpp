@@ -5,34 +5,9 @@
 #include <filesystem>
 #include <thread>
 
+#include "launch/train/config/model_fits_data.h"
+
 namespace wattle {
-
-namespace {
-
-/// What of the model and the data can be compared before either is opened.
-void check_model_fits_data(const RunConfig& config, Checker& c) {
-  const ModelOptions& model = config.model;
-  const DataOptions& data = config.data;
-  if (model.family == ModelFamily::kFromFile) return;  // the file says its shape
-  c.require(model.is_language_model() == data.has_sequences(), "data.kind",
-            fmt::format("a model of family {} learns from {}", name_of(model.family),
-                        model.is_language_model() ? "tokens or text" : "digits, csv or random"));
-  if (model.is_language_model()) {
-    const int64_t positions = model.resolved_positions();
-    const auto fits = [&](const char* key, int64_t length) {
-      c.require(length <= positions, key,
-                fmt::format("{} tokens are more than the model's {} positions", length, positions));
-    };
-    fits("data.sequence_length", data.sequence_length);
-    fits("evaluate.window", config.evaluate.window.value_or(1));
-  } else if (model.family == ModelFamily::kMlp && data.kind == DataOptions::Kind::kRandom) {
-    c.require(model.inputs == data.inputs, "model.inputs",
-              fmt::format("{}, but a random sample has {} (data.inputs)", model.resolved_inputs(),
-                          data.inputs));
-  }
-}
-
-}  // namespace
 
 void RunConfig::describe(Fields& f) {
   f("run", run, "what the run is and where it writes").required();
@@ -49,7 +24,11 @@ void RunConfig::describe(Fields& f) {
   f("export", exports, "what is written for other programs when training ends");
   f("job", job, "what the scheduler reads; wattle-train checks it and uses nothing of it");
   f.check([this](Checker& c) {
-    check_model_fits_data(*this, c);
+    if (model.family != ModelFamily::kFromFile) {  // else the file says its shape
+      for (const Misfit& misfit : misfits(model, *this)) {
+        c.require(false, misfit.key, misfit.message);
+      }
+    }
     check_compression(compression, train.precision, c);
     c.require(!run.deterministic || train.micro_batch.has_value(), "run.deterministic",
               "needs train.micro_batch: its default depends on the number of ranks");

@@ -1,7 +1,6 @@
 #include "launch/wattle/certs/certs_command.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "common/host_name.h"
 #include "launch/wattle/certs/authority.h"
 #include "launch/wattle/text/quantities.h"
 #include "launch/wattle/text/table.h"
@@ -42,10 +42,9 @@ void init(const CertsArguments& arguments) {
 }
 
 std::vector<std::string> this_machine() {
-  char name[256] = "";
-  if (gethostname(name, sizeof name - 1) != 0) name[0] = '\0';
+  const std::string name = host_name();
   std::vector<std::string> hosts = {"localhost", "127.0.0.1", "::1"};
-  if (name[0] != '\0' && std::string(name) != "localhost") hosts.insert(hosts.begin(), name);
+  if (!name.empty() && name != "localhost") hosts.insert(hosts.begin(), name);
   return hosts;
 }
 

@@ -5,17 +5,17 @@
 #include <filesystem>
 
 #include "common/error.h"
-#include "tests/energy/support/temporary_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace wattle {
 namespace {
 
 class ControlFileTest : public testing::Test {
  protected:
-  void write(const std::string& text) { folder_.write("control.json", text); }
+  void write(const std::string& text) { folder_.put("control.json", text); }
   std::optional<Control> poll() { return file_.poll(); }
 
-  TemporaryFolder folder_;
+  ScratchFolder folder_;
   ControlFile file_{folder_.path("control.json")};
 };
 

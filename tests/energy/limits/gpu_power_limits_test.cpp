@@ -63,7 +63,7 @@ class GpuPowerLimitsTest : public testing::Test {
 
   static constexpr char kGpu[] = "limit 350000\nrange 100000 400000\nset 0\nusage 1000\n";
   FakeGpus gpus_{std::string("gpu GPU-a H100\n") + kGpu + "gpu GPU-b H100\n" + kGpu};
-  TemporaryFolder folder_;
+  ScratchFolder folder_;
 };
 
 TEST_F(GpuPowerLimitsTest, GiveBackTheLimitThatWasThereNotTheDefault) {
@@ -147,7 +147,7 @@ TEST_F(GpuPowerLimitsTest, AreOfTheMeteredGpusOnly) {
 }
 
 TEST_F(GpuPowerLimitsTest, ADamagedNoteSaysWhatToDo) {
-  folder_.write("limits/GPU-a.json", "{\"pid\":");
+  folder_.put("limits/GPU-a.json", "{\"pid\":");
   try {
     restore();
     FAIL();

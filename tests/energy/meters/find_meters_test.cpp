@@ -5,7 +5,7 @@
 #include "common/error.h"
 #include "tests/energy/support/fake_clock.h"
 #include "tests/energy/support/fake_gpus.h"
-#include "tests/energy/support/temporary_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace wattle {
 namespace {
@@ -24,9 +24,9 @@ class FindMetersTest : public testing::Test {
     environment_.cpu_seconds = [] { return 0.0; };
   }
   void give_rapl() {
-    root_.write("sys/class/powercap/intel-rapl:0/name", "package-0");
-    root_.write("sys/class/powercap/intel-rapl:0/max_energy_range_uj", "1000000");
-    root_.write("sys/class/powercap/intel-rapl:0/energy_uj", "1");
+    root_.put("sys/class/powercap/intel-rapl:0/name", "package-0");
+    root_.put("sys/class/powercap/intel-rapl:0/max_energy_range_uj", "1000000");
+    root_.put("sys/class/powercap/intel-rapl:0/energy_uj", "1");
   }
   void give_gpus() { environment_.nvml_library = FakeGpus::library(); }
   std::vector<std::string> find(MeterKind kind) {
@@ -39,7 +39,7 @@ class FindMetersTest : public testing::Test {
     return devices;
   }
 
-  TemporaryFolder root_;
+  ScratchFolder root_;
   FakeGpus gpus_{"gpu GPU-a H100\nusage 1000\ngpu GPU-b H100\nusage 1000\n"};
   MeterEnvironment environment_;
   FakeClock clock_;
@@ -83,7 +83,7 @@ TEST_F(FindMetersTest, AMeterThatIsNamedButAbsentIsAnError) {
 }
 
 TEST_F(FindMetersTest, ATraceReplaysEveryDeviceInIt) {
-  root_.write("power.csv", "0,1,a\n1,1,a\n0,1,b\n1,1,b\n");
+  root_.put("power.csv", "0,1,a\n1,1,a\n0,1,b\n1,1,b\n");
   EXPECT_THAT(find(MeterKind::kTrace), ElementsAre("trace:a", "trace:b"));
 }
 

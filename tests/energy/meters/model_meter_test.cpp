@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "energy/meters/cpu_time.h"
 #include "tests/energy/support/fake_clock.h"
-#include "tests/energy/support/temporary_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace wattle {
 namespace {
@@ -27,8 +27,8 @@ std::string cpuinfo(int processors, const std::string& vendor, int family, int m
 }
 
 TEST(HostPower, ComesFromTheTableOfProcessors) {
-  TemporaryFolder root;
-  root.write("proc/cpuinfo", cpuinfo(4, "GenuineIntel", 6, 85, 7));
+  ScratchFolder root;
+  root.put("proc/cpuinfo", cpuinfo(4, "GenuineIntel", 6, 85, 7));
   const HostPower power = host_power({}, {}, root.path());
   EXPECT_THAT(power.origin, HasSubstr("Cascade Lake"));
   EXPECT_EQ(power.logical_processors, 4);
@@ -37,14 +37,14 @@ TEST(HostPower, ComesFromTheTableOfProcessors) {
 }
 
 TEST(HostPower, TellsSteppingsApart) {
-  TemporaryFolder root;
-  root.write("proc/cpuinfo", cpuinfo(1, "GenuineIntel", 6, 85, 4));
+  ScratchFolder root;
+  root.put("proc/cpuinfo", cpuinfo(1, "GenuineIntel", 6, 85, 4));
   EXPECT_THAT(host_power({}, {}, root.path()).origin, HasSubstr("Skylake"));
 }
 
 TEST(HostPower, IsGenericForUnknownProcessorsAndSaysSo) {
-  TemporaryFolder root;
-  root.write("proc/cpuinfo", cpuinfo(2, "AuthenticAMD", 99, 1, 1));
+  ScratchFolder root;
+  root.put("proc/cpuinfo", cpuinfo(2, "AuthenticAMD", 99, 1, 1));
   const HostPower power = host_power({}, {}, root.path());
   EXPECT_THAT(power.origin, HasSubstr("generic"));
   EXPECT_NEAR(power.max_watts, 2 * 4.26, 1e-9);
@@ -59,8 +59,8 @@ TEST(HostPower, TakesWhatIsGiven) {
 }
 
 TEST(HostPower, RefusesAnIdlePowerAboveTheMaximum) {
-  TemporaryFolder root;
-  root.write("proc/cpuinfo", cpuinfo(1, "AuthenticAMD", 23, 49, 0));
+  ScratchFolder root;
+  root.put("proc/cpuinfo", cpuinfo(1, "AuthenticAMD", 23, 49, 0));
   EXPECT_THROW(host_power(500, {}, root.path()), Error);
 }
 
@@ -94,12 +94,12 @@ std::string stat_line(int pid, const std::string& name, int parent, int user, in
 }
 
 TEST(CpuTime, OfATreeCountsDescendantsAndNoOthers) {
-  TemporaryFolder proc;
-  proc.write("10/stat", stat_line(10, "bash", 1, 100, 50, 25, 25));
-  proc.write("11/stat", stat_line(11, "a) R 1 (b", 10, 200, 0, 0, 0));
-  proc.write("12/stat", stat_line(12, "python3", 11, 0, 300, 0, 0));
-  proc.write("13/stat", stat_line(13, "other", 1, 9999, 0, 0, 0));
-  proc.write("version", "Linux");
+  ScratchFolder proc;
+  proc.put("10/stat", stat_line(10, "bash", 1, 100, 50, 25, 25));
+  proc.put("11/stat", stat_line(11, "a) R 1 (b", 10, 200, 0, 0, 0));
+  proc.put("12/stat", stat_line(12, "python3", 11, 0, 300, 0, 0));
+  proc.put("13/stat", stat_line(13, "other", 1, 9999, 0, 0, 0));
+  proc.put("version", "Linux");
   const double ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
   EXPECT_EQ(tree_cpu_seconds(10, proc.path()), 700 / ticks_per_second);
   EXPECT_EQ(tree_cpu_seconds(99, proc.path()), 0);

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "common/error.h"
-#include "tests/energy/support/temporary_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace wattle {
 namespace {
@@ -20,9 +20,9 @@ class RaplTest : public testing::Test {
  protected:
   void zone(const std::string& id, const std::string& name, const std::string& microjoules) {
     const std::string folder = "sys/class/powercap/" + id + "/";
-    root_.write(folder + "name", name + "\n");
-    root_.write(folder + "max_energy_range_uj", "262143328850\n");
-    root_.write(folder + "energy_uj", microjoules + "\n");
+    root_.put(folder + "name", name + "\n");
+    root_.put(folder + "max_energy_range_uj", "262143328850\n");
+    root_.put(folder + "energy_uj", microjoules + "\n");
   }
   std::vector<std::string> found() {
     std::vector<std::string> devices;
@@ -39,7 +39,7 @@ class RaplTest : public testing::Test {
     return "no failure";
   }
 
-  TemporaryFolder root_;
+  ScratchFolder root_;
 };
 
 TEST_F(RaplTest, CountsPackagesAndMemoryOnce) {

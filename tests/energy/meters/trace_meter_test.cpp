@@ -4,7 +4,7 @@
 
 #include "common/error.h"
 #include "tests/energy/support/fake_clock.h"
-#include "tests/energy/support/temporary_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace wattle {
 namespace {
@@ -14,7 +14,7 @@ using testing::HasSubstr;
 class TraceMeterTest : public testing::Test {
  protected:
   std::vector<PowerTrace> read(const std::string& text) {
-    return read_power_traces(folder_.write("power.csv", text));
+    return read_power_traces(folder_.put("power.csv", text));
   }
   TraceMeter replay(const std::string& text) { return TraceMeter(read(text).front(), clock_); }
   std::string failure(const std::string& text) {
@@ -31,7 +31,7 @@ class TraceMeterTest : public testing::Test {
     return meter.read();
   }
 
-  TemporaryFolder folder_;
+  ScratchFolder folder_;
   FakeClock clock_;
 };
 

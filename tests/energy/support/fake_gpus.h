@@ -5,7 +5,7 @@
 #include <string>
 
 #include "energy/meters/nvml/nvml.h"
-#include "tests/energy/support/temporary_folder.h"
+#include "tests/support/scratch_folder.h"
 
 namespace wattle {
 
@@ -19,13 +19,13 @@ class FakeGpus {
 
   /// Other answers, for the libraries that are opened from now on.
   void restart(const std::string& script) {
-    setenv("WATTLE_FAKE_NVML", folder_.write("script", script).c_str(), 1);
+    setenv("WATTLE_FAKE_NVML", folder_.put("script", script).c_str(), 1);
   }
   std::shared_ptr<const Nvml> open() const { return std::make_shared<const Nvml>(library()); }
   static std::string library() { return WATTLE_FAKE_NVML; }
 
  private:
-  TemporaryFolder folder_;
+  ScratchFolder folder_;
 };
 
 }  // namespace wattle

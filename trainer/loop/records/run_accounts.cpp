@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -10,21 +9,10 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/host_name.h"
 #include "energy/accounting/rank_readings.h"
 
 namespace wattle {
-namespace {
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (gethostname(name.data(), name.size() - 1) != 0) {
-    throw Error(ErrorCode::kIo, "the host's name can't be read");
-  }
-  return name.data();
-}
-
-}  // namespace
-
 int64_t peak_memory_bytes() {
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) != 0) {
