@@ -22,7 +22,7 @@ at::Tensor take(const double*& figures, const at::Tensor& like) {
 
 void exchange_statistics(FiguresExchange& exchange,
                          const std::vector<std::vector<BatchStatistics>>& local, Model& model) {
-  if (model.buffers.empty()) return;
+  if (model.buffers.empty() || model.frozen_norms) return;
   std::vector<double> figures;
   for (const std::vector<BatchStatistics>& micro_batch : local) {
     for (const BatchStatistics& layer : micro_batch) {

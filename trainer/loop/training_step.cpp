@@ -26,6 +26,7 @@ void TrainingStep::forward_backward(const Batch& batch, const StepView& view) {
   context.sample_indices = &batch.sample_indices;
   context.loss_weight = 1.0 / static_cast<double>(view.total);
   context.trace = view.timer;
+  context.frozen_norms = parts_.model.frozen_norms;
   std::vector<BatchStatistics> statistics;
   context.statistics = &statistics;
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "trainer/nn/layers/activation.h"
+#include "trainer/nn/layers/pooling.h"
 #include "trainer/nn/layers/trace.h"
 
 namespace wattle {
@@ -13,24 +14,28 @@ HiddenLayer::HiddenLayer(const Scope& scope, int64_t inputs, int64_t outputs, do
                       .outputs = outputs,
                       // He et al. 2015, for a layer that ReLU follows.
                       .deviation = std::sqrt(2.0 / static_cast<double>(inputs))}),
+      output_(scope, "relu"),
       dropout_(dropout, index) {}
 
 at::Tensor HiddenLayer::forward(const at::Tensor& x, const ForwardContext& context) {
-  return traced(context, kind(), [&] { return dropout_(wattle::relu(linear_(x)), context); });
+  return traced(context, kind(), [&] {
+    return dropout_(output_(wattle::relu(linear_(x, context), context), context), context);
+  });
 }
 
 OutputLayer::OutputLayer(const Scope& scope, int64_t inputs, int64_t outputs)
     : linear_(scope, {.inputs = inputs,
                       .outputs = outputs,
                       .deviation = std::sqrt(1.0 / static_cast<double>(inputs)),
-                      .kind = LayerKind::kHead}) {}
+                      .kind = LayerKind::kHead}),
+      output_(scope, "logits") {}
 
 at::Tensor OutputLayer::forward(const at::Tensor& x, const ForwardContext& context) {
-  return traced(context, kind(), [&] { return linear_(x); });
+  return traced(context, kind(), [&] { return output_(linear_(x, context), context); });
 }
 
 at::Tensor MeanPool::forward(const at::Tensor& x, const ForwardContext& context) {
-  return traced(context, kind(), [&] { return x.mean({2, 3}); });
+  return traced(context, kind(), [&] { return output_(mean_pool(x, context), context); });
 }
 
 void add_consumer(Model& model, UnitGroup made, Parameter& weight) {

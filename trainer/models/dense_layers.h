@@ -18,6 +18,7 @@ class HiddenLayer : public Layer {
 
  private:
   Linear linear_;
+  ActivationPoint output_;
   Dropout dropout_;
 };
 
@@ -33,13 +34,19 @@ class OutputLayer : public Layer {
 
  private:
   Linear linear_;
+  ActivationPoint output_;
 };
 
 /// The mean over each channel's plane, [batch, channels, height, width] to [batch, channels].
 class MeanPool : public Layer {
  public:
+  explicit MeanPool(const Scope& scope) : output_(scope, "") {}
+
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
   LayerKind kind() const override { return LayerKind::kConvolution; }
+
+ private:
+  ActivationPoint output_;
 };
 
 /// Hidden layers of these widths and the output layer, added to the scope's model, with a group of

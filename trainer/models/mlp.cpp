@@ -23,6 +23,7 @@ std::unique_ptr<Objective> objective_of(const ModelOptions& o) {
 }  // namespace
 
 void build_mlp(const ModelOptions& o, const Scope& scope) {
+  scope.model().input = std::make_unique<ActivationPoint>(scope, "input");
   add_dense_layers(scope, o.resolved_inputs(), o.hidden, o.resolved_outputs(), o.dropout, {});
   scope.model().objective = objective_of(o);
 }

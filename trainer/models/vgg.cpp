@@ -1,9 +1,8 @@
-#include <ATen/ops/max_pool2d.h>
-
 #include "trainer/models/dense_layers.h"
 #include "trainer/models/families.h"
 #include "trainer/nn/layers/activation.h"
 #include "trainer/nn/layers/convolution.h"
+#include "trainer/nn/layers/pooling.h"
 #include "trainer/nn/layers/trace.h"
 #include "trainer/nn/objectives/value_objectives.h"
 
@@ -15,13 +14,15 @@ class Block : public Layer {
  public:
   Block(const Scope& scope, int64_t inputs, int64_t outputs, bool halves, double eps)
       : convolution_(scope / "conv", {.inputs = inputs, .outputs = outputs}),
-        norm_(scope / "norm", outputs, eps),
+        norm_(scope / "norm", convolution_, eps),
+        output_(scope, "relu"),
         halves_(halves) {}
 
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
     return traced(context, kind(), [&] {
-      const at::Tensor y = wattle::relu(norm_(convolution_(x), context));
-      return halves_ ? at::max_pool2d(y, {2, 2}) : y;
+      at::Tensor y = norm_(convolution_(x, context), context);
+      y = output_(wattle::relu(y, context), context);
+      return halves_ ? max_pool(y, 2, context) : y;
     });
   }
   LayerKind kind() const override { return LayerKind::kConvolution; }
@@ -32,6 +33,7 @@ class Block : public Layer {
  private:
   Convolution convolution_;
   BatchNorm norm_;
+  ActivationPoint output_;
   bool halves_;
 };
 
@@ -49,6 +51,7 @@ UnitGroup filters_of(const Scope& place, int64_t count, Block& block) {
 
 void build_vgg(const ModelOptions& o, const Scope& scope) {
   Model& model = scope.model();
+  model.input = std::make_unique<ActivationPoint>(scope, "input");
   int64_t width = o.resolved_inputs();
   UnitGroup made;
   for (size_t stage = 0; stage < o.channels.size(); ++stage) {
@@ -62,7 +65,7 @@ void build_vgg(const ModelOptions& o, const Scope& scope) {
       model.layers.push_back(std::move(block));
     }
   }
-  model.layers.push_back(std::make_unique<MeanPool>());
+  model.layers.push_back(std::make_unique<MeanPool>(scope / "mean"));
   add_dense_layers(scope, width, o.hidden, o.resolved_outputs(), o.dropout, std::move(made));
   model.objective = std::make_unique<ClassObjective>();
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "trainer/nn/graph/graph_recorder.h"
 
 namespace wattle {
 
@@ -13,6 +14,8 @@ at::Tensor Model::forward(const at::Tensor& inputs, const ForwardContext& contex
   if (inputs.is_floating_point() && !parameters.empty()) {
     activations = inputs.to(parameters.front()->value().scalar_type());
   }
+  if (context.recorder) context.recorder->begin(activations);
+  if (input) activations = (*input)(activations, context);
   for (const auto& layer : layers) activations = layer->forward(activations, context);
   return activations;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/nn/graph/activation_point.h"
 #include "trainer/nn/parameter.h"
 #include "trainer/nn/registry.h"
 
@@ -36,6 +37,8 @@ class LayerTrace {
   virtual void enter_backward(LayerKind kind) = 0;
 };
 
+class GraphRecorder;
+
 /// What a forward pass needs to know besides its input.
 struct ForwardContext {
   bool training = false;
@@ -47,7 +50,10 @@ struct ForwardContext {
   /// Batch norm appends here when training, in layer order; running averages are then updated by
   /// the trainer, in the order of the global micro-batches.
   std::vector<BatchStatistics>* statistics = nullptr;
+  /// Batch norm uses its running statistics when training too, and appends none.
+  bool frozen_norms = false;
   LayerTrace* trace = nullptr;
+  GraphRecorder* recorder = nullptr;  ///< takes down the operations (graph_of())
 };
 
 /// A unit that a pipeline may cut between: an embedding, a block, a final norm.
@@ -89,11 +95,16 @@ struct Buffer {
 struct Model {
   std::vector<std::unique_ptr<Layer>> layers;
   std::unique_ptr<Objective> objective;
-  std::vector<Parameter*> parameters;     ///< in the order of the forward pass; owned by the layers
-  std::vector<Weight> weights;            ///< those of the parameters that multiply activations
-  std::vector<UnitGroup> groups;          ///< hidden units that can be pruned or spread over ranks
-  std::vector<Buffer> buffers;            ///< mean and variance of each batch norm, in layer order
-  double running_average_momentum = 0.1;  ///< of batch norm's running statistics
+  std::vector<Parameter*> parameters;  ///< in the order of the forward pass; owned by the layers
+  std::vector<Weight> weights;         ///< those of the parameters that multiply activations
+  /// Where what flows between layers can be changed from outside, in the order of the forward pass.
+  std::vector<ActivationPoint*> activations;
+  std::unique_ptr<ActivationPoint> input;  ///< the first of them, of rows or images
+  std::vector<UnitGroup> groups;           ///< hidden units that can be pruned or spread over ranks
+  std::vector<Buffer> buffers;             ///< mean and variance of each batch norm, in layer order
+  double running_average_momentum = 0.1;   ///< of batch norm's running statistics
+  /// Training keeps the running statistics and normalises with them.
+  bool frozen_norms = false;
 
   at::Tensor forward(const at::Tensor& inputs, const ForwardContext& context);
   LossResult loss(const Batch& batch, const ForwardContext& context);

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,11 +11,22 @@
 
 namespace wattle {
 
+/// Batch norm right after a product: with its running statistics it multiplies each output channel
+/// by weight / sqrt(variance + eps), which can be folded into the product's weight.
+struct FollowingNorm {
+  Parameter* weight = nullptr;
+  Parameter* bias = nullptr;
+  at::Tensor running_mean;      ///< [channels], the model's own
+  at::Tensor running_variance;  ///< [channels], the model's own
+  double eps = 0;
+};
+
 /// A weight that multiplies activations: what quantisation and weight pruning work on. Its dim 0 is
 /// the output channel ([out, in] or [out, in, kernel, kernel]; [vocab, width] of an embedding).
 struct Weight {
   Parameter* weight = nullptr;
   Parameter* bias = nullptr;  ///< nullptr where there is none
+  std::optional<FollowingNorm> norm = {};
 };
 
 /// What one unit of a group is, as pruning structures name it.

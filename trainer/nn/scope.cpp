@@ -25,7 +25,8 @@ Scope Scope::operator/(const std::string& name) const {
 }
 
 std::string Scope::name_of(const std::string& leaf) const {
-  return path_.empty() ? leaf : path_ + "." + leaf;
+  if (path_.empty() || leaf.empty()) return path_ + leaf;
+  return path_ + "." + leaf;
 }
 
 at::Tensor Scope::normal(const std::string& leaf, at::IntArrayRef shape, double deviation) const {
@@ -43,6 +44,12 @@ void Scope::add_weight(Parameter& weight, Parameter* bias) const {
   add(weight);
   if (bias) add(*bias);
   model_.weights.push_back({&weight, bias});
+}
+
+void Scope::follow(const Parameter& weight, FollowingNorm norm) const {
+  for (Weight& known : model_.weights) {
+    if (known.weight == &weight) known.norm = std::move(norm);
+  }
 }
 
 void Scope::add_buffer(const std::string& leaf, at::Tensor value) const {

@@ -31,6 +31,8 @@ class Scope {
   void add(Parameter& parameter) const { model_.parameters.push_back(&parameter); }
   /// Enters a weight that multiplies activations, and its bias, if it has one.
   void add_weight(Parameter& weight, Parameter* bias) const;
+  /// Says what follows the product of a weight that is in the registry.
+  void follow(const Parameter& weight, FollowingNorm norm) const;
   void add_buffer(const std::string& leaf, at::Tensor value) const;
 
   /// The model's registry.

@@ -13,8 +13,10 @@
 #include <c10/core/GradMode.h>
 
 #include "trainer/nn/autograd.h"
+#include "trainer/nn/graph/graph_recorder.h"
 #include "trainer/nn/kernels/elementwise.h"
 #include "trainer/nn/kernels/parallel_rows.h"
+#include "trainer/nn/model.h"
 
 namespace wattle {
 namespace {
@@ -97,10 +99,11 @@ at::Tensor swiglu(const at::Tensor& x) {
   });
 }
 
-at::Tensor relu(const at::Tensor& x) {
+at::Tensor relu(const at::Tensor& x, const ForwardContext& context) {
   const bool records = recording();
   at::AutoGradMode no_grad(false);
   const at::Tensor y = at::relu(x);
+  if (context.recorder) context.recorder->add({.kind = OperationKind::kRelu}, {x}, y);
   if (!records) return y;
   return record(y, {x}, [y](const at::Tensor& grad) -> std::vector<at::Tensor> {
     return {at::threshold_backward(grad, y, 0)};

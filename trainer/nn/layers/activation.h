@@ -4,6 +4,8 @@
 
 namespace wattle {
 
+struct ForwardContext;
+
 /// GELU by its tanh approximation (Hendrycks and Gimpel 2016), elementwise.
 at::Tensor gelu(const at::Tensor& x);
 
@@ -11,6 +13,6 @@ at::Tensor gelu(const at::Tensor& x);
 at::Tensor swiglu(const at::Tensor& x);
 
 /// max(x, 0), elementwise.
-at::Tensor relu(const at::Tensor& x);
+at::Tensor relu(const at::Tensor& x, const ForwardContext& context);
 
 }  // namespace wattle

@@ -14,6 +14,7 @@
 #include "common/error.h"
 #include "trainer/nn/accumulate.h"
 #include "trainer/nn/autograd.h"
+#include "trainer/nn/graph/graph_recorder.h"
 
 namespace wattle {
 
@@ -28,7 +29,19 @@ Convolution::Convolution(const Scope& scope, const ConvolutionOptions& o)
   scope.add_weight(weight_, nullptr);
 }
 
-at::Tensor Convolution::operator()(const at::Tensor& x) {
+at::Tensor Convolution::operator()(const at::Tensor& x, const ForwardContext& context) {
+  const at::Tensor y = product(x);
+  if (context.recorder) {
+    context.recorder->add({.kind = OperationKind::kConvolution,
+                           .weight = &weight_,
+                           .stride = stride_.front(),
+                           .padding = padding_.front()},
+                          {x}, y);
+  }
+  return y;
+}
+
+at::Tensor Convolution::product(const at::Tensor& x) {
   const bool records = recording();
   at::AutoGradMode no_grad(false);
   const at::Tensor y = at::conv2d(x, weight_.value(), {}, stride_, padding_);
@@ -44,22 +57,36 @@ at::Tensor Convolution::operator()(const at::Tensor& x) {
   });
 }
 
-BatchNorm::BatchNorm(const Scope& scope, int64_t channels, double eps)
-    : weight_(scope.name_of("weight"), scope.constant({channels}, 1), LayerKind::kNorm, false),
-      bias_(scope.name_of("bias"), scope.constant({channels}, 0), LayerKind::kNorm, false),
+BatchNorm::BatchNorm(const Scope& scope, Convolution& convolution, double eps)
+    : weight_(scope.name_of("weight"), scope.constant({convolution.weight().value().size(0)}, 1),
+              LayerKind::kNorm, false),
+      bias_(scope.name_of("bias"), scope.constant(weight_.value().sizes(), 0), LayerKind::kNorm,
+            false),
       eps_(eps) {
   scope.add(weight_);
   scope.add(bias_);
   const bool wide = weight_.value().scalar_type() == at::kDouble;
-  running_mean_ = scope.constant({channels}, 0).to(wide ? at::kDouble : at::kFloat);
+  running_mean_ = scope.constant(weight_.value().sizes(), 0).to(wide ? at::kDouble : at::kFloat);
   running_variance_ = running_mean_ + 1;
   scope.add_buffer("running_mean", running_mean_);
   scope.add_buffer("running_variance", running_variance_);
   buffers_ = {scope.name_of("running_mean"), scope.name_of("running_variance")};
+  scope.follow(convolution.weight(), {&weight_, &bias_, running_mean_, running_variance_, eps_});
 }
 
 at::Tensor BatchNorm::operator()(const at::Tensor& x, const ForwardContext& context) {
-  return context.training ? normalised_by_batch(x, context) : normalised_by_running(x);
+  const bool by_batch = context.training && !context.frozen_norms;
+  const at::Tensor y = by_batch ? normalised_by_batch(x, context) : normalised_by_running(x);
+  if (context.recorder) {
+    context.recorder->add({.kind = OperationKind::kBatchNorm,
+                           .weight = &weight_,
+                           .bias = &bias_,
+                           .running_mean = running_mean_,
+                           .running_variance = running_variance_,
+                           .eps = eps_},
+                          {x}, y);
+  }
+  return y;
 }
 
 at::Tensor BatchNorm::normalised_by_batch(const at::Tensor& x, const ForwardContext& context) {
@@ -92,13 +119,29 @@ at::Tensor BatchNorm::normalised_by_batch(const at::Tensor& x, const ForwardCont
       });
 }
 
-at::Tensor BatchNorm::normalised_by_running(const at::Tensor& x) const {
-  const at::Tensor scale = weight_.value() * at::rsqrt(running_variance_ + eps_);
+at::Tensor BatchNorm::normalised_by_running(const at::Tensor& x) {
+  const bool records = recording();
+  at::AutoGradMode no_grad(false);
+  const at::Tensor deviation = at::rsqrt(running_variance_ + eps_);
+  const at::Tensor scale = weight_.value() * deviation;
   const at::Tensor shift = bias_.value() - running_mean_ * scale;
-  const auto broadcast = [&](const at::Tensor& t) {
+  const auto broadcast = [x](const at::Tensor& t) {
     return t.to(x.scalar_type()).view({1, -1, 1, 1});
   };
-  return x * broadcast(scale) + broadcast(shift);
+  const at::Tensor y = x * broadcast(scale) + broadcast(shift);
+  if (!records) return y;
+  weight_.expect_gradient();
+  bias_.expect_gradient();
+  return record(y, {x}, [=, this](const at::Tensor& dy) -> std::vector<at::Tensor> {
+    const at::Tensor normalised = (x - broadcast(running_mean_)) * broadcast(deviation);
+    bias_.accumulate([&](at::Tensor& g, double beta) {
+      accumulate_values(g, beta, dy.sum({0, 2, 3}));
+    });
+    weight_.accumulate([&](at::Tensor& g, double beta) {
+      accumulate_values(g, beta, (dy * normalised).sum({0, 2, 3}));
+    });
+    return {dy * broadcast(scale)};
+  });
 }
 
 }  // namespace wattle

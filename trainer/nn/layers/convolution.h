@@ -17,22 +17,25 @@ class Convolution {
  public:
   Convolution(const Scope& scope, const ConvolutionOptions& options);
 
-  at::Tensor operator()(const at::Tensor& x);
+  at::Tensor operator()(const at::Tensor& x, const ForwardContext& context);
 
   Parameter& weight() { return weight_; }
 
  private:
+  at::Tensor product(const at::Tensor& x);
+
   Parameter weight_;
   std::vector<int64_t> stride_;
   std::vector<int64_t> padding_;
 };
 
-/// Batch norm (Ioffe and Szegedy 2015) over the channels of [batch, channels, height, width]. When
-/// training it normalises with the micro-batch's own statistics and appends them to the context's;
-/// otherwise with the running ones.
+/// Batch norm (Ioffe and Szegedy 2015) over the channels of a convolution's output, [batch,
+/// channels, height, width]. When training it normalises with the micro-batch's own statistics and
+/// appends them to the context's, unless they are frozen; otherwise with the running ones.
 class BatchNorm {
  public:
-  BatchNorm(const Scope& scope, int64_t channels, double eps);
+  /// Enters itself into the registry as what follows the convolution's weight.
+  BatchNorm(const Scope& scope, Convolution& convolution, double eps);
 
   at::Tensor operator()(const at::Tensor& x, const ForwardContext& context);
 
@@ -43,7 +46,7 @@ class BatchNorm {
 
  private:
   at::Tensor normalised_by_batch(const at::Tensor& x, const ForwardContext& context);
-  at::Tensor normalised_by_running(const at::Tensor& x) const;
+  at::Tensor normalised_by_running(const at::Tensor& x);
 
   Parameter weight_;
   Parameter bias_;

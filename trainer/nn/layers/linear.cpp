@@ -4,6 +4,7 @@
 
 #include "trainer/nn/accumulate.h"
 #include "trainer/nn/autograd.h"
+#include "trainer/nn/graph/graph_recorder.h"
 #include "trainer/nn/product.h"
 
 namespace wattle {
@@ -34,6 +35,15 @@ at::Tensor Linear::operator()(const at::Tensor& x) {
     });
     return {dx};
   });
+}
+
+at::Tensor Linear::operator()(const at::Tensor& x, const ForwardContext& context) {
+  const at::Tensor y = (*this)(x);
+  if (context.recorder) {
+    context.recorder->add({.kind = OperationKind::kLinear, .weight = &weight_, .bias = bias()}, {x},
+                          y);
+  }
+  return y;
 }
 
 }  // namespace wattle

@@ -21,6 +21,7 @@ class Linear {
   Linear(const Scope& scope, const LinearOptions& options);
 
   at::Tensor operator()(const at::Tensor& x);
+  at::Tensor operator()(const at::Tensor& x, const ForwardContext& context);
 
   Parameter& weight() { return weight_; }
   Parameter* bias() { return bias_ ? &*bias_ : nullptr; }
