@@ -65,6 +65,28 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
       fmt::format("{} is before begin_step {}", o.freeze_observers_step.value_or(0), o.begin_step));
 }
 
+void check_batch_norm(const QuantizeOptions& o, Checker& c) {
+  c.require(!o.freeze_batch_norm_step || *o.freeze_batch_norm_step >= o.begin_step,
+            "freeze_batch_norm_step",
+            fmt::format("{} is before begin_step {}", o.freeze_batch_norm_step.value_or(0),
+                        o.begin_step));
+  c.require(!o.is_gguf() || !c.given("fold_batch_norm"), "fold_batch_norm",
+            "the models of a gguf target have no batch norm");
+}
+
+void check_activation_keys(const QuantizeOptions& o, Checker& c) {
+  if (!o.activations) {
+    for (const char* key : {"observer", "observer_momentum", "observer_percentile"}) {
+      c.require(!c.given(key), key, "needs activations: their ranges are what is observed");
+    }
+    return;
+  }
+  c.require(bits_of(o.target) == 8 || bits_of(o.target) == 16, "activations",
+            "needs target int8 or int16");
+  check_activations(*o.activations,
+                    {o.begin_step, o.activation_step(), o.end_step, o.freeze_observers_step}, c);
+}
+
 /// A key that stands for something to come, so that a file that has it gets a clear answer.
 void refuse(Fields& f, const std::string& key, const std::string& what) {
   std::string unused;
@@ -117,13 +139,29 @@ void QuantizeOptions::describe(Fields& f) {
     "a value beyond the ends of its grid gets no gradient; otherwise gradients pass straight "
     "through");
   describe_scales(f);
+  describe_activations(f);
   f.check([this](Checker& c) {
     check_scales(*this, c);
+    check_batch_norm(*this, c);
+    check_activation_keys(*this, c);
     c.require(!end_step || *end_step > begin_step, "end_step",
               fmt::format("{} is not after begin_step {}", end_step.value_or(0), begin_step));
     c.require(is_gguf() || embeddings != EmbeddingFormat::kMixed, "embeddings",
               "mixed is llama-quantize's way and needs a gguf target");
   });
+}
+
+void QuantizeOptions::describe_activations(Fields& f) {
+  f("fold_batch_norm", fold_batch_norm,
+    "weights are rounded after batch norm's running statistics are folded in, as they are "
+    "deployed; no gguf target");
+  f("freeze_batch_norm_step", freeze_batch_norm_step,
+    "steps done when batch norm begins to use its running statistics in training too, and keeps "
+    "them; absent: never")
+      .at_least(0)
+      .unit("steps");
+  describe_observer(f, observer);
+  f("activations", activations, "what flows between layers is rounded too; int8 and int16");
 }
 
 void QuantizeOptions::describe_scales(Fields& f) {
@@ -166,6 +204,10 @@ void check_compression(const std::vector<CompressionEntry>& entries, Precision p
               "needs train.precision: fp32; any other rounds the weights once more, so that the "
               "file would not hold those that training saw");
   }
+}
+
+std::string activations_name(size_t index) {
+  return fmt::format("compression.{}.activations", index);
 }
 
 std::string quantize_name(size_t index) { return fmt::format("compression.{}.quantize", index); }

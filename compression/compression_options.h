@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/config/schema.h"
+#include "compression/activations/activation_options.h"
 #include "compression/scale_choices.h"
 #include "trainer/state/precision.h"
 
@@ -27,7 +28,8 @@ enum class WeightTargetType {
 /// What becomes of the token embedding and of a language model's output layer.
 enum class EmbeddingFormat { kAuto, kMixed, kTarget, kFloat };
 
-/// `quantize:` of an entry of `compression`: quantisation-aware training of weights.
+/// `quantize:` of an entry of `compression`: quantisation-aware training of weights, and
+/// of activations where it has them.
 struct QuantizeOptions {
   WeightTargetType target = WeightTargetType::kGgufQ4_0;
   std::vector<std::string> targets;
@@ -41,13 +43,20 @@ struct QuantizeOptions {
   ScaleLearning learn = ScaleLearning::kNone;
   double scale_lr = 1e-3;
   std::optional<int64_t> freeze_observers_step;
+  bool fold_batch_norm = true;
+  std::optional<int64_t> freeze_batch_norm_step;
+  ObserverOptions observer;
+  std::optional<ActivationOptions> activations;
 
   void describe(Fields& f);
   void describe_scales(Fields& f);
+  void describe_activations(Fields& f);
 
   bool is_gguf() const;
   ScaleSharing resolved_scales() const;
   EmbeddingFormat resolved_embeddings() const;
+  /// Steps done before activations are rounded.
+  int64_t activation_step() const { return activations->begin_step.value_or(begin_step); }
   /// Whether step `step` (from 0) runs on quantised weights.
   bool active_at(int64_t step) const {
     return step >= begin_step && (!end_step || step < *end_step);
@@ -69,6 +78,8 @@ void check_compression(const std::vector<CompressionEntry>& entries, Precision p
 /// The name of entry `index` if it quantises: "compression.0.quantize", the key of its section in a
 /// checkpoint and its place in the file.
 std::string quantize_name(size_t index);
+/// Of its activations: "compression.0.activations".
+std::string activations_name(size_t index);
 
 /// The name of the weight format, as make_weight_format() reads it: "gguf:q4_0", "int8:channel".
 std::string format_name(const QuantizeOptions& options);

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compression/activations/bias_quantizer.h"
 #include "compression/quantize/weight_quantizer.h"
 #include "trainer/nn/model.h"
 #include "trainer/state/flat_parameters.h"
@@ -13,10 +14,11 @@
 namespace wattle {
 namespace {
 
-DeployedWeight deployed(const WeightQuantizer& quantizer, int64_t index, at::Tensor values) {
+DeployedWeight deployed(const WeightQuantizer& quantizer, int64_t index, const at::Tensor& values) {
   const WeightScales* scales = quantizer.scales_of(index);
-  return {std::move(values), quantizer.target_of(index).format,
-          scales ? std::optional(*scales) : std::nullopt};
+  return {quantizer.folded(index, values), quantizer.target_of(index).format,
+          scales ? std::optional(*scales) : std::nullopt,
+          quantizer.target_of(index).norm.has_value()};
 }
 
 }  // namespace
@@ -38,6 +40,25 @@ Deployment deployment_of(const FlatParameters& parameters) {
     }
   }
   return deployment;
+}
+
+std::vector<NamedTensor> round_biases(
+    const std::vector<std::unique_ptr<WeightQuantizer>>& quantizers,
+    const std::vector<std::unique_ptr<ActivationQuantizer>>& activations, Model& model) {
+  const at::NoGradGuard no_grad;
+  std::vector<NamedTensor> before;
+  if (activations.empty()) return before;
+  for (const auto& quantizer : quantizers) {
+    BiasQuantizer biases(
+        quantizer->name(), *quantizer, bias_targets(model, *quantizer, activations),
+        [&model](int64_t index) { return model.parameters[index]->value().detach(); });
+    for (const BiasTarget& target : biases.targets()) {
+      at::Tensor values = model.parameters[target.bias]->value().detach();
+      before.push_back({model.parameters[target.bias]->name(), values.clone()});
+      biases.transform(target.bias, values);
+    }
+  }
+  return before;
 }
 
 Deployment quantise_model(const std::vector<std::unique_ptr<WeightQuantizer>>& quantizers,

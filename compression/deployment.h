@@ -7,18 +7,21 @@
 #include <vector>
 
 #include "compression/formats/weight_format.h"
+#include "trainer/state/named_tensor.h"
 
 namespace wattle {
 
+class ActivationQuantizer;
 class FlatParameters;
 struct Model;
 class WeightQuantizer;
 
 /// A weight on its way into a file.
 struct DeployedWeight {
-  at::Tensor values;  ///< before rounding, float32
+  at::Tensor values;  ///< before rounding, float32; with batch norm folded in where that is
   std::shared_ptr<const WeightFormat> format;
   std::optional<WeightScales> scales;  ///< where they don't follow from the values
+  bool has_norm = false;               ///< batch norm is folded into the values
 };
 
 /// The weights of a model that are quantised, by their names; all others are deployed as forward
@@ -27,6 +30,12 @@ using Deployment = std::map<std::string, DeployedWeight>;
 
 /// What training's forward passes read now. The values may share storage with the master.
 Deployment deployment_of(const FlatParameters& parameters);
+
+/// Rounds the biases of a model whose activations have quantisers, before quantise_model() rounds
+/// its weights. Returns them as they were, by their names.
+std::vector<NamedTensor> round_biases(
+    const std::vector<std::unique_ptr<WeightQuantizer>>& quantizers,
+    const std::vector<std::unique_ptr<ActivationQuantizer>>& activations, Model& model);
 
 /// Applies a checkpoint's quantisers to the values of a model, so that forward reads what
 /// training's last one read.

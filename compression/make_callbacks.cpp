@@ -7,6 +7,7 @@
 #include <map>
 
 #include "common/error.h"
+#include "compression/activations/activation_callback.h"
 #include "compression/quantize/quantize_callback.h"
 
 namespace wattle {
@@ -19,36 +20,60 @@ struct Phase {
   int64_t end = 0;
 };
 
+/// The phases that were seen so far, by what they quantise.
+using Phases = std::map<std::string, std::vector<Phase>>;
+
+void enter(Phases& phases, const std::string& what, const Phase& phase) {
+  for (const Phase& other : phases[what]) {
+    if (phase.begin >= other.end || other.begin >= phase.end) continue;
+    throw Error(ErrorCode::kConfig,
+                fmt::format("{}: {} is quantised by {} at the same time, from step {} on",
+                            phase.entry, what, other.entry, std::max(phase.begin, other.begin)));
+  }
+  phases[what].push_back(phase);
+}
+
 }  // namespace
 
 void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model) {
-  std::map<std::string, std::vector<Phase>> phases;
+  Phases weights, activations;
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].quantize) continue;
     const QuantizeOptions& options = *entries[i].quantize;
     const Phase phase{quantize_name(i), options.begin_step,
                       options.end_step.value_or(std::numeric_limits<int64_t>::max())};
     for (const WeightTarget& target : weight_targets(options, model, phase.entry)) {
-      for (const Phase& other : phases[target.parameter]) {
-        if (phase.begin >= other.end || other.begin >= phase.end) continue;
-        throw Error(
-            ErrorCode::kConfig,
-            fmt::format("{}: {} is quantised by {} at the same time, from step {} on", phase.entry,
-                        target.parameter, other.entry, std::max(phase.begin, other.begin)));
-      }
-      phases[target.parameter].push_back(phase);
+      enter(weights, target.parameter, phase);
+    }
+    if (options.freeze_batch_norm_step && model.buffers.empty()) {
+      throw Error(ErrorCode::kConfig,
+                  phase.entry + ".freeze_batch_norm_step: this model has no batch norm");
+    }
+    if (!options.activations) continue;
+    for (const std::string& point : activation_targets(*options.activations, model, phase.entry)) {
+      enter(activations, point, phase);
     }
   }
 }
 
 std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
-    const std::vector<CompressionEntry>& entries, const Model& model, FlatParameters& parameters) {
+    const std::vector<CompressionEntry>& entries, Model& model, FlatParameters& parameters,
+    const CompressionTools& tools) {
   check_compression_targets(entries, model);
   std::vector<std::unique_ptr<Callback>> callbacks;
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].quantize) continue;
-    callbacks.push_back(std::make_unique<QuantizeCallback>(quantize_name(i), *entries[i].quantize,
-                                                           model, parameters));
+    const QuantizeOptions& options = *entries[i].quantize;
+    auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters);
+    const WeightQuantizer& quantizer = weights->quantizer();
+    callbacks.push_back(std::move(weights));
+    if (!options.activations) continue;
+    if (tools.ranks == nullptr) {
+      throw Error(ErrorCode::kInternal, "activations need the ranks that share their ranges");
+    }
+    callbacks.push_back(std::make_unique<ActivationCallback>(
+        quantize_name(i), activations_name(i), options,
+        ActivationCallback::Parts{model, parameters, quantizer, *tools.ranks}));
   }
   return callbacks;
 }

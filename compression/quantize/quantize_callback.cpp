@@ -19,11 +19,8 @@ QuantizeCallback::QuantizeCallback(std::string name, const QuantizeOptions& opti
       quantizer_(name_, weight_targets(options, model, name_), parameters.parameters(),
                  options.clip_gradients) {}
 
-void QuantizeCallback::train_begins(const TrainingView& view) { follow_schedule(view.step); }
-
-void QuantizeCallback::step_begins(const TrainingView& view) { follow_schedule(view.step); }
-
-void QuantizeCallback::follow_schedule(int64_t step) {
+void QuantizeCallback::follow_schedule(const TrainingView& view) {
+  const int64_t step = view.step;
   const bool wanted = options_.active_at(step);
   if (wanted != active_) {
     if (wanted && options_.learn != ScaleLearning::kNone) begin_learning();
@@ -35,13 +32,19 @@ void QuantizeCallback::follow_schedule(int64_t step) {
     freeze_scales();
     note(step, "scales are frozen");
   }
+  if (!norms_frozen_ && options_.freeze_batch_norm_step &&
+      step >= *options_.freeze_batch_norm_step) {
+    norms_frozen_ = true;
+    note(step, "batch norm is frozen");
+  }
+  if (norms_frozen_) view.model.frozen_norms = true;
 }
 
 void QuantizeCallback::begin_learning() {
   const at::NoGradGuard no_grad;
   for (const int64_t index : quantizer_.indices()) {
     const WeightFormat& format = *quantizer_.target_of(index).format;
-    const at::Tensor master = parameters_.master_of(index);
+    const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
     quantizer_.set_scales(
         index, options_.learn == ScaleLearning::kStep
                    ? WeightScales{initial_step_size(*parse_grid_format(format.name()), master), {}}
@@ -54,7 +57,7 @@ void QuantizeCallback::freeze_scales() {
   const at::NoGradGuard no_grad;
   for (const int64_t index : quantizer_.indices()) {
     if (quantizer_.scales_of(index) == nullptr) {
-      const at::Tensor master = parameters_.master_of(index);
+      const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
       quantizer_.set_scales(index, quantizer_.target_of(index).format->scales_of(master));
     } else {
       quantizer_.learn_scales(index, ScaleLearning::kNone, 0);
@@ -79,6 +82,7 @@ std::string QuantizeCallback::save_state() const {
   for (const auto& [step, what] : events_) events.push_back({{"step", step}, {"what", what}});
   return json{{"active", active_},
               {"frozen", frozen_},
+              {"norms_frozen", norms_frozen_},
               {"clip_gradients", quantizer_.clips_gradients()},
               {"options", write_config(fields_of(options))},
               {"weights", weights_to_json(quantizer_)},
@@ -91,6 +95,7 @@ void QuantizeCallback::load_state(const std::string& text) {
   events_.clear();
   for (const json& event : state.at("events")) note(event.at("step"), event.at("what"));
   frozen_ = state.at("frozen");
+  norms_frozen_ = state.at("norms_frozen");
   weights_from_json(state.at("weights"), parameters_.parameters(), options_.scale_lr, quantizer_);
   set_active(state.at("active"));
 }

@@ -23,8 +23,8 @@ class QuantizeCallback : public Callback {
   QuantizeCallback(std::string name, const QuantizeOptions& options, const Model& model,
                    FlatParameters& parameters);
 
-  void train_begins(const TrainingView& view) override;
-  void step_begins(const TrainingView& view) override;
+  void train_begins(const TrainingView& view) override { follow_schedule(view); }
+  void step_begins(const TrainingView& view) override { follow_schedule(view); }
 
   std::string name() const override { return name_; }
   /// What is active, enough to round the weights of a checkpoint again (see saved_quantizer.h), and
@@ -40,7 +40,7 @@ class QuantizeCallback : public Callback {
 
  private:
   void set_active(bool active);
-  void follow_schedule(int64_t step);
+  void follow_schedule(const TrainingView& view);
   void begin_learning();
   void freeze_scales();
 
@@ -51,6 +51,7 @@ class QuantizeCallback : public Callback {
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are
+  bool norms_frozen_ = false;
 };
 
 }  // namespace wattle

@@ -24,10 +24,14 @@ int64_t index_of(const std::vector<Parameter*>& parameters, const std::string& n
   return found - parameters.begin();
 }
 
-std::vector<WeightTarget> targets_of(const json& weights) {
+std::vector<WeightTarget> targets_of(const json& weights, const Model& model) {
   std::vector<WeightTarget> targets;
   for (const json& weight : weights) {
     targets.push_back({weight.at("name"), make_weight_format(weight.at("format"))});
+    if (!weight.at("folded").get<bool>()) continue;
+    for (const Weight& known : model.weights) {
+      if (known.weight->name() == targets.back().parameter) targets.back().norm = known.norm;
+    }
   }
   return targets;
 }
@@ -48,6 +52,7 @@ json weights_to_json(const WeightQuantizer& quantizer) {
   for (const int64_t index : quantizer.indices()) {
     weights.push_back({{"name", quantizer.target_of(index).parameter},
                        {"format", quantizer.target_of(index).format->name()},
+                       {"folded", quantizer.target_of(index).norm.has_value()},
                        {"fixed_scales", quantizer.scales_of(index) != nullptr},
                        {"learn", static_cast<int>(quantizer.learning_of(index))}});
   }
@@ -72,8 +77,8 @@ void weights_from_json(const json& weights, const std::vector<Parameter*>& param
   }
 }
 
-std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(
-    const CheckpointReader& checkpoint, const std::vector<Parameter*>& parameters) {
+std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(const CheckpointReader& checkpoint,
+                                                                const Model& model) {
   std::vector<std::unique_ptr<WeightQuantizer>> quantizers;
   for (size_t i = 0; i < kMostElements; ++i) {
     const auto section = checkpoint.meta().sections.find(quantize_name(i));
@@ -82,8 +87,9 @@ std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(
     if (!state.at("active").get<bool>()) continue;
     const json& weights = state.at("weights");
     quantizers.push_back(std::make_unique<WeightQuantizer>(
-        section->first, targets_of(weights), parameters, state.at("clip_gradients").get<bool>()));
-    weights_from_json(weights, parameters, 0, *quantizers.back());
+        section->first, targets_of(weights, model), model.parameters,
+        state.at("clip_gradients").get<bool>()));
+    weights_from_json(weights, model.parameters, 0, *quantizers.back());
     fill(checkpoint, *quantizers.back());
   }
   return quantizers;

@@ -21,8 +21,8 @@ void weights_from_json(const nlohmann::json& weights, const std::vector<Paramete
                        double scale_rate, WeightQuantizer& quantizer);
 
 /// The quantisers that are active in a checkpoint, in the order in which they apply, scales filled.
-/// `parameters`: a model's, of the checkpoint's shape, on the CPU.
-std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(
-    const CheckpointReader& checkpoint, const std::vector<Parameter*>& parameters);
+/// `model`: of the checkpoint's shape, on the CPU, with its values.
+std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(const CheckpointReader& checkpoint,
+                                                                const Model& model);
 
 }  // namespace wattle

@@ -42,19 +42,20 @@ std::vector<std::string> parts_of(const std::vector<std::string>& names) {
 }
 
 [[noreturn]] void fail_unmatched(const std::string& pattern, const std::vector<std::string>& names,
-                                 const std::string& key) {
+                                 const std::string& key, const std::string& what) {
   const std::string near = nearest(pattern, parts_of(names));
   const std::string hint = !near.empty()   ? fmt::format(" (did you mean '{}'?)", near)
                            : names.empty() ? " (the model has none)"
                                            : fmt::format(" (one is '{}')", names.front());
-  throw Error(ErrorCode::kConfig, fmt::format("{}: '{}' matches no weight{}", key, pattern, hint));
+  throw Error(ErrorCode::kConfig,
+              fmt::format("{}: '{}' matches no {}{}", key, pattern, what, hint));
 }
 
 }  // namespace
 
 std::vector<std::string> matching_names(const std::vector<std::string>& patterns,
                                         const std::vector<std::string>& names,
-                                        const std::string& key) {
+                                        const std::string& key, const std::string& what) {
   if (patterns.empty()) return names;
   std::vector<bool> chosen(names.size(), false);
   for (const std::string& pattern : patterns) {
@@ -65,7 +66,7 @@ std::vector<std::string> matching_names(const std::vector<std::string>& patterns
       chosen[i] = true;
       any = true;
     }
-    if (!any) fail_unmatched(pattern, names, key);
+    if (!any) fail_unmatched(pattern, names, key, what);
   }
   std::vector<std::string> matched;
   for (size_t i = 0; i < names.size(); ++i) {

@@ -10,9 +10,10 @@ namespace wattle {
 /// it), or "re:" and a regular expression (ECMAScript) for the whole name. No patterns choose all.
 ///
 /// Throws Error(kConfig) for a pattern that matches nothing, with the nearest name, and for one
-/// that is no regular expression; `key` is the place in the file that messages name.
+/// that is no regular expression; `key` is the place in the file that messages name, `what` what
+/// the names are of.
 std::vector<std::string> matching_names(const std::vector<std::string>& patterns,
                                         const std::vector<std::string>& names,
-                                        const std::string& key);
+                                        const std::string& key, const std::string& what = "weight");
 
 }  // namespace wattle

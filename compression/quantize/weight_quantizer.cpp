@@ -1,10 +1,12 @@
 #include "compression/quantize/weight_quantizer.h"
 
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "common/error.h"
+#include "compression/quantize/norm_fold.h"
 
 namespace wattle {
 
@@ -40,6 +42,10 @@ void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
     entry.optimizer->update(entry.scale_gradient, entry.rate, entry.scales->scale);
     entry.scale_gradient.reset();
   }
+  const std::optional<FollowingNorm>& norm = entry.target.norm;
+  const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
+  const at::Tensor before = norm ? values.clone() : at::Tensor();
+  if (norm) multiply_channels(values, factor);
   try {
     entry.target.format->fake_quantise(values, scales_of(index));
   } catch (const Error& error) {
@@ -47,18 +53,32 @@ void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
                 fmt::format("{}: {} can't be rounded to {}: {}", name_, entry.target.parameter,
                             entry.target.format->name(), error.what()));
   }
+  if (norm) divide_channels(values, factor, before);
+}
+
+at::Tensor WeightQuantizer::folded(int64_t index, const at::Tensor& master) const {
+  const std::optional<FollowingNorm>& norm = entry_of(index).target.norm;
+  if (!norm) return master;
+  at::Tensor values = master.clone();
+  multiply_channels(values, fold_factor(*norm));
+  return values;
 }
 
 void WeightQuantizer::transform_gradient(int64_t index, const at::Tensor& master,
                                          at::Tensor& gradient) {
   Entry& entry = entry_of(index);
-  if (entry.learning != ScaleLearning::kNone) {
-    entry.scale_gradient =
-        learn_scales_gradient(*parse_grid_format(entry.target.format->name()), entry.learning,
-                              master, entry.scales->scale, gradient);
-  } else if (clip_gradients_) {
-    entry.target.format->clip_gradient(master, scales_of(index), gradient);
+  const at::Tensor rounded = folded(index, master);
+  if (entry.learning == ScaleLearning::kNone) {
+    if (clip_gradients_) entry.target.format->clip_gradient(rounded, scales_of(index), gradient);
+    return;
   }
+  const std::optional<FollowingNorm>& norm = entry.target.norm;
+  const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
+  if (norm) divide_channels(gradient, factor, at::zeros_like(gradient));
+  entry.scale_gradient =
+      learn_scales_gradient(*parse_grid_format(entry.target.format->name()), entry.learning,
+                            rounded, entry.scales->scale, gradient);
+  if (norm) multiply_channels(gradient, factor);
 }
 
 std::vector<NamedTensor> WeightQuantizer::state() {
@@ -93,7 +113,7 @@ const WeightScales* WeightQuantizer::scales_of(int64_t index) const {
 
 void WeightQuantizer::set_format(int64_t index, std::shared_ptr<const WeightFormat> format) {
   Entry& entry = entry_of(index);
-  entry = Entry{.target = {entry.target.parameter, std::move(format)}};
+  entry = Entry{.target = {entry.target.parameter, std::move(format), entry.target.norm}};
 }
 
 void WeightQuantizer::set_scales(int64_t index, WeightScales scales) {

@@ -13,6 +13,12 @@ namespace wattle {
 /// Rounds weights to the formats that they will be deployed in, between master and working values.
 /// What forward reads is what WeightFormat::encode() of the same values decodes to.
 ///
+/// Where batch norm is folded in (Jacob et al. 2018, section 3.2), the weight times the norm's
+/// factor is rounded, and forward, whose norm follows, reads that divided by the factor: one
+/// float32 rounding away from what the file holds. So before its statistics are frozen a norm
+/// corrects for the batch's own (Krishnamoorthi 2018, arXiv:1806.08342, section 3.2.2), and its
+/// parameters have their gradients from the norm itself.
+///
 /// Gradients pass straight through, or are clipped where a value lies beyond its grid. Learned
 /// scales have their gradient from transform_gradient(), and move with the transform() after it: as
 /// the weights do, and not at all if an update is left out. Their state is part of state().
@@ -36,6 +42,9 @@ class WeightQuantizer : public WorkingTransform {
   const WeightTarget& target_of(int64_t index) const { return entry_of(index).target; }
   /// The fixed scales of parameter `index`; nullptr where they follow from the values.
   const WeightScales* scales_of(int64_t index) const;
+  /// What is rounded of parameter `index` where its master values are these: they themselves, or
+  /// with batch norm folded in.
+  at::Tensor folded(int64_t index, const at::Tensor& master) const;
   /// Changes the format of a weight; fixed scales are dropped. Publish afterwards.
   void set_format(int64_t index, std::shared_ptr<const WeightFormat> format);
   /// Fixes the scales of a weight whose format takes them: they become part of state(). Publish

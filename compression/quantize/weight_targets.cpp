@@ -32,10 +32,10 @@ Ends ends_of(const Model& model) {
   return ends;
 }
 
-const Parameter& parameter_named(const Model& model, const std::string& name) {
+const Weight& weight_named(const Model& model, const std::string& name) {
   const auto found = std::ranges::find_if(
       model.weights, [&](const Weight& weight) { return weight.weight->name() == name; });
-  return *found->weight;
+  return *found;
 }
 
 }  // namespace
@@ -60,13 +60,15 @@ std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const M
   const Ends ends = ends_of(model);
   std::vector<WeightTarget> targets;
   for (const std::string& name : matching_names(options.targets, names, key + ".targets")) {
-    const Parameter& parameter = parameter_named(model, name);
+    const Weight& weight = weight_named(model, name);
+    const Parameter& parameter = *weight.weight;
     const bool is_end = &parameter == ends.embedding || &parameter == ends.output;
     const EmbeddingFormat wanted = options.resolved_embeddings();
     if (is_end && wanted == EmbeddingFormat::kFloat) continue;
     const bool larger = &parameter == ends.output && wanted == EmbeddingFormat::kMixed;
     WeightTarget target{
         name, larger ? mixed_output_format(*format, parameter.value().size(1), key) : format};
+    if (options.fold_batch_norm && !options.is_gguf()) target.norm = weight.norm;
     const std::string refusal = target.format->refusal(parameter.value().sizes());
     if (!refusal.empty()) {
       throw Error(ErrorCode::kConfig, fmt::format("{}: {}: {}", key, name, refusal));

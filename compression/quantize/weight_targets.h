@@ -14,6 +14,8 @@ namespace wattle {
 struct WeightTarget {
   std::string parameter;
   std::shared_ptr<const WeightFormat> format;
+  /// Folded into the weight before it is rounded.
+  std::optional<FollowingNorm> norm = {};
 };
 
 /// The weights of a model that the options choose, in the model's order, each with its format; what

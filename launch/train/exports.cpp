@@ -8,6 +8,7 @@
 #include "common/atomic_file.h"
 #include "common/error.h"
 #include "compression/export/compressed_tensors.h"
+#include "compression/export/onnx_export.h"
 #include "compression/quantize/weight_targets.h"
 #include "trainer/models/weights/model_file.h"
 
@@ -104,6 +105,9 @@ void write_exports(const RunConfig& config, const ExportedModel& exported) {
       write_gguf(path, wanted, exported);
     } else if (wanted.format == ExportOptions::Format::kCompressedTensors) {
       save_compressed_tensors(path, exported.options, exported.parameters, exported.deployment);
+    } else if (wanted.format == ExportOptions::Format::kOnnx) {
+      save_onnx(path, exported.model, exported.parameters, exported.deployment,
+                exported.compression_ledger);
     } else {
       save_hugging_face(path, exported.options, exported.parameters, DType::kF32);
     }

@@ -14,7 +14,7 @@ namespace wattle {
 /// A model on its way into files.
 struct ExportedModel {
   const ModelOptions& options;
-  const Model& model;
+  Model& model;
   /// By their names: quantised weights as forward reads them, all others in the master's precision.
   std::vector<NamedTensor> parameters;
   const Deployment& deployment;           ///< the quantised weights before rounding

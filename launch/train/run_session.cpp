@@ -3,11 +3,13 @@
 #include <ATen/Context.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "compression/activations/saved_activations.h"
 #include "compression/quantize/saved_quantizer.h"
 #include "launch/train/config/model_fits_data.h"
 #include "parallel/threads.h"
@@ -67,8 +69,11 @@ ShapedModel model_of_checkpoint(const CheckpointReader& checkpoint, const RunCon
 ShapedModel compressed_model(const std::filesystem::path& path, const RunConfig& config) {
   const CheckpointReader checkpoint(resolve_checkpoint(path));
   ShapedModel shaped = model_of_checkpoint(checkpoint, config);
-  shaped.deployment =
-      quantise_model(active_quantizers(checkpoint, shaped.model.parameters), shaped.model);
+  if (config.evaluate.masters) return shaped;
+  const auto quantizers = active_quantizers(checkpoint, shaped.model);
+  shaped.activations = apply_active_activations(checkpoint.meta(), shaped.model);
+  shaped.biases = round_biases(quantizers, shaped.activations, shaped.model);
+  shaped.deployment = quantise_model(quantizers, shaped.model);
   shaped.compression_ledger = compression_ledger(checkpoint.meta().sections);
   return shaped;
 }
@@ -84,6 +89,16 @@ GgufMetadata tokenizer_of_file(const std::string& path) {
 }
 
 }  // namespace
+
+std::vector<NamedTensor> ShapedModel::parameters() const {
+  std::vector<NamedTensor> all;
+  for (const Parameter* parameter : model.parameters) {
+    const auto rounded = std::ranges::find(biases, parameter->name(), &NamedTensor::name);
+    all.push_back(
+        {parameter->name(), rounded == biases.end() ? parameter->value() : rounded->value});
+  }
+  return all;
+}
 
 std::vector<NamedTensor> files_of(const Replica& replica) {
   if (replica.tokenizer.all().empty()) return {};

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "compression/activations/activation_quantizer.h"
 #include "compression/deployment.h"
 #include "formats/gguf/gguf.h"
 #include "launch/train/config/run_config.h"
@@ -42,8 +43,13 @@ struct ShapedModel {
   Model model;
   /// Of a trained model: what quantisation is active in its checkpoint, applied to `model`.
   Deployment deployment = {};
-  std::string compression_ledger = {};  ///< "" without
-  GgufMetadata tokenizer = {};          ///< as in Replica
+  std::vector<std::unique_ptr<ActivationQuantizer>> activations = {};  ///< on the model's points
+  std::vector<NamedTensor> biases = {};  ///< those that are rounded in `model`, as they were
+  std::string compression_ledger = {};   ///< "" without
+  GgufMetadata tokenizer = {};           ///< as in Replica
+
+  /// By their names, as ExportedModel takes them.
+  std::vector<NamedTensor> parameters() const;
 };
 
 /// The model of the configuration with its first weights: drawn from the seed, or read from

@@ -184,6 +184,15 @@ void EvaluateOptions::describe(Fields& f) {
       .at_least(0);
   f("batch", batch, "samples a forward pass").at_least(1).default_is("8");
   f("samples", samples, "evaluate on the first so many validation samples only").at_least(1);
+  f("masters", masters,
+    "wattle-train eval takes a checkpoint's master weights in float, without the quantisation that "
+    "is active there");
+  f("integers", integers,
+    "wattle-train eval computes the outputs of a model that is int8 throughout once more, with "
+    "integers alone, and says how often the classes agree; rows and images");
+  f("predictions", predictions,
+    "wattle-train eval writes inputs and outputs of each validation sample to this CSV file; "
+    "rows and images");
 }
 
 }  // namespace wattle

@@ -63,6 +63,9 @@ struct EvaluateOptions {
   std::optional<int64_t> bos_token;
   std::optional<int64_t> batch;
   std::optional<int64_t> samples;
+  bool masters = false;
+  bool integers = false;
+  std::optional<std::string> predictions;
   void describe(Fields& f);
 };
 

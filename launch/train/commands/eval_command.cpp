@@ -5,6 +5,7 @@
 
 #include "energy/clock.h"
 #include "launch/train/commands/commands.h"
+#include "launch/train/commands/predictions.h"
 #include "trainer/loop/evaluator.h"
 #include "trainer/loop/records/run_accounts.h"
 
@@ -25,6 +26,8 @@ int eval_command(const RunSession& session) {
                       energy);
   const Evaluation evaluation = *evaluator.run();
   accounts.settle();
+  const std::optional<IntegerFigures> integers =
+      write_predictions(config, shaped, *data.validation, exchange);
   const Account inference = accounts.ledger().inference();
   if (session.world.rank() != 0) return kExitDone;
 
@@ -35,6 +38,11 @@ int eval_command(const RunSession& session) {
   } else if (evaluation.accuracy) {
     figures["accuracy"] = *evaluation.accuracy;
   }
+  if (integers) {
+    figures["integer_accuracy"] = integers->accuracy;
+    figures["integer_agreement"] = integers->agreement;
+    figures["integer_largest_difference_steps"] = integers->largest_difference;
+  }
   figures[is_text ? "tokens" : "samples"] = evaluation.scored;
   const double joules = inference.joules.total();
   figures["energy_joules"] = joules > 0 ? nlohmann::ordered_json(joules) : nullptr;
@@ -43,7 +51,7 @@ int eval_command(const RunSession& session) {
     std::cout << figures.dump() << std::endl;
   } else {
     for (const auto& [key, value] : figures.items())
-      std::cout << fmt::format("{:<14} {}\n", key, value.dump());
+      std::cout << fmt::format("{:<32} {}\n", key, value.dump());
   }
   return kExitDone;
 }

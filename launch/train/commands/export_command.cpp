@@ -9,11 +9,9 @@ int export_command(const RunSession& session) {
     throw Error(ErrorCode::kConfig, "export: the file lists nothing to write");
   }
   set_up_threads(session);
-  const ShapedModel shaped = trained_model(session);
+  ShapedModel shaped = trained_model(session);
   if (session.world.rank() != 0) return kExitDone;
-  std::vector<NamedTensor> parameters;
-  for (const Parameter* p : shaped.model.parameters) parameters.push_back({p->name(), p->value()});
-  write_exports(session.config, {shaped.options, shaped.model, std::move(parameters),
+  write_exports(session.config, {shaped.options, shaped.model, shaped.parameters(),
                                  shaped.deployment, shaped.compression_ledger, shaped.tokenizer});
   return kExitDone;
 }

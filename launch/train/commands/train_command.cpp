@@ -25,9 +25,10 @@
 namespace wattle {
 namespace {
 
-std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config, Replica& replica) {
+std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config, Replica& replica,
+                                                      const CompressionTools& tools) {
   std::vector<std::unique_ptr<Callback>> callbacks =
-      make_compression_callbacks(config.compression, replica.model, *replica.parameters);
+      make_compression_callbacks(config.compression, replica.model, *replica.parameters, tools);
   if (config.train.early_stop) {
     callbacks.push_back(std::make_unique<EarlyStop>(*config.train.early_stop));
   }
@@ -66,7 +67,7 @@ class TrainingRun {
   Records open_records() const;
   void say_end(RunEnd end, const TrainingLoop& loop, const EnergyGovernor& governor);
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
-  void export_model() const;
+  void export_model();
   std::optional<std::string> finish_model();
   void report(RunEnd end, TrainingLoop& loop);
 
@@ -216,7 +217,7 @@ int TrainingRun::run() {
 /// What a callback puts between master and working values has tensors of its own to restore: they
 /// must be there before the checkpoint is read.
 void TrainingRun::prepare_callbacks() {
-  callbacks_ = make_callbacks(config_, replica_);
+  callbacks_ = make_callbacks(config_, replica_, {&session_.world});
   for (const auto& callback : callbacks_) {
     if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
       callback->load_state(it->second);
@@ -273,7 +274,7 @@ std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t 
   return text;
 }
 
-void TrainingRun::export_model() const {
+void TrainingRun::export_model() {
   const Deployment deployment = deployment_of(*replica_.parameters);
   std::vector<NamedTensor> parameters;
   for (size_t i = 0; i < replica_.model.parameters.size(); ++i) {

@@ -10,11 +10,14 @@ void ExportOptions::describe(Fields& f) {
       "format", format,
       {{"safetensors", Format::kSafetensors},
        {"gguf", Format::kGguf},
-       {"compressed-tensors", Format::kCompressedTensors}},
+       {"compressed-tensors", Format::kCompressedTensors},
+       {"onnx", Format::kOnnx}},
       "safetensors: a folder that Hugging Face transformers loads; gguf: a file that llama.cpp "
-      "loads; compressed-tensors: a folder with quantised weights that vLLM loads");
+      "loads; compressed-tensors: a folder with quantised weights that vLLM loads; onnx: a file of "
+      "mlp, "
+      "resnet and vgg for ONNX Runtime, with what is quantised in the QDQ form");
   f("path", path, "where to; relative paths lie below output_dir/export")
-      .default_is("safetensors, model.gguf or compressed-tensors");
+      .default_is("safetensors, model.gguf, compressed-tensors or model.onnx");
   f.choice("type", type,
            {{"auto", Type::kAuto},
             {"f32", Type::kF32},
@@ -45,6 +48,7 @@ void ExportOptions::describe(Fields& f) {
 std::string ExportOptions::resolved_path() const {
   if (path) return *path;
   if (format == Format::kCompressedTensors) return "compressed-tensors";
+  if (format == Format::kOnnx) return "model.onnx";
   return format == Format::kGguf ? "model.gguf" : "safetensors";
 }
 

@@ -11,7 +11,7 @@ namespace wattle {
 
 /// One entry of the list `export:`.
 struct ExportOptions {
-  enum class Format { kSafetensors, kGguf, kCompressedTensors };
+  enum class Format { kSafetensors, kGguf, kCompressedTensors, kOnnx };
   enum class Type { kAuto, kF32, kF16, kBf16, kQ8_0, kQ4_0, kQ4_1 };
 
   Format format = Format::kSafetensors;

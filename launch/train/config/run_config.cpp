@@ -8,6 +8,32 @@
 #include "launch/train/config/model_fits_data.h"
 
 namespace wattle {
+namespace {
+
+/// What of the exports can be known from the family alone.
+void check_exports(const RunConfig& config, Checker& c) {
+  if (config.model.family == ModelFamily::kFromFile) return;
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    const bool is_onnx = config.exports[i].format == ExportOptions::Format::kOnnx;
+    c.require(is_onnx != config.model.is_language_model(), fmt::format("export.{}.format", i),
+              fmt::format("a model of family {} can't be written so: onnx is for mlp, resnet and "
+                          "vgg, the others are for gpt2 and llama",
+                          name_of(config.model.family)));
+  }
+}
+
+void check_evaluation(const RunConfig& config, Checker& c) {
+  const EvaluateOptions& evaluate = config.evaluate;
+  c.require(!evaluate.masters || !evaluate.integers, "evaluate.masters",
+            "is float, and evaluate.integers is not");
+  for (const char* key : {"evaluate.integers", "evaluate.predictions"}) {
+    c.require(!c.given(key) || config.model.family == ModelFamily::kFromFile ||
+                  !config.model.is_language_model(),
+              key, "needs a model of rows or images");
+  }
+}
+
+}  // namespace
 
 void RunConfig::describe(Fields& f) {
   f("run", run, "what the run is and where it writes").required();
@@ -29,6 +55,8 @@ void RunConfig::describe(Fields& f) {
         c.require(false, misfit.key, misfit.message);
       }
     }
+    check_exports(*this, c);
+    check_evaluation(*this, c);
     check_compression(compression, train.precision, c);
     c.require(!run.deterministic || train.micro_batch.has_value(), "run.deterministic",
               "needs train.micro_batch: its default depends on the number of ranks");

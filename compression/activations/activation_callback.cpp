@@ -1,0 +1,178 @@
+#include "compression/activations/activation_callback.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "compression/quantize/target_patterns.h"
+#include "trainer/loop/figures_exchange.h"
+#include "trainer/nn/model.h"
+#include "trainer/state/flat_parameters.h"
+
+namespace wattle {
+namespace {
+
+using nlohmann::json;
+
+ActivationSettings settings_of(const QuantizeOptions& options) {
+  const ActivationOptions& activations = *options.activations;
+  return {activations.grid(), options.observer, activations.clip_gradients,
+          activations.learn != RangeLearning::kNone, activations.range_lr};
+}
+
+/// Puts a quantiser on its point, or takes it away if it is there.
+void put_hook(Model& model, ActivationQuantizer& quantizer, bool there) {
+  ActivationPoint& point = **std::ranges::find(model.activations, quantizer.point(),
+                                               [](const ActivationPoint* p) { return p->name(); });
+  if (there) {
+    point.set_hook(&quantizer);
+  } else if (point.hook() == &quantizer) {
+    point.set_hook(nullptr);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> activation_targets(const ActivationOptions& options, const Model& model,
+                                            const std::string& entry) {
+  if (model.activations.empty()) {
+    throw Error(ErrorCode::kConfig,
+                entry +
+                    ".activations: this model's family has no activations that can be "
+                    "quantised; mlp, resnet and vgg have");
+  }
+  std::vector<std::string> names;
+  for (const ActivationPoint* point : model.activations) names.push_back(point->name());
+  return matching_names(options.targets, names, entry + ".activations.targets", "activation");
+}
+
+ActivationCallback::ActivationCallback(const std::string& entry, std::string name,
+                                       const QuantizeOptions& options, const Parts& parts)
+    : name_(std::move(name)), options_(options), parts_(parts) {
+  for (const std::string& point : activation_targets(*options_.activations, parts.model, entry)) {
+    quantizers_.push_back(std::make_unique<ActivationQuantizer>(point, settings_of(options_)));
+  }
+  FlatParameters& parameters = parts.parameters;
+  biases_ = std::make_unique<BiasQuantizer>(
+      name_, parts.weights, bias_targets(parts.model, parts.weights, quantizers_),
+      [&parameters](int64_t index) { return parameters.master_of(index); });
+}
+
+ActivationCallback::~ActivationCallback() {
+  for (const auto& quantizer : quantizers_) put_hook(parts_.model, *quantizer, false);
+}
+
+void ActivationCallback::set_active(bool active) {
+  active_ = active;
+  for (const auto& quantizer : quantizers_) put_hook(parts_.model, *quantizer, active);
+}
+
+void ActivationCallback::set_rounding(bool rounding) {
+  if (rounding == rounding_) return;
+  rounding_ = rounding;
+  for (const auto& quantizer : quantizers_) quantizer->set_rounding(rounding);
+  if (rounding) {
+    parts_.parameters.add_transform(*biases_);
+  } else {
+    parts_.parameters.remove_transform(*biases_);
+  }
+}
+
+void ActivationCallback::follow_schedule(int64_t step) {
+  const bool active = options_.active_at(step);
+  if (active != active_) {
+    set_active(active);
+    events_.emplace_back(step, active ? "begins" : "ends");
+  }
+  const bool rounding = active && step >= options_.activation_step();
+  if (rounding != rounding_) {
+    set_rounding(rounding);
+    events_.emplace_back(step, rounding ? "rounding begins" : "rounding ends");
+  }
+  const auto& freeze = options_.freeze_observers_step;
+  if (active && !frozen_ && freeze && step >= *freeze) {
+    frozen_ = true;
+    events_.emplace_back(step, "ranges are frozen");
+  }
+}
+
+void ActivationCallback::step_begins(const TrainingView& view) {
+  follow_schedule(view.step);
+  observing_ = active_ && !frozen_;
+  for (const auto& quantizer : quantizers_) {
+    quantizer->set_observing(observing_ && !(learns() && quantizer->rounds()));
+  }
+}
+
+void ActivationCallback::step_ends(const TrainingView&, const MetricsRecord& record) {
+  for (const auto& quantizer : quantizers_) quantizer->set_observing(false);
+  const std::vector<std::array<double, 2>> gradients = end_gradients();
+  if (!observing_) return;
+  observing_ = false;
+  std::vector<RangeStatistics*> batches;
+  for (const auto& quantizer : quantizers_) batches.push_back(&quantizer->batch());
+  all_reduce(batches, parts_.ranks);
+  for (size_t i = 0; i < quantizers_.size(); ++i) {
+    quantizers_[i]->batch_ends(!record.skipped, gradients[i]);
+  }
+  if (rounding_) parts_.parameters.publish();  // the biases' steps have changed
+}
+
+/// The sum over all micro-batches, of each quantiser.
+std::vector<std::array<double, 2>> ActivationCallback::end_gradients() {
+  std::vector<std::array<double, 2>> sums(quantizers_.size());
+  size_t count = 0;
+  for (const auto& quantizer : quantizers_) {
+    count = std::max(count, quantizer->end_gradients().size());
+  }
+  if (!learns() || !rounding_) return sums;
+  // Every rank has as many micro-batches, and every point has seen all of them, or none.
+  std::vector<double> local(count * 2 * sums.size());
+  for (size_t q = 0; q < quantizers_.size(); ++q) {
+    auto& own = quantizers_[q]->end_gradients();
+    for (size_t i = 0; i < own.size(); ++i) {
+      for (size_t end = 0; end < 2; ++end) local[2 * (i * sums.size() + q) + end] = own[i][end];
+    }
+    own.clear();
+  }
+  FiguresExchange exchange(parts_.ranks, at::kCPU);
+  for (const std::vector<double>& rank : exchange.gather(local)) {
+    for (size_t i = 0; i < rank.size(); ++i) sums[i / 2 % sums.size()][i % 2] += rank[i];
+  }
+  return sums;
+}
+
+std::string ActivationCallback::save_state() const {
+  json events = json::array(), quantizers = json::array();
+  for (const auto& [step, what] : events_) events.push_back({{"step", step}, {"what", what}});
+  for (const auto& quantizer : quantizers_) quantizers.push_back(quantizer->save());
+  return json{{"active", active_},
+              {"rounding", rounding_},
+              {"frozen", frozen_},
+              {"events", events},
+              {"activations", quantizers}}
+      .dump();
+}
+
+void ActivationCallback::load_state(const std::string& text) {
+  const json state = json::parse(text);
+  events_.clear();
+  for (const json& event : state.at("events")) {
+    events_.emplace_back(event.at("step"), event.at("what"));
+  }
+  const json& saved = state.at("activations");
+  if (saved.size() != quantizers_.size()) {
+    throw Error(ErrorCode::kFormat, name_ + ": the checkpoint has other activations");
+  }
+  for (size_t i = 0; i < quantizers_.size(); ++i) {
+    if (saved[i].at("point") != quantizers_[i]->point()) {
+      throw Error(ErrorCode::kFormat, name_ + ": the checkpoint has other activations");
+    }
+    quantizers_[i]->load(saved[i]);
+  }
+  frozen_ = state.at("frozen");
+  set_active(state.at("active"));
+  set_rounding(state.at("rounding"));
+}
+
+}  // namespace wattle

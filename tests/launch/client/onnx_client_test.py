@@ -1,0 +1,175 @@
+"""The ONNX files of whole runs against onnx.checker and ONNX Runtime. ./launch/prepare_data.sh digits
+and ./launch/clients.sh set up what this needs; the clients' Python runs it.
+"""
+
+import hashlib
+import json
+import pathlib
+import sys
+import unittest
+
+import numpy as np
+import onnx
+import onnxruntime
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from wattle_runs import DATA, RunTest  # noqa: E402
+
+INT8 = ("[{quantize: {target: int8, begin_step: 10, freeze_batch_norm_step: 60, "
+        "freeze_observers_step: 70, activations: {begin_step: 20}}}]")
+MLP_INT8 = INT8.replace("freeze_batch_norm_step: 60, ", "")  # it has none
+DIGITS = f"{{kind: digits, path: {DATA / 'digits.csv.gz'}}}"
+RANDOM = "{kind: random, inputs: 20, samples: 400, validation: 100, targets: binary}"
+RESNET = "model: {family: resnet, channels: [8, 16]}"
+VGG = "model: {family: vgg, channels: [8, 16], hidden: [24]}"
+MLP = "model: {family: mlp, inputs: 20, hidden: [64, 32], outputs: 1, dropout: 0.2}"
+
+
+def classes(outputs: np.ndarray) -> np.ndarray:
+    """One output is the logit of class 1."""
+    return outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+
+
+class OnnxClientTest(RunTest):
+    def trained(self, model: str, data: str, compression: str = "[]", output: str = "run"):
+        config = self.text_config(
+            output, model, data=data, compression=compression,
+            run=f"{{seed: 7, output_dir: {output}}}",
+            train="{steps: 80, global_batch: 32, micro_batch: 8}",
+            optimizer="{name: adam, lr: 3.0e-3}", export="[{format: onnx}]")
+        self.train(config)
+        return config
+
+    def predicted(self, config, overrides=()) -> tuple:
+        """Inputs, outputs and outputs with integers of the validation set."""
+        self.train(config, arguments=("eval",),
+                   overrides=["evaluate.predictions=predictions.csv", *overrides])
+        lines = (self.folder / "predictions.csv").read_text().splitlines()
+        names = lines[0].split(",")
+        values = np.array([line.split(",") for line in lines[1:]], dtype=np.float32)
+        return tuple(values[:, [name.startswith(kind) for name in names]]
+                     for kind in ("input_", "output_", "integer_"))
+
+    def model(self, output: str = "run") -> onnx.ModelProto:
+        model = onnx.load(self.folder / output / "export/model.onnx")
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def run_client(self, model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
+        session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                               providers=["CPUExecutionProvider"])
+        if len(session.get_inputs()[0].shape) == 4:
+            inputs = inputs.reshape(-1, 1, 8, 8)
+        return session.run(["output"], {"input": inputs})[0]
+
+    def constants(self, model: onnx.ModelProto) -> dict:
+        return {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+
+    def check_float(self, model: str, data: str):
+        inputs, outputs, _ = self.predicted(self.trained(model, data))
+        exported = self.model()
+        found = self.run_client(exported, inputs)
+        np.testing.assert_allclose(found, outputs, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(classes(found), classes(outputs))
+        self.assertEqual([o.version for o in exported.opset_import], [21])
+
+    def check_int8(self, model: str, data: str, compression: str = INT8):
+        """The same class for every sample, and outputs within one step, of three programs: the
+        fake-quantised model, the client, and integers alone."""
+        config = self.trained(model, data, compression)
+        inputs, outputs, integers = self.predicted(config, ["evaluate.integers=true"])
+        exported = self.model()
+        constants = self.constants(exported)
+        last = next(n for n in exported.graph.node if n.output[0] == "output")
+        step = constants[last.input[1]]
+        found = self.run_client(exported, inputs)
+        for other in (found, integers):
+            np.testing.assert_array_equal(classes(other), classes(outputs))
+            self.assertLessEqual(np.abs(other - outputs).max(), 1.01 * step)
+        self.assertGreater(np.unique(np.rint(found / step)).size, 5, "outputs that say nothing")
+        return exported, constants
+
+    def test_float_resnet(self):
+        self.check_float(RESNET, DIGITS)
+
+    def test_float_vgg(self):
+        self.check_float(VGG, DIGITS)
+
+    def test_float_mlp(self):
+        self.check_float(MLP, RANDOM)
+
+    def test_int8_resnet(self):
+        exported, constants = self.check_int8(RESNET, DIGITS)
+        operations = {n.op_type for n in exported.graph.node}
+        self.assertNotIn("BatchNormalization", operations, "it is folded in")
+        self.assertEqual(constants["stem.conv.weight"].dtype, np.int8)
+        self.assertEqual(constants["stem.conv.weight.scale"].shape, (8,))
+        self.assertEqual(constants["stem.conv.bias"].dtype, np.int32)
+        np.testing.assert_array_equal(
+            constants["stem.conv.bias.scale"],
+            constants["stem.conv.weight.scale"] * constants["input.scale"])
+        axes = {n.output[0]: [a.i for a in n.attribute if a.name == "axis"]
+                for n in exported.graph.node if n.op_type == "DequantizeLinear"}
+        self.assertEqual(axes["stem.conv.weight.dequantized"], [0])
+
+    def test_int8_vgg(self):
+        self.check_int8(VGG, DIGITS)
+
+    def test_int8_mlp(self):
+        self.check_int8(MLP, RANDOM, MLP_INT8)
+
+    def test_int8_with_one_scale_a_tensor_and_symmetric_activations(self):
+        _, constants = self.check_int8(RESNET, DIGITS, INT8.replace(
+            "target: int8", "target: int8, scales: tensor").replace(
+            "activations: {", "activations: {symmetric: true, "))
+        self.assertEqual(constants["stem.conv.weight.scale"].shape, ())
+        self.assertEqual(constants["stem.relu.zero_point"], 0)
+
+    def test_int16(self):
+        int16 = INT8.replace("int8", "int16").replace("activations: {", "activations: {bits: 16, ")
+        config = self.trained(VGG, DIGITS, int16)
+        inputs, outputs, _ = self.predicted(config)
+        exported = self.model()
+        self.assertEqual(self.constants(exported)["output.weight"].dtype, np.int16)
+        found = self.run_client(exported, inputs)
+        np.testing.assert_array_equal(classes(found), classes(outputs))
+        np.testing.assert_allclose(found, outputs, atol=2e-3)
+        done = self.train(config, arguments=("eval",), overrides=["evaluate.integers=true"],
+                          expect=1)
+        self.assertRegex(done.stderr, r"evaluation with integers: .*16 bits")
+
+    def test_layers_that_targets_leave_out_stay_float(self):
+        some = INT8.replace("target: int8", "target: int8, targets: ['re:stages.*']").replace(
+            "activations: {", "activations: {targets: ['re:stages.*relu1?'], ")
+        config = self.trained(RESNET, DIGITS, some)
+        inputs, outputs, _ = self.predicted(config)
+        exported = self.model()
+        self.assertEqual(self.constants(exported)["stem.conv.weight"].dtype, np.float32)
+        self.assertIn("BatchNormalization", {n.op_type for n in exported.graph.node})
+        found = self.run_client(exported, inputs)
+        np.testing.assert_array_equal(classes(found), classes(outputs))
+        done = self.train(config, arguments=("eval",), overrides=["evaluate.integers=true"],
+                          expect=1)
+        self.assertRegex(done.stderr, "evaluation with integers: input: is not quantised")
+
+    def test_the_file_names_the_ledger(self):
+        self.trained(MLP, RANDOM, MLP_INT8)
+        ledger = self.folder / "run/export/compression_ledger.json"
+        metadata = {p.key: p.value for p in self.model().metadata_props}
+        self.assertEqual(list(metadata), ["wattle.compression_ledger.xxh3_128"])
+        self.assertRegex(metadata["wattle.compression_ledger.xxh3_128"], "^[0-9a-f]{32}$")
+        events = json.loads(ledger.read_text())["compression.0.activations"]["events"]
+        self.assertEqual([e["what"] for e in events],
+                         ["begins", "rounding begins", "ranges are frozen"])
+
+    def test_a_file_from_the_checkpoint_is_the_same(self):
+        config = self.trained(RESNET, DIGITS, INT8)
+        path = self.folder / "run/export/model.onnx"
+        trained = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.unlink()
+        self.train(config, 2, arguments=("export",))
+        self.assertEqual(hashlib.sha256(path.read_bytes()).hexdigest(), trained)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,160 @@
+"""Training for int8 weights and activations as its users run it: ranks, checkpoints, evaluation with
+integers, bad input."""
+
+import json
+import unittest
+
+from wattle_runs import RunTest
+
+INT8 = ("[{quantize: {target: int8, begin_step: 1, freeze_batch_norm_step: 6, "
+        "freeze_observers_step: 7, activations: {begin_step: 3}}}]")
+RESNET = "model: {family: resnet, channels: [4, 8]}"
+MLP = "model: {family: mlp, inputs: 12, hidden: [24, 16], outputs: 1, dropout: 0.2}"
+RANDOM = "{kind: random, inputs: 12, samples: 200, validation: 50, targets: binary}"
+
+
+def digits(count: int = 96) -> str:
+    """Rows of 8x8 images of ten classes that can be told apart, as the UCI digits are laid out."""
+    rows = []
+    for i in range(count):
+        label = i % 10
+        pixels = [(7 * label + 3 * p * (label + 1) + i) % 17 for p in range(64)]
+        rows.append(",".join(map(str, [*pixels, label])))
+    return "\n".join(rows) + "\n"
+
+
+class Int8Test(RunTest):
+    def config(self, output: str = "run", compression: str = INT8, model: str = RESNET, **sections):
+        if not (self.folder / "digits.csv").exists():
+            self.write("digits.csv", digits())
+        return self.text_config(output, model, compression=compression, **({
+            "run": f"{{seed: 7, output_dir: {output}, threads: 1, deterministic: true}}",
+            "data": "{kind: digits, path: digits.csv}" if model == RESNET else RANDOM,
+            "train": "{steps: 10, global_batch: 24, micro_batch: 2}",
+            "export": "[{format: onnx}]"} | sections))
+
+    def onnx(self, output: str = "run") -> bytes:
+        return (self.folder / output / "export/model.onnx").read_bytes()
+
+    def evaluation(self, config, overrides=(), ranks: int = 1) -> dict:
+        done = self.train(config, ranks, overrides, arguments=("eval", "--json"))
+        return json.loads(done.stdout)
+
+    def activations(self, output: str) -> dict:
+        return self.meta(output)["sections"]["compression.0.activations"]
+
+    def test_the_same_on_one_to_four_ranks(self):
+        for observer in ("ema", "minmax", "percentile", "histogram", "mse"):
+            compression = INT8.replace("begin_step: 1,", f"begin_step: 1, observer: {observer},")
+            ranks = (1, 2, 3, 4) if observer == "ema" else (1, 3)
+            for count in ranks:
+                self.train(self.config(f"{observer}{count}", compression), count)
+            for count in ranks[1:]:
+                self.assert_same_bytes(self.state(f"{observer}1"), self.state(f"{observer}{count}"))
+                self.assertEqual(self.activations(f"{observer}1"),
+                                 self.activations(f"{observer}{count}"))
+                self.assertEqual(self.onnx(f"{observer}1"), self.onnx(f"{observer}{count}"))
+
+    def test_learned_ends_are_the_same_on_every_number_of_ranks(self):
+        learned = INT8.replace("begin_step: 3", "begin_step: 3, learn: clipping, range_lr: 0.05")
+        for count in (1, 2, 4):
+            self.train(self.config(f"run{count}", learned), count)
+            self.assert_same_bytes(self.state("run1"), self.state(f"run{count}"))
+            self.assertEqual(self.activations("run1"), self.activations(f"run{count}"))
+        self.train(self.config("observed"))
+        ends = [a["scale"] for a in self.activations("run1")["activations"]]
+        self.assertNotEqual(ends, [a["scale"] for a in self.activations("observed")["activations"]])
+
+    def test_a_run_in_two_parts_is_the_run_in_one(self):
+        self.train(self.config("whole"))
+        for cut in (2, 4, 6, 8):
+            parts = f"parts{cut}"
+            self.train(self.config(parts), overrides=[f"train.steps={cut}"])
+            self.train(self.config(parts))
+            self.assert_same_bytes(self.state(parts), self.state("whole"))
+            self.assertEqual(self.onnx(parts), self.onnx("whole"))
+
+    def test_quantisers_survive_a_kill(self):
+        learned = ("[{quantize: {target: int8, begin_step: 1, freeze_batch_norm_step: 30, "
+                   "freeze_observers_step: 40, activations: {begin_step: 3, learn: clipping}}}]")
+        sections = {"train": "{steps: 60, global_batch: 24, micro_batch: 2}"}
+        self.train(self.config("whole", learned, **sections), 2)
+        run = self.start(self.config("killed", learned, **sections), 2)
+        self.wait_for_step("killed", 5)
+        self.kill_group(run)
+        self.assertLess(self.train_metrics("killed")[-1]["step"], 60)
+        self.train(self.config("killed", learned, **sections), 2)
+        self.assert_same_bytes(self.state("killed"), self.state("whole"))
+        self.assertEqual(self.activations("killed"), self.activations("whole"))
+        self.assertEqual(self.onnx("killed"), self.onnx("whole"))
+
+    def test_eval_and_export_apply_what_is_active(self):
+        config = self.config()
+        self.train(config)
+        seen = [r for r in self.metrics("run") if r["phase"] == "evaluate"][-1]
+        rounded = self.evaluation(config)
+        self.assertEqual(rounded["loss"], seen["eval_loss"])
+        self.assertNotEqual(rounded["loss"],
+                            self.evaluation(config, ["evaluate.masters=true"])["loss"])
+        exported = self.onnx()
+        self.train(config, 2, arguments=("export",))
+        self.assertEqual(self.onnx(), exported)
+
+    def test_integers_alone_give_the_same_classes(self):
+        for model in (RESNET, MLP):
+            compression = INT8 if model == RESNET else INT8.replace(
+                "freeze_batch_norm_step: 6, ", "")
+            output = "resnet" if model == RESNET else "mlp"
+            config = self.config(output, compression, model)
+            self.train(config)
+            for ranks in (1, 3):
+                figures = self.evaluation(config, ["evaluate.integers=true"], ranks)
+                self.assertEqual(figures["integer_agreement"], 1)
+                self.assertEqual(figures["integer_accuracy"], figures["accuracy"])
+                self.assertLessEqual(figures["integer_largest_difference_steps"], 1.01)
+
+    def refused(self, expected: str, compression: str = INT8, model: str = RESNET, **sections):
+        done = self.train(self.config("bad", compression, model, **sections), expect=2)
+        self.assertRegex(done.stderr, expected)
+        self.assertEqual(self.checkpoints("bad"), [])
+
+    def test_bad_input_is_refused_before_training(self):
+        self.refused(r"compression\.0\.quantize\.activations\.targets: 'stem\.rellu' matches no "
+                     r"activation \(did you mean 'stem\.relu'\?\)",
+                     INT8.replace("begin_step: 3", "begin_step: 3, targets: [stem.rellu]"))
+        self.refused(r"activations\.begin_step: 0 is before begin_step 1",
+                     INT8.replace("begin_step: 3", "begin_step: 0"))
+        self.refused(r"freeze_observers_step: 1 leaves no step from begin_step 1 on",
+                     INT8.replace("freeze_observers_step: 7", "freeze_observers_step: 1"))
+        self.refused(r"freeze_batch_norm_step: 0 is before begin_step 1",
+                     INT8.replace("freeze_batch_norm_step: 6", "freeze_batch_norm_step: 0"))
+        self.refused(r"freeze_batch_norm_step: this model has no batch norm", INT8, MLP)
+        self.refused(r"activations: needs target int8 or int16", INT8.replace("int8", "int4"))
+        self.refused(r"observer: needs activations",
+                     "[{quantize: {target: int8, observer: mse}}]")
+        self.refused(r"bits: 12; expected 8 or 16",
+                     INT8.replace("begin_step: 3", "begin_step: 3, bits: 12"))
+        self.refused(r"export\.0\.format: a model of family resnet", export="[{format: gguf}]")
+        self.refused(r"stem\.relu is quantised by compression\.0\.quantize at the same time",
+                     "[{quantize: {target: int8, targets: [stem], activations: {}}}, "
+                     "{quantize: {target: int8, targets: [stages], "
+                     "activations: {targets: [stem.relu]}}}]")
+        self.refused(r"activations\.begin_step: 3 is not before end_step 2",
+                     "[{quantize: {target: int8, end_step: 2, activations: {begin_step: 3}}}]")
+
+    def test_activations_of_language_models_are_refused(self):
+        done = self.train(self.text_config("bad", compression="[{quantize: {target: int8, "
+                                           "activations: {}}}]"), expect=2)
+        self.assertRegex(done.stderr, "has no activations that can be quantised")
+
+    def test_what_is_not_int8_throughout_has_no_integers(self):
+        config = self.config("run", INT8.replace("begin_step: 3", "begin_step: 3, targets: [input]"))
+        self.train(config)
+        done = self.train(config, arguments=("eval",), overrides=["evaluate.integers=true"],
+                          expect=1)
+        self.assertRegex(done.stderr, r"evaluation with integers: stem\.conv: its output is not "
+                                      r"quantised")
+
+
+if __name__ == "__main__":
+    unittest.main()
