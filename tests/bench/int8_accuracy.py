@@ -7,7 +7,7 @@ The two runs of a pair have the same seed, data, batches and steps and differ by
 On random labels two runs that differ by a rounding soon are two models, whose guesses about samples
 that neither has seen agree no better than chance allows. The int8 model is therefore compared with
 the float model that it is the rounding of: the master weights of the same checkpoint
-(`evaluate.masters`), on the validation set.
+(`evaluate.masters`), on the validation set. The agreement with the other run is printed beside it.
 """
 
 import argparse
@@ -57,9 +57,9 @@ def paired(model: str, ranks: int, folds: int, folder: str):
              if folds > 1 else ""), flush=True)
 
 
-def classes(ranks: int, sets: list, folder: str) -> list:
+def classes(ranks: int, sets: list, folder: str, config: str = "mlp_random_int8.yaml") -> list:
     path = f"{folder}/predictions.csv"
-    wattle("mlp_random_int8.yaml", ranks, [*sets, f"evaluate.predictions={path}"], ("eval",))
+    wattle(config, ranks, [*sets, f"evaluate.predictions={path}"], ("eval",))
     lines = pathlib.Path(path).read_text().splitlines()
     column = lines[0].split(",").index("output_0")
     return [float(line.split(",")[column]) > 0 for line in lines[1:]]
@@ -77,8 +77,13 @@ def random_labels(ranks: int, seeds: int, folder: str):
         wattle("mlp_random_int8.yaml", ranks, sets)
         rounded = classes(ranks, sets, folder)
         found.append(agreement(rounded, classes(ranks, [*sets, "evaluate.masters=true"], folder)))
-        print(f"mlp seed {seed}: {found[-1]:.1f} % of the classes agree", flush=True)
-    print(f"mlp: {statistics.mean(found):.2f} % of the classes agree over {seeds} seeds", flush=True)
+        other = [*sets, f"run.output_dir={folder}/mlp-float-{seed}"]
+        wattle("mlp_random.yaml", ranks, other)
+        float_run = classes(ranks, other, folder, "mlp_random.yaml")
+        print(f"mlp seed {seed}: {found[-1]:.1f} % of the classes agree with the float weights, "
+              f"{agreement(rounded, float_run):.1f} % with the float run", flush=True)
+    print(f"mlp: {statistics.mean(found):.2f} % of the classes agree with the float weights, over "
+          f"{seeds} seeds", flush=True)
 
 
 def main():

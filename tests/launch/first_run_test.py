@@ -196,6 +196,24 @@ class ShippedConfigsTest(RunTest):
     def test_vgg_digits(self):
         self.assertEqual(self.run_small("vgg_digits", "model.channels=[4, 8]")["samples"], 180)
 
+    def run_int8(self, name: str, *overrides: str):
+        quantize = "compression.0.quantize."
+        figures = self.run_small(name, f"{quantize}begin_step=0", f"{quantize}freeze_observers_step=3",
+                                 f"{quantize}activations.begin_step=1", *overrides)
+        self.assertEqual(figures["accuracy"], figures["last"]["accuracy"])
+        self.assertTrue((self.folder / name / "export/model.onnx").exists())
+
+    def test_mlp_random_int8(self):
+        self.run_int8("mlp_random_int8")
+
+    def test_resnet_digits_int8(self):
+        self.run_int8("resnet_digits_int8", "model.channels=[4, 8]",
+                      "compression.0.quantize.freeze_batch_norm_step=2")
+
+    def test_vgg_digits_int8(self):
+        self.run_int8("vgg_digits_int8", "model.channels=[4, 8]",
+                      "compression.0.quantize.freeze_batch_norm_step=2")
+
     def test_gpt_kjv(self):
         figures = self.run_small("gpt_kjv", "model.layers=1", "model.width=32", "model.positions=32",
                                  "data.sequence_length=32", "evaluate.window=32",

@@ -34,6 +34,24 @@ class FullRunsTest(RunTest):
     def test_vgg_digits(self):
         self.assertGreaterEqual(self.run_fully("vgg_digits")["evaluation"]["accuracy"], 0.96)
 
+    def check_int8(self, name: str, least_accuracy: float):
+        self.assertGreaterEqual(self.run_fully(name)["evaluation"]["accuracy"], least_accuracy)
+        done = self.train(ROOT / "configs/train" / f"{name}.yaml", arguments=("eval", "--json"),
+                          overrides=["run.output_dir=run", "evaluate.integers=true"])
+        figures = json.loads(done.stdout)
+        print(f"{name}: {figures}")
+        self.assertEqual(figures["integer_agreement"], 1, figures)
+        self.assertTrue((self.folder / "run/export/model.onnx").exists())
+
+    def test_resnet_digits_int8(self):
+        self.check_int8("resnet_digits_int8", 0.96)
+
+    def test_vgg_digits_int8(self):
+        self.check_int8("vgg_digits_int8", 0.96)
+
+    def test_mlp_random_int8(self):
+        self.check_int8("mlp_random_int8", 0.3)
+
     def test_mlp_breast_cancer(self):
         self.assertGreaterEqual(self.run_fully("mlp_breast_cancer")["evaluation"]["accuracy"], 0.95)
 

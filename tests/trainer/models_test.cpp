@@ -65,6 +65,21 @@ TEST(Resnet, EvaluatesWithTheRunningStatisticsOfTraining) {
   EXPECT_NEAR(model.loss(batch), trained, 0.05) << "unbiased variance differs a little";
 }
 
+TEST(Resnet, GradientsAreThoseOfTheLossWithFrozenNorms) {
+  TrainableModel model(small_images(ModelFamily::kResnet), at::kDouble);
+  const Batch batch = image_batch(5);
+  std::vector<BatchStatistics> statistics;
+  model.step(batch, {.statistics = &statistics});
+  for (int i = 0; i < 20; ++i) model.model().update_running_statistics(statistics);
+  statistics.clear();
+  ForwardContext context;
+  context.frozen_norms = true;
+  context.statistics = &statistics;
+  EXPECT_LT(gradient_error(model, batch, context), 1e-5);
+  EXPECT_TRUE(statistics.empty());
+  EXPECT_NEAR(model.step(batch, context), model.loss(batch), 1e-12);
+}
+
 TEST(Mlp, GradientsAreThoseOfTheLoss) {
   TrainableModel model(small_mlp(), at::kDouble);
   EXPECT_LT(gradient_error(model, row_batch(9, 5), {}), 1e-6);

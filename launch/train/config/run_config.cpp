@@ -22,6 +22,23 @@ void check_exports(const RunConfig& config, Checker& c) {
   }
 }
 
+/// Phases that begin after the last step never come.
+void warn_of_late_phases(const RunConfig& config, int64_t steps, Checker& c) {
+  for (size_t i = 0; i < config.compression.size(); ++i) {
+    const std::optional<QuantizeOptions>& quantize = config.compression[i].quantize;
+    if (!quantize) continue;
+    const auto warn = [&](const std::string& key, const std::optional<int64_t>& step) {
+      if (!step || *step <= steps) return;
+      c.warn(quantize_name(i) + "." + key,
+             fmt::format("{} is past the last step, {}", *step, steps));
+    };
+    warn("begin_step", quantize->begin_step);
+    warn("freeze_observers_step", quantize->freeze_observers_step);
+    warn("freeze_batch_norm_step", quantize->freeze_batch_norm_step);
+    if (quantize->activations) warn("activations.begin_step", quantize->activation_step());
+  }
+}
+
 void check_evaluation(const RunConfig& config, Checker& c) {
   const EvaluateOptions& evaluate = config.evaluate;
   c.require(!evaluate.masters || !evaluate.integers, "evaluate.masters",
@@ -69,6 +86,7 @@ void RunConfig::describe(Fields& f) {
     c.require(!sample || (data.kind == DataOptions::Kind::kText && data.tokenizer == "bytes"),
               "sample", "needs data of kind text whose tokenizer is bytes");
     if (train.steps) {
+      warn_of_late_phases(*this, *train.steps, c);
       optimizer.schedule.check_against(*train.steps, "optimizer.schedule.", c);
     }
   });
