@@ -106,6 +106,8 @@ TEST_F(Tokens, DamageIsNamedWithItsPlace) {
                                        "tokens, got 70000 bytes"));
   folder_.put("a.tokens", "In the beginning God created the heaven and the earth. And the earth");
   EXPECT_THAT(refusal(path), HasSubstr("at byte 0: expected \"WTLTOKEN\", got \"In the b\""));
+  folder_.put("a.tokens", "WTLTO\xf1G\n" + content.substr(8));
+  EXPECT_THAT(refusal(path), HasSubstr("expected \"WTLTOKEN\", got \"WTLTO\\xf1G\\x0a\""));
 }
 
 TEST_F(Tokens, AreInTheVocabulary) {

@@ -57,6 +57,16 @@ uint64_t load_u64(const std::byte* at) {
   return value;
 }
 
+/// "WTLTOKEN", with \xNN for what is no printable letter.
+std::string quoted(const std::array<char, 8>& bytes) {
+  std::string text = "\"";
+  for (const char byte : bytes) {
+    const auto code = static_cast<unsigned char>(byte);
+    text += code >= 0x20 && code < 0x7f ? std::string(1, byte) : fmt::format("\\x{:02x}", code);
+  }
+  return text + "\"";
+}
+
 std::string hex(uint64_t value) { return fmt::format("{:016x}", value); }
 
 }  // namespace
@@ -76,7 +86,7 @@ void TokenShard::read_header() {
   }
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.magic != kMagic) {
-    fail(0, "\"WTLTOKEN\"", fmt::format("{:?}", std::string_view(header.magic.data(), 8)));
+    fail(0, "\"WTLTOKEN\"", quoted(header.magic));
   }
   if (header.version != kVersion) {
     fail(offsetof(Header, version), fmt::format("version {}", kVersion),
