@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "launch/train/config/model_fits_data.h"
+#include "scheduler/config/agent_options.h"
+#include "scheduler/config/cluster_options.h"
 
 namespace wattle {
 namespace {
@@ -108,12 +110,18 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
 
 std::string config_reference() {
   RunConfig config;
+  scheduler::ClusterOptions cluster;
+  scheduler::AgentOptions agent;
   return "# The run file\n\n"
          "Every key of the YAML file that `wattle-train` reads, generated from the code that "
          "parses "
          "it\n(`wattle-train --reference`). `--set a.b=c` overrides a key; a number reaches into a "
          "list.\n\n" +
-         reference_table(fields_of(config));
+         reference_table(fields_of(config)) +
+         "\n# The cluster file\n\nWhat `wattled cluster.yaml` reads.\n\n" +
+         reference_table(fields_of(cluster)) +
+         "\n# The agent file\n\nWhat `wattle-agent agent.yaml` reads.\n\n" +
+         reference_table(fields_of(agent));
 }
 
 }  // namespace wattle

@@ -1,0 +1,104 @@
+#include "scheduler/config/cluster_options.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <set>
+
+#include "common/config/config_file.h"
+
+namespace wattle::scheduler {
+
+void ClusterPolicyOptions::describe(Fields& f) {
+  f.choice("name", name,
+           {{"fifo", Name::kFifo}, {"backfill", Name::kBackfill}, {"energy", Name::kEnergy}},
+           "how jobs are placed (docs/SCHEDULER.md)");
+  f("eta", eta, "energy: 0 counts throughput alone, 1 work per joule").at_least(0).at_most(1);
+}
+
+void ClusterTenantOptions::describe(Fields& f) {
+  f("name", name, "as in its users' certificates").required();
+  f("weight", weight, "worth of its jobs' progress").greater_than(0).at_most(1e6);
+  f("budget_kwh", budget_kwh, "energy in each period").unit("kWh").at_least(0).at_most(1e12);
+  f("period", period, "length of a budget's period: a number and s, m, h, d or w");
+  f.check([this](Checker& c) {
+    c.require(!name.empty(), "name", "is empty");
+    c.require(parse_duration(period).has_value(), "period",
+              fmt::format("expected a number and s, m, h, d or w as in 30d, got \"{}\"", period));
+  });
+}
+
+void ClusterOptions::describe(Fields& f) {
+  f("listen", listen, "HOST:PORT of the service for users and agents");
+  f("state_dir", state_dir, "the daemon's folder: journal, files, logs").required();
+  describe_security(f, security, "listen", listen);
+  f("cap_watts", cap_watts, "the cluster's cap until `wattle cap set` changes it")
+      .required()
+      .unit("W")
+      .greater_than(0)
+      .at_most(1e12);
+  f("policy", policy, "who runs where");
+  f("tenants", tenants, "who may pay for joules; others count with weight 1, without a budget");
+  f("metrics_listen", metrics_listen, "HOST:PORT of /metrics for Prometheus; empty for none");
+  f("lease_seconds", lease_seconds, "an agent that is cut off falls to its safe limits after this")
+      .unit("s")
+      .at_least(1)
+      .at_most(3600);
+  f("orphan_grace_seconds", orphan_grace_seconds, "and after this much more it has ended its runs")
+      .unit("s")
+      .at_least(1)
+      .at_most(86400);
+  f("heartbeat_seconds", heartbeat_seconds, "time between two heartbeats of an agent")
+      .unit("s")
+      .at_least(0.05)
+      .at_most(600);
+  f("report_seconds", report_seconds, "time between two measurements of a run")
+      .unit("s")
+      .at_least(0.05)
+      .at_most(600);
+  f("reserve_bytes", reserve_bytes,
+    "with less free space in state_dir no changes are taken from users")
+      .unit("B")
+      .at_least(0);
+  f.check([this](Checker& c) {
+    c.require(!state_dir.empty(), "state_dir", "is empty");
+    c.require(heartbeat_seconds * 2 <= lease_seconds, "heartbeat_seconds",
+              fmt::format("expected at most half of lease_seconds ({}), got {}", lease_seconds,
+                          heartbeat_seconds));
+    if (!metrics_listen.empty()) {
+      const std::string fault = fault_of_address(metrics_listen);
+      c.require(fault.empty(), "metrics_listen", fault);
+    }
+    std::set<std::string> names;
+    for (size_t i = 0; i < tenants.size(); ++i) {
+      c.require(names.insert(tenants[i].name).second, fmt::format("tenants.{}.name", i),
+                fmt::format("{} is given twice", tenants[i].name));
+    }
+  });
+}
+
+ClusterOptions read_cluster_options(const std::string& path,
+                                    const std::vector<std::string>& overrides) {
+  ClusterOptions options;
+  Fields fields = fields_of(options);
+  Diagnostics diagnostics;
+  read_config(path, fields, {overrides, {}}, diagnostics);
+  diagnostics.throw_if_errors();
+  return options;
+}
+
+std::optional<double> parse_duration(const std::string& text) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  if (end == text.c_str() || !std::isfinite(number) || number <= 0) return std::nullopt;
+  const std::string unit = end;
+  if (unit == "s") return number;
+  if (unit == "m") return number * 60;
+  if (unit == "h") return number * 3600;
+  if (unit == "d") return number * 86400;
+  if (unit == "w") return number * 7 * 86400;
+  return std::nullopt;
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "scheduler/config/tls_files.h"
+
+namespace wattle::scheduler {
+
+struct ClusterPolicyOptions {
+  enum class Name { kFifo, kBackfill, kEnergy };
+  Name name = Name::kEnergy;
+  double eta = 0.5;
+  void describe(Fields& f);
+};
+
+/// A tenant as the file has it. `wattle budget set` changes it later; the file's word counts anew
+/// when it has changed.
+struct ClusterTenantOptions {
+  std::string name;
+  double weight = 1;
+  std::optional<double> budget_kwh;
+  std::string period = "30d";
+  void describe(Fields& f);
+};
+
+/// cluster.yaml: what `wattled` works with. Relative paths start at the working directory.
+struct ClusterOptions {
+  std::string listen = "127.0.0.1:7443";
+  std::string state_dir;
+  LinkSecurity security;
+  double cap_watts = 0;
+  ClusterPolicyOptions policy;
+  std::vector<ClusterTenantOptions> tenants;
+  std::string metrics_listen = "127.0.0.1:9443";
+  double lease_seconds = 6;
+  double orphan_grace_seconds = 20;
+  double heartbeat_seconds = 1;
+  double report_seconds = 5;
+  int64_t reserve_bytes = 64 << 20;
+  void describe(Fields& f);
+};
+
+/// Throws Error(kConfig) with all that is wrong, a line each, each with its place in the file.
+ClusterOptions read_cluster_options(const std::string& path,
+                                    const std::vector<std::string>& overrides = {});
+
+/// Seconds of a duration such as "90s", "15m", "12h", "30d" or "1w"; nothing for other texts.
+std::optional<double> parse_duration(const std::string& text);
+
+}  // namespace wattle::scheduler

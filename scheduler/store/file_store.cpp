@@ -1,0 +1,136 @@
+#include "scheduler/store/file_store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <sstream>
+
+#include "common/atomic_file.h"
+#include "common/error.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using Digest = std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)>;
+
+std::string hex(const unsigned char* bytes, size_t count) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i) text += fmt::format("{:02x}", bytes[i]);
+  return text;
+}
+
+void require_digest(int result) {
+  if (result != 1) throw Error(ErrorCode::kInternal, "SHA-256: OpenSSL refuses it");
+}
+
+}  // namespace
+
+bool is_sha256(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+std::string fault_of_job_path(const std::string& path) {
+  if (path.empty() || path.size() > 1024) return "expected 1 to 1024 bytes";
+  if (path.front() == '/' || path.back() == '/') return "expected a relative path of a file";
+  if (std::any_of(path.begin(), path.end(),
+                  [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
+    return "has control characters";
+  }
+  std::stringstream stream(path);
+  for (std::string part; std::getline(stream, part, '/');) {
+    if (part.empty() || part == "." || part == "..") {
+      return fmt::format("leaves the job's directory, or could: '{}'", part);
+    }
+  }
+  return "";
+}
+
+struct FileStore::Incoming::Parts {
+  StoredFile expected;
+  std::string own;    ///< where the whole file is first
+  std::string place;  ///< and then
+  AtomicFile file;
+  Digest digest{EVP_MD_CTX_new(), EVP_MD_CTX_free};
+
+  Parts(const StoredFile& expected, const std::string& own, const std::string& place)
+      : expected(expected), own(own), place(place), file(own) {}
+};
+
+FileStore::FileStore(std::string folder) : folder_(std::move(folder)) {
+  std::filesystem::create_directories(folder_);
+}
+
+std::string FileStore::place_of(const std::string& sha256) const {
+  if (!is_sha256(sha256)) {
+    throw Error(ErrorCode::kConfig,
+                "sha256: expected 64 lower-case hexadecimal digits, got something else");
+  }
+  return fmt::format("{}/{}/{}", folder_, sha256.substr(0, 2), sha256);
+}
+
+bool FileStore::has(const std::string& sha256) const {
+  std::error_code ignored;
+  return std::filesystem::exists(place_of(sha256), ignored);
+}
+
+std::string FileStore::path_of(const std::string& sha256) const {
+  std::string place = place_of(sha256);
+  if (!has(sha256)) {
+    throw Error(ErrorCode::kConfig, fmt::format("no file with content {} is kept", sha256));
+  }
+  return place;
+}
+
+FileStore::Incoming::Incoming(const FileStore& store, const StoredFile& expected) {
+  const std::filesystem::path place = store.place_of(expected.sha256);
+  std::filesystem::create_directories(place.parent_path());
+  // Uploads of one content at the same time each have a name of their own until they are whole.
+  const std::string own = fmt::format("{}.{}", place.string(), ++store.uploads_);
+  parts_ = std::make_unique<Parts>(expected, own, place.string());
+  require_digest(EVP_DigestInit_ex(parts_->digest.get(), EVP_sha256(), nullptr));
+}
+
+FileStore::Incoming::~Incoming() = default;
+
+void FileStore::Incoming::write(std::string_view data) {
+  const int64_t size = static_cast<int64_t>(parts_->file.offset() + data.size());
+  if (size > parts_->expected.size_bytes) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("{}: {} bytes were announced, more have come", parts_->expected.path,
+                            parts_->expected.size_bytes));
+  }
+  require_digest(EVP_DigestUpdate(parts_->digest.get(), data.data(), data.size()));
+  parts_->file.write(data);
+}
+
+void FileStore::Incoming::commit() {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  unsigned count = 0;
+  require_digest(EVP_DigestFinal_ex(parts_->digest.get(), bytes, &count));
+  const StoredFile& expected = parts_->expected;
+  const auto size = static_cast<int64_t>(parts_->file.offset());
+  const std::string sha256 = hex(bytes, count);
+  if (size != expected.size_bytes || sha256 != expected.sha256) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("{}: {} bytes of SHA-256 {} were announced, {} of {} have come",
+                            expected.path, expected.size_bytes, expected.sha256, size, sha256));
+  }
+  parts_->file.commit();
+  std::filesystem::rename(parts_->own, parts_->place);
+  const int folder = open(std::filesystem::path(parts_->place).parent_path().c_str(),
+                          O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool durable = folder >= 0 && fsync(folder) == 0;
+  const int reason = errno;
+  if (folder >= 0) close(folder);
+  if (!durable) {
+    throw Error(ErrorCode::kIo, fmt::format("{}: {}", parts_->place, std::strerror(reason)));
+  }
+}
+
+}  // namespace wattle::scheduler

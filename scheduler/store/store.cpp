@@ -1,0 +1,195 @@
+#include "scheduler/store/store.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+
+namespace wattle::scheduler {
+namespace {
+
+/// Each brings a database of the version before to its own, counted from 1.
+constexpr std::array kMigrations = {
+    R"sql(
+      CREATE TABLE journal(number INTEGER PRIMARY KEY, event TEXT NOT NULL, decisions TEXT NOT NULL);
+      CREATE TABLE submission(request TEXT PRIMARY KEY, user TEXT NOT NULL, yaml TEXT NOT NULL,
+        overrides TEXT NOT NULL, inputs TEXT NOT NULL);
+      CREATE TABLE run_energy(token INTEGER, node TEXT, source TEXT, joules REAL NOT NULL,
+        tokens REAL NOT NULL, PRIMARY KEY(token, node, source));
+      CREATE TABLE energy(day TEXT, job INTEGER, source TEXT, tenant TEXT NOT NULL,
+        joules REAL NOT NULL, tokens REAL NOT NULL, PRIMARY KEY(day, job, source));
+      CREATE TABLE checkpoint(job INTEGER PRIMARY KEY, files TEXT NOT NULL);
+      CREATE TABLE file_owner(tenant TEXT, sha256 TEXT, PRIMARY KEY(tenant, sha256));
+      CREATE TABLE setting(key TEXT PRIMARY KEY, value TEXT NOT NULL);
+      CREATE TABLE audit(number INTEGER PRIMARY KEY, time_seconds REAL NOT NULL, who TEXT NOT NULL,
+        what TEXT NOT NULL, outcome TEXT NOT NULL);
+    )sql",
+};
+
+std::string files_to_text(const std::vector<StoredFile>& files) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const StoredFile& file : files) {
+    list.push_back({{"path", file.path}, {"sha256", file.sha256}, {"size", file.size_bytes}});
+  }
+  return list.dump();
+}
+
+std::vector<StoredFile> files_from_text(const std::string& text) {
+  std::vector<StoredFile> files;
+  for (const auto& file : nlohmann::json::parse(text)) {
+    files.push_back({file.at("path"), file.at("sha256"), file.at("size")});
+  }
+  return files;
+}
+
+void insert_records(Database& database, const std::vector<JournalRecord>& records) {
+  Statement insert(database, "INSERT INTO journal(event, decisions) VALUES(?, ?)");
+  for (const JournalRecord& record : records) {
+    insert.bind(1, record.event).bind(2, record.decisions).run();
+  }
+}
+
+void insert_submissions(Database& database, const std::vector<Submission>& submissions) {
+  Statement insert(database, "INSERT INTO submission VALUES(?, ?, ?, ?, ?)");
+  for (const Submission& s : submissions) {
+    insert.bind(1, s.request).bind(2, s.user).bind(3, s.yaml);
+    insert.bind(4, nlohmann::json(s.overrides).dump()).bind(5, files_to_text(s.inputs)).run();
+  }
+}
+
+void insert_audit(Database& database, const std::vector<AuditRecord>& audit) {
+  Statement insert(database,
+                   "INSERT INTO audit(time_seconds, who, what, outcome) VALUES(?, ?, ?, ?)");
+  for (const AuditRecord& record : audit) {
+    insert.bind(1, record.time_seconds).bind(2, record.who).bind(3, record.what);
+    insert.bind(4, record.outcome).run();
+  }
+}
+
+}  // namespace
+
+bool StoreBatch::empty() const {
+  return records.empty() && submissions.empty() && energy.empty() && audit.empty() &&
+         checkpoints.empty();
+}
+
+Store::Store(const std::string& path) : database_(path) { migrate(); }
+
+void Store::migrate() {
+  int64_t version = 0;
+  {
+    Statement read(database_, "PRAGMA user_version");
+    if (read.step()) version = read.integer(0);
+  }
+  const auto newest = static_cast<int64_t>(kMigrations.size());
+  if (version > newest) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("the daemon's database has version {}, this program knows {}: "
+                            "start the newer wattled",
+                            version, newest));
+  }
+  for (; version < newest; ++version) {
+    Transaction transaction(database_);
+    database_.execute(kMigrations[static_cast<size_t>(version)]);
+    database_.execute(fmt::format("PRAGMA user_version = {}", version + 1));
+    transaction.commit();
+  }
+}
+
+void Store::commit(const StoreBatch& batch) {
+  Transaction transaction(database_);
+  insert_records(database_, batch.records);
+  insert_submissions(database_, batch.submissions);
+  for (const EnergyTotal& total : batch.energy) add_energy(total);
+  insert_audit(database_, batch.audit);
+  Statement keep(database_, "INSERT OR REPLACE INTO checkpoint VALUES(?, ?)");
+  for (const CheckpointFiles& checkpoint : batch.checkpoints) {
+    keep.bind(1, checkpoint.job).bind(2, files_to_text(checkpoint.files)).run();
+  }
+  transaction.commit();
+}
+
+/// Totals are reported again and again, and after a crash once more: what is new is charged.
+void Store::add_energy(const EnergyTotal& total) {
+  double joules = 0, tokens = 0;
+  {
+    Statement known(database_,
+                    "SELECT joules, tokens FROM run_energy WHERE token=? AND node=? AND source=?");
+    known.bind(1, total.token).bind(2, total.node).bind(3, total.source);
+    if (known.step()) joules = known.number(0), tokens = known.number(1);
+  }
+  const double new_joules = std::max(0.0, total.joules - joules);
+  const double new_tokens = std::max(0.0, total.tokens - tokens);
+  Statement remember(database_, "INSERT OR REPLACE INTO run_energy VALUES(?, ?, ?, ?, ?)");
+  remember.bind(1, total.token).bind(2, total.node).bind(3, total.source);
+  remember.bind(4, joules + new_joules).bind(5, tokens + new_tokens).run();
+  Statement add(database_,
+                "INSERT INTO energy VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(day, job, source) DO "
+                "UPDATE SET joules = joules + excluded.joules, tokens = tokens + excluded.tokens");
+  add.bind(1, total.day).bind(2, total.job).bind(3, total.source).bind(4, total.tenant);
+  add.bind(5, new_joules).bind(6, new_tokens).run();
+}
+
+void Store::read_journal(int64_t number, const std::function<void(const JournalRecord&)>& take) {
+  Statement read(database_,
+                 "SELECT number, event, decisions FROM journal WHERE number > ? ORDER BY number");
+  read.bind(1, number);
+  while (read.step()) take({read.integer(0), read.text(1), read.text(2)});
+}
+
+std::optional<Submission> Store::submission(const std::string& request) {
+  Statement read(database_,
+                 "SELECT user, yaml, overrides, inputs FROM submission WHERE request = ?");
+  read.bind(1, request);
+  if (!read.step()) return std::nullopt;
+  Submission found{request, read.text(0), read.text(1), {}, files_from_text(read.text(3))};
+  nlohmann::json::parse(read.text(2)).get_to(found.overrides);
+  return found;
+}
+
+std::vector<StoredFile> Store::checkpoint_of(int64_t job) {
+  Statement read(database_, "SELECT files FROM checkpoint WHERE job = ?");
+  read.bind(1, job);
+  return read.step() ? files_from_text(read.text(0)) : std::vector<StoredFile>{};
+}
+
+std::vector<EnergyRow> Store::energy(const std::string& from_day, const std::string& until_day) {
+  Statement read(database_,
+                 "SELECT day, job, tenant, source, joules, tokens FROM energy WHERE (?1 = '' OR "
+                 "day >= ?1) AND (?2 = '' OR day <= ?2) ORDER BY day, job, source");
+  read.bind(1, from_day).bind(2, until_day);
+  std::vector<EnergyRow> rows;
+  while (read.step()) {
+    rows.push_back({read.text(0), read.integer(1), read.text(2), read.text(3), read.number(4),
+                    read.number(5)});
+  }
+  return rows;
+}
+
+std::string Store::setting(const std::string& key) {
+  Statement read(database_, "SELECT value FROM setting WHERE key = ?");
+  return read.bind(1, key).step() ? read.text(0) : "";
+}
+
+void Store::set_setting(const std::string& key, const std::string& value) {
+  Statement(database_, "INSERT OR REPLACE INTO setting VALUES(?, ?)")
+      .bind(1, key)
+      .bind(2, value)
+      .run();
+}
+
+void Store::own_file(const std::string& tenant, const std::string& sha256) {
+  Statement(database_, "INSERT OR IGNORE INTO file_owner VALUES(?, ?)")
+      .bind(1, tenant)
+      .bind(2, sha256)
+      .run();
+}
+
+bool Store::owns_file(const std::string& tenant, const std::string& sha256) {
+  Statement read(database_, "SELECT 1 FROM file_owner WHERE tenant = ? AND sha256 = ?");
+  return read.bind(1, tenant).bind(2, sha256).step();
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "scheduler/store/database.h"
+
+namespace wattle::scheduler {
+
+/// An event of the core and what it decided, as journal/journal.h writes them: the decisions a line
+/// each, ending with a line's end.
+struct JournalRecord {
+  int64_t number = 0;  ///< counts from 1
+  std::string event;
+  std::string decisions;
+};
+
+/// A file by its content, and where it goes in a job's directory.
+struct StoredFile {
+  std::string path;
+  std::string sha256;
+  int64_t size_bytes = 0;
+};
+
+/// What a user handed in, apart from what the core knows.
+struct Submission {
+  std::string request;  ///< unique in the cluster: TENANT/ID
+  std::string user;
+  std::string yaml;
+  std::vector<std::string> overrides;
+  std::vector<StoredFile> inputs;
+};
+
+/// Joules of one node's share of a run since the run began, by where they come from.
+struct EnergyTotal {
+  int64_t token = 0;
+  int64_t job = 0;
+  std::string tenant;
+  std::string node;
+  std::string source;
+  double joules = 0;
+  double tokens = 0;  ///< with one of the sources of the run's first node; 0 with the others
+  std::string day;    ///< in UTC, "2026-11-24"
+};
+
+/// Who asked for what, and what became of it.
+struct AuditRecord {
+  double time_seconds = 0;
+  std::string who;
+  std::string what;
+  std::string outcome;
+};
+
+/// Where a job's newest checkpoint is kept.
+struct CheckpointFiles {
+  int64_t job = 0;
+  std::vector<StoredFile> files;
+};
+
+/// All that becomes durable in one transaction.
+struct StoreBatch {
+  std::vector<JournalRecord> records;  ///< numbers are given by the store
+  std::vector<Submission> submissions;
+  std::vector<EnergyTotal> energy;
+  std::vector<AuditRecord> audit;
+  std::vector<CheckpointFiles> checkpoints;
+  bool empty() const;
+};
+
+/// Joules of one job on one day.
+struct EnergyRow {
+  std::string day;
+  int64_t job = 0;
+  std::string tenant;
+  std::string source;
+  double joules = 0;
+  double tokens = 0;
+};
+
+/// What the daemon must not forget, in `state_dir`/wattle.db (docs/CLUSTER.md lists the tables).
+///
+/// One thread at a time. Throws Error(kIo) as Database does; a batch is durable as a whole or not
+/// at all.
+class Store {
+ public:
+  /// Makes the database, or brings an older one to this version. Throws Error(kFormat) for one that
+  /// a newer version has written.
+  explicit Store(const std::string& path);
+
+  void commit(const StoreBatch& batch);
+
+  /// Every record after `number`, in order.
+  void read_journal(int64_t number, const std::function<void(const JournalRecord&)>& take);
+  std::optional<Submission> submission(const std::string& request);
+  std::vector<StoredFile> checkpoint_of(int64_t job);
+  /// The joules between two days, both included; "" leaves an end open.
+  std::vector<EnergyRow> energy(const std::string& from_day, const std::string& until_day);
+
+  /// A remembered text; "" if there is none.
+  std::string setting(const std::string& key);
+  void set_setting(const std::string& key, const std::string& value);
+
+  /// A tenant has uploaded this content, and may name it as an input.
+  void own_file(const std::string& tenant, const std::string& sha256);
+  bool owns_file(const std::string& tenant, const std::string& sha256);
+
+ private:
+  void migrate();
+  void add_energy(const EnergyTotal& total);
+
+  Database database_;
+};
+
+}  // namespace wattle::scheduler

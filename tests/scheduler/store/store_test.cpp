@@ -1,0 +1,134 @@
+#include "scheduler/store/store.h"
+
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <random>
+
+#include "common/error.h"
+#include "tests/support/scratch_folder.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using testing::HasSubstr;
+
+class StoreTest : public testing::Test {
+ protected:
+  std::string path() const { return folder_.path(name_); }
+
+  static StoreBatch event(const std::string& text) {
+    StoreBatch batch;
+    batch.records.push_back({0, text, ""});
+    return batch;
+  }
+
+  std::vector<std::string> events() {
+    std::vector<std::string> found;
+    Store(path()).read_journal(0, [&](const JournalRecord& r) { found.push_back(r.event); });
+    return found;
+  }
+
+  static EnergyTotal drawn(double joules, const std::string& day) {
+    return {7, 3, "team-a", "node-1", "estimated:model", joules, 2 * joules, day};
+  }
+
+  ScratchFolder folder_;
+  std::string name_ = "wattle.db";
+};
+
+TEST_F(StoreTest, KeepsTheJournalInOrderOverRestarts) {
+  Store(path()).commit(event("one"));
+  Store(path()).commit(event("two"));
+  EXPECT_THAT(events(), testing::ElementsAre("one", "two"));
+}
+
+TEST_F(StoreTest, ABatchIsWholeOrNotThere) {
+  Store store(path());
+  StoreBatch batch = event("one");
+  batch.submissions.push_back({"team-a/1", "ada", "yaml", {"a=1"}, {{"x", "00", 4}}});
+  store.commit(batch);
+  batch.records[0].event = "two";  // the same request once more breaks the batch
+  EXPECT_THROW(store.commit(batch), Error);
+  EXPECT_THAT(events(), testing::ElementsAre("one"));
+  const auto kept = store.submission("team-a/1");
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->overrides, std::vector<std::string>{"a=1"});
+  EXPECT_EQ(kept->inputs.at(0).size_bytes, 4);
+  EXPECT_FALSE(store.submission("team-b/1"));
+}
+
+TEST_F(StoreTest, ChargesWhatIsNewInATotalOnce) {
+  Store store(path());
+  for (const auto& total : {drawn(100, "2026-11-24"), drawn(100, "2026-11-24"),
+                            drawn(160, "2026-11-25"), drawn(150, "2026-11-25")}) {
+    StoreBatch batch;
+    batch.energy.push_back(total);
+    store.commit(batch);
+  }
+  const auto rows = store.energy("", "");
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].joules, 100);
+  EXPECT_EQ(rows[1].joules, 60);
+  EXPECT_EQ(rows[1].tokens, 120);
+  EXPECT_EQ(store.energy("2026-11-25", "").size(), 1u);
+}
+
+TEST_F(StoreTest, RefusesADatabaseOfANewerVersion) {
+  Store(path()).commit(event("one"));
+  Database(path()).execute("PRAGMA user_version = 99");
+  try {
+    Store store(path());
+    FAIL() << "opened";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("version 99"));
+  }
+}
+
+TEST_F(StoreTest, AFullDiskLosesNothingThatWasCommitted) {
+  Store store(path());
+  store.commit(event("one"));
+  // SQLite's own limit stands for the disk's: the error is the same SQLITE_FULL.
+  Database small(path());
+  small.execute("PRAGMA max_page_count = 30");
+  EXPECT_THROW(
+      small.execute("INSERT INTO journal(event, decisions) VALUES('two', zeroblob(1000000))"),
+      Error);
+  store.commit(event("three"));
+  EXPECT_THAT(events(), testing::ElementsAre("one", "three"));
+}
+
+/// A child commits numbered events and says which are durable; it is killed in the middle.
+TEST_F(StoreTest, WhatWasSaidToBeDurableSurvivesAKill) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 5; ++round) {
+    name_ = "wattle" + std::to_string(round) + ".db";
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      Store store(path());
+      for (int n = 0;; ++n) {
+        store.commit(event(std::to_string(n)));
+        if (write(ends[1], &n, sizeof n) != sizeof n) _exit(1);
+      }
+    }
+    close(ends[1]);
+    int last = -1, n = 0;
+    const int kill_after = 1 + static_cast<int>(random() % 60);
+    while (read(ends[0], &n, sizeof n) == sizeof n) {
+      if (n == kill_after) kill(child, SIGKILL);
+      last = n;
+    }
+    waitpid(child, nullptr, 0);
+    close(ends[0]);
+    const auto kept = events();
+    ASSERT_GE(kept.size(), static_cast<size_t>(last) + 1) << "killed after " << last;
+    for (size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i], std::to_string(i));
+  }
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
