@@ -301,6 +301,22 @@ class FullDiskTest(RunTest):
         self.assertIn("going on after step 4\n", done.stderr)
         self.assertEqual(self.meta("disk/run")["step"], 12)
 
+    def test_a_disk_that_others_fill_is_told_in_error_json_too(self):
+        config = self.text_config("run", train="{steps: 100000, global_batch: 12, micro_batch: 2}",
+                                  checkpoint="{every: 0}")
+        process = self.start(config, ranks=2, overrides=["run.output_dir=disk/run"])
+        self.wait_for_step("disk/run", 2)
+        with self.assertRaisesRegex(OSError, "No space left"), \
+                open(self.disk / "filler", "wb", buffering=0) as filler:
+            while filler.write(b"x" * 4096) == 4096:
+                pass
+            filler.write(b"x")
+        said = process.communicate(timeout=120)[0]
+        self.assertEqual(process.returncode, 1, said)
+        expected = "disk/run/metrics.jsonl: a record can't be written; is the disk full?"
+        self.assertIn(expected, said)
+        self.assertEqual(self.error_json("disk/run")["message"], expected)
+
 
 if __name__ == "__main__":
     unittest.main()
