@@ -11,6 +11,42 @@
 
 namespace wattle {
 
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json figures_json(const Evaluation& evaluation, const std::optional<IntegerFigures>& integers,
+                  const Account& inference, bool is_text) {
+  Json figures = {{"loss", evaluation.loss}};
+  if (is_text) {
+    figures["perplexity"] = evaluation.perplexity();
+  } else if (evaluation.accuracy) {
+    figures["accuracy"] = *evaluation.accuracy;
+  }
+  if (integers) {
+    figures["integer_accuracy"] = integers->accuracy;
+    figures["integer_agreement"] = integers->agreement;
+    figures["integer_largest_difference_steps"] = integers->largest_difference;
+  }
+  figures[is_text ? "tokens" : "samples"] = evaluation.scored;
+  const double joules = inference.joules.total();
+  figures["energy_joules"] = joules > 0 ? Json(joules) : nullptr;
+  figures["energy_source"] = inference.joules.label();
+  return figures;
+}
+
+void print(const Json& figures, bool json) {
+  if (json) {
+    std::cout << figures.dump() << std::endl;
+    return;
+  }
+  for (const auto& [key, value] : figures.items()) {
+    std::cout << fmt::format("{:<32} {}\n", key, value.dump());
+  }
+}
+
+}  // namespace
+
 int eval_command(const RunSession& session) {
   const RunConfig& config = session.config;
   set_up_threads(session);
@@ -31,28 +67,8 @@ int eval_command(const RunSession& session) {
   const Account inference = accounts.ledger().inference();
   if (session.world.rank() != 0) return kExitDone;
 
-  const bool is_text = shaped.options.is_language_model();
-  nlohmann::ordered_json figures = {{"loss", evaluation.loss}};
-  if (is_text) {
-    figures["perplexity"] = evaluation.perplexity();
-  } else if (evaluation.accuracy) {
-    figures["accuracy"] = *evaluation.accuracy;
-  }
-  if (integers) {
-    figures["integer_accuracy"] = integers->accuracy;
-    figures["integer_agreement"] = integers->agreement;
-    figures["integer_largest_difference_steps"] = integers->largest_difference;
-  }
-  figures[is_text ? "tokens" : "samples"] = evaluation.scored;
-  const double joules = inference.joules.total();
-  figures["energy_joules"] = joules > 0 ? nlohmann::ordered_json(joules) : nullptr;
-  figures["energy_source"] = inference.joules.label();
-  if (session.json) {
-    std::cout << figures.dump() << std::endl;
-  } else {
-    for (const auto& [key, value] : figures.items())
-      std::cout << fmt::format("{:<32} {}\n", key, value.dump());
-  }
+  print(figures_json(evaluation, integers, inference, shaped.options.is_language_model()),
+        session.json);
   return kExitDone;
 }
 
