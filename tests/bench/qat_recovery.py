@@ -9,7 +9,10 @@ llama-perplexity and with `wattle-train eval`:
 
 The recovered share is 1 - (qat - float) / (ptq - float). Prints one JSON object.
 
+Each side may have its own settings, so that float is compared at its own best learning rate.
+
 usage: qat_recovery.py [--steps N] [--ranks N] [--output FOLDER] [--set KEY=VALUE]...
+                       [--set-float KEY=VALUE]... [--set-qat KEY=VALUE]...
 ./launch/prepare_data.sh kjv smollm2 and ./launch/clients.sh set up what it needs.
 """
 
@@ -40,6 +43,10 @@ def wattle(ranks: int, *arguments) -> str:
     root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
     launcher = ["mpirun", *root, "--oversubscribe", "--bind-to", "none", "-np", ranks]
     return run(*(launcher if ranks > 1 else []), ROOT / "build/bin/wattle-train", *arguments)
+
+
+def as_sets(overrides: list) -> list:
+    return [word for override in overrides for word in ("--set", override)]
 
 
 def train(name: str, folder: pathlib.Path, ranks: int, sets: list):
@@ -74,12 +81,14 @@ def main():
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/qat-recovery"))
     parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--set-float", action="append", default=[], dest="float_sets")
+    parser.add_argument("--set-qat", action="append", default=[], dest="qat_sets")
     arguments = parser.parse_args()
-    sets = [word for override in arguments.sets for word in ("--set", override)]
+    sets = as_sets(arguments.sets)
     if arguments.steps:
         sets += ["--set", f"train.steps={arguments.steps}"]
-    for name in ("float", "qat"):
-        train(name, arguments.output, arguments.ranks, sets)
+    for name, own in (("float", arguments.float_sets), ("qat", arguments.qat_sets)):
+        train(name, arguments.output, arguments.ranks, sets + as_sets(own))
     files = {name: arguments.output / source / "export" / f"{name}.gguf"
              for name, source in FILES.items()}
     theirs = {name: llama_perplexity(path) for name, path in files.items()}
