@@ -10,6 +10,8 @@
 
 #include "common/error.h"
 #include "compression/make_callbacks.h"
+#include "compression/quantize/norm_fold.h"
+#include "compression/quantize/weight_quantizer.h"
 #include "trainer/models/build_model.h"
 
 namespace wattle {
@@ -106,6 +108,35 @@ TEST_F(Deploying, AChannelThatItsNormTurnsOffStaysAsItIs) {
   EXPECT_TRUE(at::equal(weight.value()[1], flat_->master_of(0)[1]));
   EXPECT_FALSE(at::equal(weight.value()[0], flat_->master_of(0)[0]));
   EXPECT_EQ(deployed().operations.front().codes->codes[1].abs().max().item<int>(), 0);
+}
+
+TEST_F(Deploying, LearnedScalesOfAFoldedWeightHaveTheGradientOfTheFoldedProduct) {
+  build();
+  const at::NoGradGuard no_grad;
+  const Weight& weight = model_.weights.front();
+  const std::shared_ptr<const WeightFormat> format = make_weight_format("int8:channel");
+  WeightQuantizer folded("folded", {{weight.weight->name(), format, weight.norm}},
+                         model_.parameters, false);
+  WeightQuantizer plain("plain", {{weight.weight->name(), format}}, model_.parameters, false);
+  const at::Tensor master = flat_->master_of(0);
+  at::Tensor product = folded.folded(0, master);
+  const at::Tensor factor = fold_factor(*weight.norm);
+  const WeightScales scales = format->scales_of(product);
+  for (WeightQuantizer* quantizer : {&folded, &plain}) {
+    quantizer->set_scales(0, {scales.scale.clone() * 0.5, {}});
+    quantizer->learn_scales(0, ScaleLearning::kStep, 0.1);
+  }
+  const at::Tensor gradient = at::randn(master.sizes());  // of what forward reads
+  at::Tensor at_master = gradient.clone(), at_product = gradient / factor.view({-1, 1, 1, 1});
+  folded.transform_gradient(0, master, at_master);
+  plain.transform_gradient(0, product, at_product);
+  EXPECT_TRUE(at::equal(at_master, at_product * factor.view({-1, 1, 1, 1})));
+  EXPECT_GT(at_master.eq(0).sum().item<int64_t>(), 0) << "half the range clips something";
+  at::Tensor values = master.clone();
+  folded.transform(0, values);
+  plain.transform(0, product);
+  EXPECT_TRUE(at::equal(folded.scales_of(0)->scale, plain.scales_of(0)->scale));
+  EXPECT_FALSE(at::equal(folded.scales_of(0)->scale, scales.scale * 0.5));
 }
 
 TEST_F(Deploying, RefusesWhatAFileOfCodesCannotHold) {
