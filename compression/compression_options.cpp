@@ -45,19 +45,25 @@ int64_t bits_of(WeightTargetType target) {
   }
 }
 
+// A resolved file gives every key: what tells is a value other than the default.
+
 void check_scales(const QuantizeOptions& o, Checker& c) {
+  const QuantizeOptions defaults;
   const bool integers = bits_of(o.target) > 0;
+  const bool own_group = o.group_size != defaults.group_size;
   if (o.is_gguf()) {
-    for (const char* key : {"scales", "group_size", "freeze_observers_step"}) {
-      c.require(!c.given(key), key, "a gguf target's scales follow from each block");
-    }
+    constexpr const char* kBlocks = "a gguf target's scales follow from each block";
+    c.require(o.scales == defaults.scales, "scales", kBlocks);
+    c.require(!own_group, "group_size", kBlocks);
+    c.require(!o.freeze_observers_step, "freeze_observers_step", kBlocks);
   }
-  c.require(o.is_gguf() || o.resolved_scales() == ScaleSharing::kGroup || !c.given("group_size"),
-            "group_size", "needs scales: group");
+  c.require(o.is_gguf() || o.resolved_scales() == ScaleSharing::kGroup || !own_group, "group_size",
+            "needs scales: group");
   c.require(o.symmetric || integers, "symmetric", "only integers have zero points");
   c.require(o.learn == ScaleLearning::kNone || (integers && o.symmetric), "learn",
             "needs a symmetric integer target");
-  c.require(o.learn != ScaleLearning::kNone || !c.given("scale_lr"), "scale_lr", "needs learn");
+  c.require(o.learn != ScaleLearning::kNone || o.scale_lr == defaults.scale_lr, "scale_lr",
+            "needs learn");
   c.require(o.learn == ScaleLearning::kNone || !o.clip_gradients, "clip_gradients",
             "learned scales clip gradients by themselves");
   c.require(
@@ -70,15 +76,17 @@ void check_batch_norm(const QuantizeOptions& o, Checker& c) {
             "freeze_batch_norm_step",
             fmt::format("{} is before begin_step {}", o.freeze_batch_norm_step.value_or(0),
                         o.begin_step));
-  c.require(!o.is_gguf() || !c.given("fold_batch_norm"), "fold_batch_norm",
+  c.require(!o.is_gguf() || o.fold_batch_norm, "fold_batch_norm",
             "the models of a gguf target have no batch norm");
 }
 
 void check_activation_keys(const QuantizeOptions& o, Checker& c) {
   if (!o.activations) {
-    for (const char* key : {"observer", "observer_momentum", "observer_percentile"}) {
-      c.require(!c.given(key), key, "needs activations: their ranges are what is observed");
-    }
+    const ObserverOptions defaults;
+    constexpr const char* kNeeds = "needs activations: their ranges are what is observed";
+    c.require(o.observer.kind == defaults.kind, "observer", kNeeds);
+    c.require(o.observer.momentum == defaults.momentum, "observer_momentum", kNeeds);
+    c.require(o.observer.percentile == defaults.percentile, "observer_percentile", kNeeds);
     return;
   }
   c.require(bits_of(o.target) == 8 || bits_of(o.target) == 16, "activations",

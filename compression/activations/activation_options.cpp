@@ -26,7 +26,8 @@ void ActivationOptions::describe(Fields& f) {
       .less_than(0.5);
   f.check([this](Checker& c) {
     c.require(bits == 8 || bits == 16, "bits", fmt::format("{}; expected 8 or 16", bits));
-    c.require(learn != RangeLearning::kNone || !c.given("range_lr"), "range_lr", "needs learn");
+    c.require(learn != RangeLearning::kNone || range_lr == ActivationOptions().range_lr, "range_lr",
+              "needs learn");
     c.require(learn == RangeLearning::kNone || clip_gradients, "clip_gradients",
               "learned ends clip gradients by themselves");
   });

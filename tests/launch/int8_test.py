@@ -113,6 +113,14 @@ class Int8Test(RunTest):
                 self.assertEqual(figures["integer_accuracy"], figures["accuracy"])
                 self.assertLessEqual(figures["integer_largest_difference_steps"], 1.01)
 
+    def test_the_resolved_file_is_a_run_file(self):
+        for output, compression in (("int8", INT8), ("weights", "[{quantize: {target: int8}}]")):
+            self.train(self.config(output, compression))
+            self.evaluation(self.folder / output / "resolved.yaml")
+        self.train(self.text_config("gguf", compression="[{quantize: {target: 'gguf:q4_0'}}]",
+                                    export="[{format: gguf}]"))
+        self.evaluation(self.folder / "gguf/resolved.yaml")
+
     def refused(self, expected: str, compression: str = INT8, model: str = RESNET, **sections):
         done = self.train(self.config("bad", compression, model, **sections), expect=2)
         self.assertRegex(done.stderr, expected)

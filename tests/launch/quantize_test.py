@@ -73,7 +73,7 @@ class QuantizeTest(RunTest):
         ledger = json.loads((self.folder / "run/export/compression_ledger.json").read_text())
         entry = ledger["compression.0.quantize"]
         self.assertEqual(entry["events"], [{"step": 2, "what": "begins"}])
-        self.assertIn({"fixed_scales": False, "format": "gguf:q8_0", "learn": 0,
+        self.assertIn({"fixed_scales": False, "folded": False, "format": "gguf:q8_0", "learn": 0,
                        "name": "embed.tokens.weight"},
                       entry["weights"])
         self.assertIn(b"wattle.compression_ledger.xxh3_128", self.gguf("run"))

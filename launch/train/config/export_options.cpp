@@ -41,7 +41,7 @@ void ExportOptions::describe(Fields& f) {
     const bool is_gguf = format == Format::kGguf;
     c.require(is_gguf || type == Type::kAuto, "type", "only gguf has this setting");
     const bool blocks = type == Type::kQ8_0 || type == Type::kQ4_0 || type == Type::kQ4_1;
-    c.require(blocks || !c.given("embeddings"), "embeddings", "needs a q type");
+    c.require(blocks || embeddings == EmbeddingFormat::kMixed, "embeddings", "needs a q type");
   });
 }
 

@@ -45,11 +45,10 @@ void check_evaluation(const RunConfig& config, Checker& c) {
   const EvaluateOptions& evaluate = config.evaluate;
   c.require(!evaluate.masters || !evaluate.integers, "evaluate.masters",
             "is float, and evaluate.integers is not");
-  for (const char* key : {"evaluate.integers", "evaluate.predictions"}) {
-    c.require(!c.given(key) || config.model.family == ModelFamily::kFromFile ||
-                  !config.model.is_language_model(),
-              key, "needs a model of rows or images");
-  }
+  const bool has_tokens = config.model.is_language_model();
+  constexpr const char* kNeeds = "needs a model of rows or images";
+  c.require(!evaluate.integers || !has_tokens, "evaluate.integers", kNeeds);
+  c.require(!evaluate.predictions || !has_tokens, "evaluate.predictions", kNeeds);
 }
 
 }  // namespace
