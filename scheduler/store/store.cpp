@@ -20,6 +20,7 @@ constexpr std::array kMigrations = {
         tokens REAL NOT NULL, PRIMARY KEY(token, node, source));
       CREATE TABLE energy(day TEXT, job INTEGER, source TEXT, tenant TEXT NOT NULL,
         joules REAL NOT NULL, tokens REAL NOT NULL, PRIMARY KEY(day, job, source));
+      CREATE INDEX energy_by_job ON energy(job);
       CREATE TABLE checkpoint(job INTEGER PRIMARY KEY, files TEXT NOT NULL);
       CREATE TABLE file_owner(tenant TEXT, sha256 TEXT, PRIMARY KEY(tenant, sha256));
       CREATE TABLE setting(key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -149,6 +150,11 @@ std::optional<Submission> Store::submission(const std::string& request) {
   return found;
 }
 
+std::string Store::user_of(const std::string& request) {
+  Statement read(database_, "SELECT user FROM submission WHERE request = ?");
+  return read.bind(1, request).step() ? read.text(0) : "";
+}
+
 std::vector<StoredFile> Store::checkpoint_of(int64_t job) {
   Statement read(database_, "SELECT files FROM checkpoint WHERE job = ?");
   read.bind(1, job);
@@ -164,6 +170,18 @@ std::vector<EnergyRow> Store::energy(const std::string& from_day, const std::str
   while (read.step()) {
     rows.push_back({read.text(0), read.integer(1), read.text(2), read.text(3), read.number(4),
                     read.number(5)});
+  }
+  return rows;
+}
+
+std::vector<EnergyRow> Store::energy_of(int64_t job) {
+  Statement read(database_,
+                 "SELECT source, tenant, SUM(joules), SUM(tokens) FROM energy WHERE job = ? GROUP "
+                 "BY source ORDER BY source");
+  read.bind(1, job);
+  std::vector<EnergyRow> rows;
+  while (read.step()) {
+    rows.push_back({"", job, read.text(1), read.text(0), read.number(2), read.number(3)});
   }
   return rows;
 }

@@ -95,10 +95,14 @@ class Store {
   /// Every record after `number`, in order.
   void read_journal(int64_t number, const std::function<void(const JournalRecord&)>& take);
   std::optional<Submission> submission(const std::string& request);
+  /// "" for a request that is not there.
+  std::string user_of(const std::string& request);
   std::vector<StoredFile> checkpoint_of(int64_t job);
   /// The joules between two days, both included; "" leaves an end open.
   std::vector<EnergyRow> energy(const std::string& from_day, const std::string& until_day);
 
+  /// One row a source.
+  std::vector<EnergyRow> energy_of(int64_t job);
   /// A remembered text; "" if there is none.
   std::string setting(const std::string& key);
   void set_setting(const std::string& key, const std::string& value);

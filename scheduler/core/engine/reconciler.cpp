@@ -117,6 +117,7 @@ void start_run(Round& round, Job& job, const PendingStart& pending, double limit
     state.joules.open(run.token, share.node, job.id, job.request.tenant);
   }
   state.job_of_token[run.token] = job.id;
+  state.owner_of_token[run.token] = job.id;
   state.waiting.erase(job.id);
   state.running.insert(job.id);
   if (limit_watts != run.point.limit_watts) state.to_adjust.insert(job.id);

@@ -62,12 +62,14 @@ struct State {
   double least_cap_watts = 0;  ///< idle devices, and nodes that are out of reach at safe limits
   DevicePool pool;
 
-  std::map<JobId, Job> jobs;  ///< finished ones, too
-  std::set<JobId> waiting;    ///< pending or preempted
-  std::set<JobId> running;    ///< hold devices
-  std::set<JobId> dependent;  ///< wait for other jobs
-  std::map<Token, JobId> job_of_token;
+  std::map<JobId, Job> jobs;              ///< finished ones, too
+  std::set<JobId> waiting;                ///< pending or preempted
+  std::set<JobId> running;                ///< hold devices
+  std::set<JobId> dependent;              ///< wait for other jobs
+  std::map<Token, JobId> job_of_token;    ///< of runs that hold devices
+  std::map<Token, JobId> owner_of_token;  ///< of all runs there ever were
   std::map<std::string, std::vector<JobId>> jobs_of_request;
+  std::map<JobId, Accepted> acceptances;  ///< what was answered, for a request that comes again
   std::map<std::pair<std::string, std::string>, std::vector<JobId>>
       jobs_by_name;  ///< (tenant, name)
   std::map<JobId, std::vector<Remark>> history;

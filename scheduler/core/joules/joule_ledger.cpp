@@ -114,6 +114,11 @@ std::optional<double> JouleLedger::job_left(JobId job) const {
   return found == jobs_.end() ? std::nullopt : found->second.left();
 }
 
+std::optional<double> JouleLedger::tenant_budget(const std::string& tenant) const {
+  auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? std::nullopt : found->second.budget;
+}
+
 double JouleLedger::tenant_spent(const std::string& tenant) const {
   auto found = tenants_.find(tenant);
   return found == tenants_.end() ? 0 : found->second.spent;

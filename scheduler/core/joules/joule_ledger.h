@@ -39,6 +39,8 @@ class JouleLedger {
   /// What is neither spent nor leased; none = unlimited.
   std::optional<double> tenant_left(const std::string& tenant) const;
   std::optional<double> job_left(JobId job) const;
+  /// Of a period; none = unlimited.
+  std::optional<double> tenant_budget(const std::string& tenant) const;
   double tenant_spent(const std::string& tenant) const;
   double job_spent(JobId job) const;
   double period_end_seconds(const std::string& tenant) const;

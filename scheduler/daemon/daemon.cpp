@@ -1,0 +1,239 @@
+#include "scheduler/daemon/daemon.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "scheduler/core/engine/state.h"
+#include "scheduler/daemon/commands.h"
+
+namespace wattle::scheduler {
+namespace {
+
+constexpr double kTickSeconds = 0.5;
+
+CoreOptions core_options(const ClusterOptions& options) {
+  CoreOptions core;
+  core.cap_watts = options.cap_watts;
+  using Name = ClusterPolicyOptions::Name;
+  core.policy.name = options.policy.name == Name::kFifo       ? "fifo"
+                     : options.policy.name == Name::kBackfill ? "backfill"
+                                                              : "energy";
+  core.policy.eta = options.policy.eta;
+  core.lease_seconds = options.lease_seconds;
+  core.orphan_grace_seconds = options.orphan_grace_seconds;
+  return core;
+}
+
+nlohmann::json to_json(const CoreOptions& core) {
+  return {{"cap_watts", core.cap_watts},
+          {"policy.name", core.policy.name},
+          {"policy.eta", core.policy.eta},
+          {"lease_seconds", core.lease_seconds},
+          {"orphan_grace_seconds", core.orphan_grace_seconds}};
+}
+
+/// The journal is replayed with the options that it was made with. The cap of the file counts at
+/// the first start alone; other options can't change without a new journal.
+CoreOptions recorded_options(Store& store, CoreOptions core) {
+  const std::string recorded = store.setting("core_options");
+  if (recorded.empty()) {
+    store.set_setting("core_options", to_json(core).dump());
+    return core;
+  }
+  const nlohmann::json then = nlohmann::json::parse(recorded);
+  const nlohmann::json now = to_json(core);
+  for (const auto& [key, value] : now.items()) {
+    if (key == "cap_watts" || then.value(key, value) == value) continue;
+    throw Error(ErrorCode::kConfig,
+                fmt::format("{}: state_dir was begun with {}, the file says {}: put it back, or "
+                            "begin a new state_dir",
+                            key, then.at(key).dump(), value.dump()));
+  }
+  core.cap_watts = then.at("cap_watts");
+  return core;
+}
+
+std::string below(const std::string& folder, const char* name) { return folder + "/" + name; }
+
+int lock_folder(const std::string& folder) {
+  std::filesystem::create_directories(folder);
+  const std::string path = below(folder, "lock");
+  const int lock = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) {
+    if (lock >= 0) close(lock);
+    throw Error(ErrorCode::kIo, fmt::format("{}: another daemon works in this folder, or the file "
+                                            "can't be made",
+                                            path));
+  }
+  return lock;
+}
+
+}  // namespace
+
+Daemon::Daemon(const ClusterOptions& options, Clock clock)
+    : options_(options),
+      clock_(std::move(clock)),
+      lock_(lock_folder(options.state_dir)),
+      store_(below(options.state_dir, "wattle.db")),
+      files_(below(options.state_dir, "files")),
+      logs_(below(options.state_dir, "logs")) {
+  core_ = std::make_unique<JournalledCore>(
+      store_, recorded_options(store_, core_options(options)), clock_,
+      [this](const Event& event, const std::vector<Decision>& decisions) {
+        carry_out(event, decisions);
+      });
+  std::vector<NodeLost> lost;
+  core_->read([&](const Core& core) {
+    for (const Node& node : core.state().nodes) {
+      last_epoch_ = std::max<int64_t>(last_epoch_, node.epoch);
+      if (node.state == NodeState::kUp) lost.push_back({node.name, node.epoch});
+    }
+  });
+  for (NodeLost& event : lost) core_->post(std::move(event));
+  for (const ClusterTenantOptions& tenant : options_.tenants) {
+    BudgetSet event{tenant.name, std::nullopt, parse_duration(tenant.period).value_or(30 * 86400.0),
+                    tenant.weight};
+    if (tenant.budget_kwh) event.joules = *tenant.budget_kwh * 3.6e6;
+    const std::string key = "tenant." + tenant.name;
+    const std::string text =
+        fmt::format("{} {} {}", event.joules.value_or(-1), event.period_seconds, event.weight);
+    if (store_.setting(key) == text) continue;
+    core_->apply(event);
+    core_->read_store([&](Store& store) { store.set_setting(key, text); });
+  }
+  ticker_ = std::thread([this] { tick(); });
+}
+
+Daemon::~Daemon() {
+  stop();
+  ticker_.join();
+  core_.reset();
+  close(lock_);
+}
+
+void Daemon::stop() {
+  is_stopping_ = true;
+  agents_.close();
+  changed_.notify_all();
+}
+
+void Daemon::tick() {
+  while (!is_stopping_) {
+    {
+      std::unique_lock lock(change_mutex_);
+      changed_.wait_for(lock, std::chrono::duration<double>(kTickSeconds),
+                        [this] { return is_stopping_.load(); });
+    }
+    // While the journal stands still, ticks would only pile up.
+    if (!is_stopping_ && core_->store_fault().empty()) core_->post(Tick{});
+  }
+}
+
+/// The registration is taken: the first thing that the agent hears, before commands for its runs.
+void Daemon::welcome(const NodeUp& event) {
+  v1::Command command;
+  v1::Registered& registered = *command.mutable_registered();
+  registered.set_epoch(event.epoch);
+  registered.set_lease_seconds(options_.lease_seconds);
+  registered.set_orphan_grace_seconds(options_.orphan_grace_seconds);
+  registered.set_heartbeat_seconds(options_.heartbeat_seconds);
+  registered.set_report_seconds(options_.report_seconds);
+  for (const HeldRun& held : event.runs) {
+    const JobId job = core_->read([&](const Core& core) {
+      const auto& jobs = core.state().owner_of_token;
+      const auto found = jobs.find(held.token);
+      return found == jobs.end() ? JobId{0} : found->second;
+    });
+    v1::Registered::LogPosition& position = *registered.add_logs();
+    position.set_token(held.token);
+    position.set_bytes(logs_.size(job, held.token));
+  }
+  agents_.send(event.node, command);
+}
+
+void Daemon::carry_out(const Event& event, const std::vector<Decision>& decisions) {
+  const auto* up = std::get_if<NodeUp>(&event.body);
+  const bool is_refused = !decisions.empty() && std::holds_alternative<Refused>(decisions.front());
+  if (up && !is_refused) welcome(*up);
+  for (const Decision& decision : decisions) {
+    std::vector<Addressed> commands;
+    if (const auto* start = std::get_if<Start>(&decision)) {
+      LaunchParts parts;
+      std::string request;
+      core_->read([&](const Core& core) {
+        const Job& job = core.state().jobs.at(start->job);
+        request = job.submit_id;
+        parts.name = job.request.name;
+        parts.tenant = job.request.tenant;
+        parts.overrides = job.request.overrides;
+      });
+      core_->read_store([&](Store& store) {
+        parts.submission = store.submission(request).value_or(Submission{});
+        parts.checkpoint = store.checkpoint_of(start->job);
+      });
+      commands = launch_commands(*start, parts);
+    } else {
+      commands = commands_of(decision);
+    }
+    for (const Addressed& addressed : commands) agents_.send(addressed.node, addressed.command);
+  }
+  if (const auto* exited = std::get_if<JobExited>(&event.body)) {
+    v1::Command command;
+    command.mutable_exit_recorded()->set_token(exited->token);
+    agents_.send(exited->node, command);
+  }
+  if (decisions.empty() && std::holds_alternative<Tick>(event.body)) return;
+  {
+    const std::lock_guard lock(change_mutex_);
+    ++version_;
+  }
+  changed_.notify_all();
+}
+
+int64_t Daemon::wait_for_change(int64_t version, double seconds) const {
+  std::unique_lock lock(change_mutex_);
+  changed_.wait_for(lock, std::chrono::duration<double>(seconds),
+                    [&] { return version_ != version || is_stopping_; });
+  return version_;
+}
+
+void Daemon::heard(Token token, const RunReading& reading) {
+  const std::lock_guard lock(readings_mutex_);
+  readings_[token] = reading;
+}
+
+RunReading Daemon::reading(Token token) const {
+  const std::lock_guard lock(readings_mutex_);
+  auto found = readings_.find(token);
+  return found == readings_.end() ? RunReading{} : found->second;
+}
+
+void Daemon::require_room() const {
+  if (std::string fault = core_->store_fault(); !fault.empty()) {
+    throw Error(ErrorCode::kIo, "the daemon's journal can't be written: " + fault);
+  }
+  std::error_code unknown;
+  const auto space = std::filesystem::space(options_.state_dir, unknown);
+  if (!unknown && space.available < static_cast<uintmax_t>(options_.reserve_bytes)) {
+    throw Error(ErrorCode::kIo, fmt::format("the disk of the daemon is nearly full: {} bytes of "
+                                            "space are left, {} are kept free",
+                                            space.available, options_.reserve_bytes));
+  }
+}
+
+void Daemon::audit(const std::string& who, const std::string& what, const std::string& outcome) {
+  spdlog::info("{}: {}: {}", who, what, outcome);
+  StoreBatch batch;
+  batch.audit.push_back({now(), who, what, outcome});
+  core_->record(std::move(batch));
+}
+
+}  // namespace wattle::scheduler

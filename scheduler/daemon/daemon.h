@@ -1,0 +1,86 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "scheduler/config/cluster_options.h"
+#include "scheduler/daemon/agent_hub.h"
+#include "scheduler/daemon/job_logs.h"
+#include "scheduler/daemon/journalled_core.h"
+#include "scheduler/store/file_store.h"
+
+namespace wattle::scheduler {
+
+/// What was last heard of a run, besides what the core knows.
+struct RunReading {
+  std::string metrics;  ///< the newest line of metrics.jsonl
+  double tokens = 0;
+};
+
+/// The scheduler between its services: the core and its journal, the agents' streams, files and
+/// logs. What the core decides is made durable and then sent; what agents say becomes events.
+///
+/// Members may be called from any thread.
+class Daemon {
+ public:
+  using Clock = std::function<double()>;  ///< seconds since 1970
+
+  /// Opens `state_dir`, replays the journal, and counts every node as lost until it registers
+  /// again. Throws Error(kConfig) for options that the journal was not made with, otherwise as
+  /// Store and JournalledCore do; Error(kIo) if another daemon works in the folder.
+  Daemon(const ClusterOptions& options, Clock clock);
+  ~Daemon();
+
+  JournalledCore& core() { return *core_; }
+  AgentHub& agents() { return agents_; }
+  FileStore& files() { return files_; }
+  JobLogs& logs() { return logs_; }
+  const ClusterOptions& options() const { return options_; }
+  double now() const { return clock_(); }
+
+  /// The next epoch of a registration.
+  int64_t next_epoch() { return ++last_epoch_; }
+  void heard(Token token, const RunReading& reading);
+  RunReading reading(Token token) const;
+  /// Throws Error(kIo) if the disk has less room than the reserve, or the journal stands still:
+  /// what users ask is then refused, so that what runs can still be recorded.
+  void require_room() const;
+  /// Writes who asked for what into the audit log, and waits until it is there.
+  void audit(const std::string& who, const std::string& what, const std::string& outcome);
+
+  /// Waits until something has changed since `version`, at most `seconds`; returns the present one.
+  int64_t wait_for_change(int64_t version, double seconds) const;
+  int64_t version() const { return version_; }
+  /// Ends all waits and streams.
+  void stop();
+  bool is_stopping() const { return is_stopping_; }
+
+ private:
+  void carry_out(const Event& event, const std::vector<Decision>& decisions);
+  void welcome(const NodeUp& event);
+  void tick();
+
+  ClusterOptions options_;
+  Clock clock_;
+  int lock_ = -1;
+  Store store_;
+  FileStore files_;
+  JobLogs logs_;
+  AgentHub agents_;
+  std::atomic<int64_t> last_epoch_{0};
+  mutable std::mutex readings_mutex_;
+  std::map<Token, RunReading> readings_;
+  mutable std::mutex change_mutex_;
+  mutable std::condition_variable changed_;
+  std::atomic<int64_t> version_{0};
+  std::atomic<bool> is_stopping_{false};
+  std::unique_ptr<JournalledCore> core_;
+  std::thread ticker_;
+};
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,77 @@
+#include "scheduler/daemon/job_logs.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+
+#include "common/error.h"
+
+namespace wattle::scheduler {
+namespace {
+
+int64_t size_of(const std::string& path) {
+  std::error_code missing;
+  const auto size = std::filesystem::file_size(path, missing);
+  return missing ? 0 : static_cast<int64_t>(size);
+}
+
+}  // namespace
+
+JobLogs::JobLogs(std::string folder) : folder_(std::move(folder)) {
+  std::filesystem::create_directories(folder_);
+}
+
+std::map<int64_t, std::string> JobLogs::runs_of(int64_t job) const {
+  std::map<int64_t, std::string> runs;
+  std::error_code missing;
+  const std::filesystem::path folder = fmt::format("{}/{}", folder_, job);
+  for (const auto& entry : std::filesystem::directory_iterator(folder, missing)) {
+    const std::string name = entry.path().stem().string();
+    int64_t token = 0;
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), token);
+    if (parsed.ptr == name.data() + name.size()) runs[token] = entry.path().string();
+  }
+  return runs;
+}
+
+void JobLogs::append(int64_t job, int64_t token, int64_t offset, std::string_view data) {
+  const std::lock_guard lock(mutex_);
+  const std::string folder = fmt::format("{}/{}", folder_, job);
+  std::filesystem::create_directories(folder);
+  const std::string path = fmt::format("{}/{}.log", folder, token);
+  const int64_t size = size_of(path);
+  if (offset > size || offset + static_cast<int64_t>(data.size()) <= size) return;
+  std::ofstream file(path, std::ios::binary | std::ios::app);
+  file << data.substr(static_cast<size_t>(size - offset));
+  if (!file.flush()) throw Error(ErrorCode::kIo, fmt::format("{}: can't be written", path));
+}
+
+int64_t JobLogs::size(int64_t job, int64_t token) const {
+  return size_of(fmt::format("{}/{}/{}.log", folder_, job, token));
+}
+
+int64_t JobLogs::total(int64_t job) const {
+  int64_t bytes = 0;
+  for (const auto& [token, path] : runs_of(job)) bytes += size_of(path);
+  return bytes;
+}
+
+std::string JobLogs::read(int64_t job, int64_t offset, size_t most) const {
+  std::string text;
+  for (const auto& [token, path] : runs_of(job)) {
+    const int64_t size = size_of(path);
+    if (offset < size && text.size() < most) {
+      std::ifstream file(path, std::ios::binary);
+      file.seekg(offset);
+      std::string piece(std::min(most - text.size(), static_cast<size_t>(size - offset)), '\0');
+      file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+      text.append(piece, 0, static_cast<size_t>(file.gcount()));
+    }
+    offset = std::max<int64_t>(0, offset - size);
+  }
+  return text;
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,148 @@
+#include "scheduler/daemon/journalled_core.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "common/error.h"
+#include "scheduler/core/engine/state.h"
+#include "scheduler/core/journal/journal.h"
+
+namespace wattle::scheduler {
+namespace {
+
+std::string lines_of(const std::vector<Decision>& decisions) {
+  std::string lines;
+  for (const Decision& decision : decisions) lines += to_line(decision) + "\n";
+  return lines;
+}
+
+template <class T>
+void append(std::vector<T>& to, std::vector<T>& from) {
+  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+}  // namespace
+
+JournalledCore::JournalledCore(Store& store, const CoreOptions& options,
+                               std::function<double()> now_seconds, Deliver deliver)
+    : store_(store),
+      now_seconds_(std::move(now_seconds)),
+      deliver_(std::move(deliver)),
+      core_(options) {
+  replay();
+  committer_ = std::thread([this] { commit_all(); });
+}
+
+JournalledCore::~JournalledCore() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  pending_.notify_all();
+  committer_.join();
+}
+
+void JournalledCore::replay() {
+  store_.read_journal(0, [this](const JournalRecord& record) {
+    const std::string decided = lines_of(core_.apply(event_from_line(record.event)));
+    if (decided == record.decisions) return;
+    throw Error(ErrorCode::kFormat,
+                fmt::format("the journal's record {} can't be replayed: the core decides\n{}where "
+                            "the journal says\n{}(another version, or other options?)",
+                            record.number, decided, record.decisions));
+  });
+}
+
+int64_t JournalledCore::enqueue(EventBody body, const Attachment& attach,
+                                std::vector<Decision>* decisions) {
+  const std::lock_guard lock(mutex_);
+  Event event{std::max(now_seconds_(), core_.state().now_seconds), std::move(body)};
+  std::vector<Decision> decided = core_.apply(event);
+  batch_.records.push_back({0, to_line(event), lines_of(decided)});
+  if (attach) attach(decided, core_.state(), batch_);
+  if (decisions) *decisions = decided;
+  entries_.push_back({std::move(event), std::move(decided)});
+  pending_.notify_one();
+  return ++last_ticket_;
+}
+
+std::vector<Decision> JournalledCore::apply(EventBody body, const Attachment& attach) {
+  std::vector<Decision> decisions;
+  wait_for(enqueue(std::move(body), attach, &decisions));
+  return decisions;
+}
+
+void JournalledCore::post(EventBody body, const Attachment& attach) {
+  enqueue(std::move(body), attach, nullptr);
+}
+
+void JournalledCore::record(StoreBatch batch) {
+  int64_t ticket = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    append(batch_.submissions, batch.submissions);
+    append(batch_.energy, batch.energy);
+    append(batch_.audit, batch.audit);
+    append(batch_.checkpoints, batch.checkpoints);
+    ticket = ++last_ticket_;
+    pending_.notify_one();
+  }
+  wait_for(ticket);
+}
+
+void JournalledCore::wait_for(int64_t ticket) {
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [&] { return done_ticket_ >= ticket || is_stopping_; });
+  if (done_ticket_ < ticket) {
+    throw Error(ErrorCode::kIo, "the daemon stops; what was asked may or may not be recorded");
+  }
+}
+
+std::string JournalledCore::store_fault() const {
+  const std::lock_guard lock(mutex_);
+  return fault_;
+}
+
+void JournalledCore::commit_until_done(const StoreBatch& batch) {
+  while (true) {
+    std::string fault;
+    try {
+      const std::lock_guard lock(store_mutex_);
+      store_.commit(batch);
+    } catch (const Error& e) {
+      fault = e.what();
+    }
+    std::unique_lock lock(mutex_);
+    if (!fault.empty() && fault_.empty()) spdlog::error("the journal stands still: {}", fault);
+    if (fault.empty() && !fault_.empty()) spdlog::info("the journal goes on");
+    fault_ = fault;
+    if (fault.empty() || is_stopping_) return;
+    pending_.wait_for(lock, std::chrono::milliseconds(500), [this] { return is_stopping_; });
+  }
+}
+
+void JournalledCore::commit_all() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    pending_.wait(lock, [this] { return is_stopping_ || done_ticket_ < last_ticket_; });
+    if (done_ticket_ == last_ticket_) return;
+    const std::vector<Entry> entries = std::exchange(entries_, {});
+    const StoreBatch batch = std::exchange(batch_, {});
+    const int64_t ticket = last_ticket_;
+    lock.unlock();
+    commit_until_done(batch);
+    lock.lock();
+    if (!fault_.empty()) break;
+    lock.unlock();
+    for (const Entry& entry : entries) deliver_(entry.event, entry.decisions);
+    lock.lock();
+    done_ticket_ = ticket;
+    done_.notify_all();
+  }
+  done_.notify_all();
+}
+
+}  // namespace wattle::scheduler

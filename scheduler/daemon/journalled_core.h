@@ -1,0 +1,92 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "scheduler/core/core.h"
+#include "scheduler/store/store.h"
+
+namespace wattle::scheduler {
+
+using EventBody = decltype(Event::body);
+
+/// The core with its journal: an event is applied at once, and event and decisions become durable
+/// together, many events in one transaction; only then are the decisions carried out and the caller
+/// told. At the start the journal is replayed; what it says must be what the core decides now.
+///
+/// If the store fails (a full disk), nothing is carried out and nobody is told until it works
+/// again: it is tried every half second.
+///
+/// Members may be called from any thread.
+class JournalledCore {
+ public:
+  /// Adds what belongs to an event in the same transaction. Called with the core locked.
+  using Attachment = std::function<void(const std::vector<Decision>&, const State&, StoreBatch&)>;
+  /// Carries durable decisions out, in the journal's order, on one thread. Must not call apply().
+  using Deliver = std::function<void(const Event&, const std::vector<Decision>&)>;
+
+  /// Replays. Throws Error(kFormat) naming the record if the replay differs from the journal.
+  JournalledCore(Store& store, const CoreOptions& options, std::function<double()> now_seconds,
+                 Deliver deliver);
+  ~JournalledCore();
+  JournalledCore(const JournalledCore&) = delete;
+  JournalledCore& operator=(const JournalledCore&) = delete;
+
+  /// Returns when the decisions are durable and delivered.
+  std::vector<Decision> apply(EventBody body, const Attachment& attach = {});
+  /// The same without waiting.
+  void post(EventBody body, const Attachment& attach = {});
+  /// Makes records durable that belong to no event, and waits for it.
+  void record(StoreBatch batch);
+
+  /// Reads the core's state; nothing changes meanwhile. Must not call back.
+  template <class Read>
+  auto read(Read&& reader) const {
+    const std::lock_guard lock(mutex_);
+    return reader(static_cast<const Core&>(core_));
+  }
+  /// Reads the store; nothing is committed meanwhile.
+  template <class Read>
+  auto read_store(Read&& reader) {
+    const std::lock_guard lock(store_mutex_);
+    return reader(store_);
+  }
+
+  /// "" or why the store does not take anything at the moment.
+  std::string store_fault() const;
+
+ private:
+  struct Entry {
+    Event event;
+    std::vector<Decision> decisions;
+  };
+  int64_t enqueue(EventBody body, const Attachment& attach, std::vector<Decision>* decisions);
+  void replay();
+  void commit_all();
+  void commit_until_done(const StoreBatch& batch);
+  void wait_for(int64_t ticket);
+
+  Store& store_;
+  std::function<double()> now_seconds_;
+  Deliver deliver_;
+  std::mutex store_mutex_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable pending_;
+  std::condition_variable done_;
+  Core core_;
+  std::vector<Entry> entries_;  ///< applied, not durable yet
+  StoreBatch batch_;            ///< what makes them durable
+  int64_t last_ticket_ = 0;
+  int64_t done_ticket_ = 0;
+  std::string fault_;
+  bool is_stopping_ = false;
+  std::thread committer_;
+};
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,103 @@
+#include "scheduler/daemon/metrics.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "scheduler/core/engine/state.h"
+#include "scheduler/daemon/daemon.h"
+
+namespace wattle::scheduler {
+namespace {
+
+/// Escapes a label's value.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '\\' || c == '"') out += '\\';
+    out += c == '\n' ? std::string("\\n") : std::string(1, c);
+  }
+  return out + '"';
+}
+
+class Page {
+ public:
+  void family(const char* name, const char* type, const char* help) {
+    name_ = name;
+    text_ += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  }
+  void sample(double value) { text_ += fmt::format("{} {}\n", name_, value); }
+  void sample(const char* label, const std::string& of, double value) {
+    text_ += fmt::format("{}{{{}={}}} {}\n", name_, label, quoted(of), value);
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string name_;
+  std::string text_;
+};
+
+void add_jobs(const State& state, Page& page) {
+  std::map<std::string, int> by_state;
+  for (JobState s :
+       {JobState::kPending, JobState::kRunning, JobState::kPreempted, JobState::kCompleted,
+        JobState::kFailed, JobState::kCancelled, JobState::kTimeout, JobState::kNodeFail}) {
+    by_state[to_string(s)] = 0;
+  }
+  for (const auto& [id, job] : state.jobs) ++by_state[to_string(job.state)];
+  page.family("wattle_jobs", "gauge", "Jobs by state.");
+  for (const auto& [name, count] : by_state) page.sample("state", name, count);
+}
+
+void add_power(const State& state, double now, double drawn, Page& page) {
+  page.family("wattle_cap_watts", "gauge", "The cluster's hard cap that holds now.");
+  page.sample(state.hard_cap.at(now));
+  page.family("wattle_limit_watts", "gauge",
+              "Sum of the power limits that may be in force on all devices.");
+  page.sample(state.ledger.possible_watts());
+  page.family("wattle_power_watts", "gauge", "Drawn by all nodes, as last reported.");
+  page.sample(drawn);
+}
+
+void add_nodes(const State& state, const AgentHub& agents, Page& page) {
+  page.family("wattle_node_up", "gauge", "1 if the node's agent is connected.");
+  for (const Node& node : state.nodes) {
+    if (!node.removed) page.sample("node", node.name, node.state == NodeState::kUp);
+  }
+  page.family("wattle_node_power_watts", "gauge", "Drawn by the node's devices.");
+  for (const Node& node : state.nodes) {
+    if (const auto reading = agents.reading(node.name))
+      page.sample("node", node.name, reading->watts);
+  }
+}
+
+void add_tenants(Daemon& daemon, Page& page) {
+  std::map<std::string, double> by_tenant, by_source;
+  const auto rows = daemon.core().read_store([](Store& store) { return store.energy("", ""); });
+  for (const EnergyRow& row : rows) {
+    by_tenant[row.tenant] += row.joules;
+    by_source[row.source] += row.joules;
+  }
+  page.family("wattle_tenant_energy_joules_total", "counter", "Used by the tenant's jobs.");
+  for (const auto& [name, joules] : by_tenant) page.sample("tenant", name, joules);
+  page.family("wattle_jobs_energy_joules_total", "counter",
+              "Used by all jobs, by where the figure comes from.");
+  for (const auto& [name, joules] : by_source) page.sample("source", name, joules);
+}
+
+}  // namespace
+
+std::string prometheus_text(Daemon& daemon) {
+  Page page;
+  daemon.core().read([&](const Core& core) {
+    add_jobs(core.state(), page);
+    add_power(core.state(), daemon.now(), daemon.agents().watts(), page);
+    add_nodes(core.state(), daemon.agents(), page);
+  });
+  add_tenants(daemon, page);
+  page.family("wattle_journal_writable", "gauge", "0 while the journal can't be written.");
+  page.sample(daemon.core().store_fault().empty());
+  return page.take();
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <memory>
+
+namespace wattle::scheduler {
+
+class Daemon;
+
+/// The gRPC services of a daemon with health checking and reflection, and /metrics, listening from
+/// construction to destruction. Messages above kMostMessageBytes are refused.
+///
+/// Throws Error(kIo) if an address can't be listened on, otherwise as server_credentials() does.
+class Server {
+ public:
+  explicit Server(Daemon& daemon);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  int port() const;          ///< of the services; useful where `listen` says port 0
+  int metrics_port() const;  ///< 0 if there is none
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace wattle::scheduler

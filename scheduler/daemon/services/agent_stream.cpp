@@ -1,0 +1,192 @@
+#include "scheduler/daemon/services/agent_stream.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "scheduler/core/engine/state.h"
+#include "scheduler/daemon/services/caller.h"
+
+namespace wattle::scheduler {
+namespace {
+
+std::string day_of(double seconds) {
+  return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
+}
+
+NodeUp event_of(const v1::Registration& registration, int64_t epoch) {
+  NodeUp event;
+  event.node = registration.node();
+  event.epoch = epoch;
+  for (const v1::DeviceGroup& group : registration.devices()) {
+    event.groups.push_back(
+        {{group.type(), group.idle_watts(), group.min_limit_watts(), group.max_limit_watts()},
+         group.count(),
+         group.safe_watts()});
+  }
+  for (const v1::HeldRun& run : registration.runs()) {
+    // What has ended holds nothing any more; its end is told as an event of its own.
+    event.runs.push_back({run.token(),
+                          {run.devices().begin(), run.devices().end()},
+                          run.limit_watts(),
+                          run.joules()});
+  }
+  return event;
+}
+
+/// The job that a token belongs or belonged to; nullptr if there is none.
+const Job* job_of(const State& state, Token token) {
+  const auto found = state.owner_of_token.find(token);
+  return found == state.owner_of_token.end() ? nullptr : &state.jobs.at(found->second);
+}
+
+std::vector<StoredFile> files_of(const google::protobuf::RepeatedPtrField<v1::FileRef>& refs) {
+  std::vector<StoredFile> files;
+  for (const v1::FileRef& ref : refs) files.push_back({ref.path(), ref.sha256(), ref.size_bytes()});
+  return files;
+}
+
+}  // namespace
+
+AgentStream::AgentStream(Daemon& daemon, const v1::Registration& registration,
+                         std::shared_ptr<Outbox> outbox)
+    : daemon_(daemon),
+      node_(registration.node()),
+      epoch_(daemon.next_epoch()),
+      outbox_(std::move(outbox)) {
+  daemon_.agents().attach(node_, outbox_);
+  for (const Decision& decision : daemon_.core().apply(event_of(registration, epoch_))) {
+    const auto* refused = std::get_if<Refused>(&decision);
+    if (!refused || refused->what != node_) continue;
+    daemon_.agents().detach(node_, outbox_);
+    throw Refusal(RefusalCode::kPrecondition, fmt::format("node {}: {}", node_, refused->why));
+  }
+  for (const v1::HeldRun& run : registration.runs()) {
+    if (run.has_exited()) exited(run.exited());
+  }
+}
+
+AgentStream::~AgentStream() {
+  if (daemon_.agents().detach(node_, outbox_)) daemon_.core().post(NodeLost{node_, epoch_});
+}
+
+void AgentStream::take(const v1::AgentMessage& message) {
+  switch (message.body_case()) {
+    case v1::AgentMessage::kHeartbeat:
+      return heartbeat(message.heartbeat());
+    case v1::AgentMessage::kAcknowledged:
+      return daemon_.core().post(
+          LimitAcknowledged{node_, epoch_, message.acknowledged().sequence()});
+    case v1::AgentMessage::kRunStarted:
+      return daemon_.core().post(JobStarted{node_, epoch_, message.run_started().token()});
+    case v1::AgentMessage::kRunExited:
+      return exited(message.run_exited());
+    case v1::AgentMessage::kMeasured:
+      return measured(message.measured());
+    case v1::AgentMessage::kPowerSample:
+      return power(message.power_sample());
+    case v1::AgentMessage::kLogChunk:
+      return log(message.log_chunk());
+    case v1::AgentMessage::kRemoteStart:
+      return remote_start(message.remote_start());
+    case v1::AgentMessage::kRemoteResult:
+      return remote_result(message.remote_result());
+    case v1::AgentMessage::kRegistration:
+      throw Refusal(RefusalCode::kInvalid, "a second registration on one stream");
+    case v1::AgentMessage::BODY_NOT_SET:
+      throw Refusal(RefusalCode::kInvalid, "a message without a body");
+  }
+}
+
+void AgentStream::heartbeat(const v1::Heartbeat& message) {
+  // While nothing can be recorded, nobody's watts are renewed: the agents fall to their safe
+  // limits.
+  if (!daemon_.core().store_fault().empty()) return;
+  v1::Command command;
+  command.mutable_lease_renewal()->set_heartbeat(message.number());
+  outbox_->put(command);
+}
+
+template <class Message>
+JournalledCore::Attachment AgentStream::accounts_of(const Message& message) {
+  return [this, message](const std::vector<Decision>&, const State& state, StoreBatch& batch) {
+    const Job* job = job_of(state, message.token());
+    if (!job) return;
+    double tokens = message.tokens();
+    for (const v1::SourceJoules& part : message.energy()) {
+      batch.energy.push_back({message.token(), job->id, job->request.tenant, node_, part.source(),
+                              part.joules(), std::exchange(tokens, 0), day_of(state.now_seconds)});
+    }
+    if (message.checkpoint_size() > 0) {
+      batch.checkpoints.push_back({job->id, files_of(message.checkpoint())});
+    }
+  };
+}
+
+void AgentStream::measured(const v1::Measured& message) {
+  Measured event{node_,           epoch_,           message.token(), message.limit_watts(),
+                 message.watts(), message.joules(), std::nullopt,    std::nullopt};
+  if (message.has_units()) event.units = message.units();
+  if (message.has_units_per_second()) event.units_per_second = message.units_per_second();
+  daemon_.core().post(event, accounts_of(message));
+  if (!message.metrics().empty())
+    daemon_.heard(message.token(), {message.metrics(), message.tokens()});
+}
+
+void AgentStream::exited(const v1::RunExited& message) {
+  daemon_.core().post(
+      JobExited{node_, epoch_, message.token(), message.exit_code(), message.joules()},
+      accounts_of(message));
+}
+
+void AgentStream::power(const v1::PowerSample& message) {
+  daemon_.agents().heard(node_, {message.watts(), message.source(), daemon_.now()});
+}
+
+void AgentStream::log(const v1::LogChunk& message) {
+  const JobId job = daemon_.core().read([&](const Core& core) {
+    const Job* found = job_of(core.state(), message.token());
+    return found ? found->id : JobId{0};
+  });
+  if (job != 0) daemon_.logs().append(job, message.token(), message.offset(), message.data());
+}
+
+bool AgentStream::holds(Token token, const std::string& node) const {
+  return daemon_.core().read([&](const Core& core) {
+    const Job* job = job_of(core.state(), token);
+    if (!job || !job->run || job->run->token != token) return false;
+    for (const NodeShare& share : job->run->shares) {
+      if (!share.gone && core.state().nodes[static_cast<size_t>(share.node)].name == node)
+        return true;
+    }
+    return false;
+  });
+}
+
+void AgentStream::remote_start(v1::RemoteStart message) {
+  if (!holds(message.token(), node_) || !holds(message.token(), message.node())) {
+    v1::Command refused;
+    v1::RemoteResult& result = *refused.mutable_remote_result();
+    result.set_token(message.token());
+    result.set_request(message.request());
+    result.set_node(node_);
+    result.set_output(fmt::format("node {} does not hold this run\n", message.node()));
+    result.set_ended(true);
+    result.set_exit_code(126);
+    outbox_->put(refused);
+    return;
+  }
+  message.set_from(node_);
+  v1::Command command;
+  *command.mutable_remote_start() = message;
+  daemon_.agents().send(message.node(), command);
+}
+
+void AgentStream::remote_result(v1::RemoteResult message) {
+  if (!holds(message.token(), node_)) return;
+  v1::Command command;
+  const std::string asking = message.node();
+  *command.mutable_remote_result() = std::move(message);
+  daemon_.agents().send(asking, command);
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <string>
+
+#include "scheduler/daemon/daemon.h"
+#include "scheduler/rpc/wattle.pb.h"
+
+namespace wattle::scheduler {
+
+/// What one registered agent says, turned into events of the core. One thread.
+class AgentStream {
+ public:
+  /// Registers the node: the outbox then holds a Registered, and the commands that follow. Throws
+  /// Refusal if the core doesn't take it.
+  AgentStream(Daemon& daemon, const v1::Registration& registration, std::shared_ptr<Outbox> outbox);
+  /// The node counts as lost, unless a newer stream of its is there.
+  ~AgentStream();
+
+  void take(const v1::AgentMessage& message);
+
+ private:
+  void heartbeat(const v1::Heartbeat& message);
+  void measured(const v1::Measured& message);
+  void exited(const v1::RunExited& message);
+  void power(const v1::PowerSample& message);
+  void log(const v1::LogChunk& message);
+  void remote_start(v1::RemoteStart message);
+  void remote_result(v1::RemoteResult message);
+  /// Energy totals of this node's share of a run, for the same transaction as the event.
+  template <class Message>
+  JournalledCore::Attachment accounts_of(const Message& message);
+  bool holds(Token token, const std::string& node) const;
+
+  Daemon& daemon_;
+  std::string node_;
+  int64_t epoch_;
+  std::shared_ptr<Outbox> outbox_;
+};
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,93 @@
+#include "scheduler/daemon/services/caller.h"
+
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include "common/error.h"
+#include "scheduler/daemon/daemon.h"
+#include "scheduler/rpc/credentials.h"
+
+namespace wattle::scheduler {
+namespace {
+
+grpc::StatusCode code_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kConfig:
+    case ErrorCode::kFormat:
+      return grpc::StatusCode::INVALID_ARGUMENT;
+    case ErrorCode::kIo:
+      return grpc::StatusCode::RESOURCE_EXHAUSTED;
+    default:
+      return grpc::StatusCode::INTERNAL;
+  }
+}
+
+}  // namespace
+
+Caller::Caller(Daemon& daemon, const grpc::ServerContextBase& context, std::string method)
+    : daemon_(daemon), method_(std::move(method)) {
+  try {
+    identity_ = peer_identity(*context.auth_context());
+  } catch (const Error& e) {
+    fault_ = e.what();
+    identity_.name = "?";
+  }
+}
+
+grpc::Status Caller::answer(const std::function<void()>& serve) {
+  grpc::Status status;
+  try {
+    if (!fault_.empty()) throw Refusal(RefusalCode::kPermission, fault_);
+    serve();
+    return grpc::Status::OK;
+  } catch (const Refusal& refusal) {
+    status = {static_cast<grpc::StatusCode>(refusal.code()), refusal.what()};
+  } catch (const Error& error) {
+    status = {code_of(error.code()), error.what()};
+  } catch (const std::exception& error) {
+    status = {grpc::StatusCode::INTERNAL, error.what()};
+  }
+  // The disk may be the very reason: a refusal that can't be recorded is still one.
+  try {
+    if (daemon_.core().store_fault().empty()) audit("", "refused: " + status.error_message());
+  } catch (const std::exception&) {
+  }
+  return status;
+}
+
+std::string Caller::name() const {
+  switch (identity_.kind) {
+    case Identity::Kind::kDaemon:
+      return "daemon";
+    case Identity::Kind::kNode:
+      return "node " + identity_.name;
+    case Identity::Kind::kUser:
+      break;
+  }
+  return fmt::format("{}/{} ({})", identity_.tenant, identity_.name, to_string(identity_.role));
+}
+
+void Caller::require(Role least) const {
+  if (identity_.kind == Identity::Kind::kUser && identity_.role >= least) return;
+  throw Refusal(RefusalCode::kPermission,
+                fmt::format("{} may not do this: it takes the role {}", name(), to_string(least)));
+}
+
+bool Caller::may_see(const std::string& tenant) const {
+  return identity_.kind == Identity::Kind::kUser &&
+         (identity_.role == Role::kOperator || identity_.tenant == tenant);
+}
+
+const Job& Caller::job(const std::map<JobId, Job>& jobs, JobId id) const {
+  const auto found = jobs.find(id);
+  if (found == jobs.end() || !may_see(found->second.request.tenant)) {
+    throw Refusal(RefusalCode::kNotFound, fmt::format("there is no job {}", id));
+  }
+  return found->second;
+}
+
+void Caller::audit(const std::string& what, const std::string& outcome) const {
+  daemon_.audit(name(), what.empty() ? method_ : method_ + " " + what, outcome);
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,216 @@
+#include "scheduler/daemon/services/cluster_service.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/views.h"
+#include "scheduler/rpc/wattle.grpc.pb.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using grpc::ServerContext;
+using grpc::Status;
+
+std::string day_of(double seconds) {
+  return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
+}
+
+/// A refusal among the decisions about `what`.
+void throw_if_refused(const std::vector<Decision>& decisions, const std::string& what) {
+  for (const Decision& decision : decisions) {
+    const auto* refused = std::get_if<Refused>(&decision);
+    if (refused && refused->what == what) {
+      throw Refusal(RefusalCode::kPrecondition, refused->why);
+    }
+  }
+}
+
+class ClusterService : public v1::Cluster::Service {
+ public:
+  explicit ClusterService(Daemon& daemon) : daemon_(daemon) {}
+
+  Status Nodes(ServerContext* context, const v1::NodesRequest*,
+               v1::NodesResponse* response) override {
+    Caller caller(daemon_, *context, "Nodes");
+    return caller.answer([&] {
+      caller.require(Role::kUser);
+      nodes(caller, *response);
+    });
+  }
+
+  Status Drain(ServerContext* context, const v1::DrainRequest* request,
+               v1::DrainResponse*) override {
+    Caller caller(daemon_, *context, "Drain");
+    return caller.answer([&] {
+      caller.require(Role::kOperator);
+      change(caller, scheduler::Drain{request->node(), !request->off()}, request->node(),
+             request->node() + (request->off() ? " off" : ""));
+    });
+  }
+
+  Status RemoveNode(ServerContext* context, const v1::RemoveNodeRequest* request,
+                    v1::RemoveNodeResponse*) override {
+    Caller caller(daemon_, *context, "RemoveNode");
+    return caller.answer([&] {
+      caller.require(Role::kOperator);
+      change(caller, NodeRemoved{request->node()}, request->node(), request->node());
+    });
+  }
+
+  Status SetCap(ServerContext* context, const v1::SetCapRequest* request,
+                v1::SetCapResponse*) override {
+    Caller caller(daemon_, *context, "SetCap");
+    return caller.answer([&] {
+      caller.require(Role::kOperator);
+      set_cap(caller, *request);
+    });
+  }
+
+  Status GetCap(ServerContext* context, const v1::GetCapRequest*,
+                v1::GetCapResponse* response) override {
+    Caller caller(daemon_, *context, "GetCap");
+    return caller.answer([&] {
+      caller.require(Role::kUser);
+      daemon_.core().read([&](const Core& core) {
+        const State& state = core.state();
+        const double now = daemon_.now();
+        response->set_hard_watts(state.hard_cap.at(now));
+        if (state.soft_cap) response->set_soft_watts(state.soft_cap->at(now));
+        if (const auto next = state.hard_cap.next_change(now)) {
+          response->set_next_change_time(*next);
+          response->set_next_hard_watts(state.hard_cap.at(*next));
+        }
+        response->set_limit_watts(state.ledger.possible_watts());
+        response->set_least_watts(state.least_cap_watts);
+      });
+      response->set_watts(daemon_.agents().watts());
+    });
+  }
+
+  Status SetBudget(ServerContext* context, const v1::SetBudgetRequest* request,
+                   v1::SetBudgetResponse*) override {
+    Caller caller(daemon_, *context, "SetBudget");
+    return caller.answer([&] {
+      caller.require(Role::kOperator);
+      set_budget(caller, *request);
+    });
+  }
+
+  Status Budgets(ServerContext* context, const v1::BudgetsRequest*,
+                 v1::BudgetsResponse* response) override {
+    Caller caller(daemon_, *context, "Budgets");
+    return caller.answer([&] {
+      caller.require(Role::kUser);
+      daemon_.core().read([&](const Core& core) {
+        for (const auto& [name, tenant] : core.state().tenants) {
+          if (caller.may_see(name)) fill(core.state().joules, tenant, *response->add_tenants());
+        }
+      });
+    });
+  }
+
+  Status Report(ServerContext* context, const v1::ReportRequest* request,
+                v1::ReportResponse* response) override {
+    Caller caller(daemon_, *context, "Report");
+    return caller.answer([&] {
+      caller.require(Role::kUser);
+      auto rows = daemon_.core().read_store([&](Store& store) {
+        return store.energy(request->has_from_time() ? day_of(request->from_time()) : "",
+                            request->has_until_time() ? day_of(request->until_time()) : "");
+      });
+      std::erase_if(rows, [&](const EnergyRow& row) { return !caller.may_see(row.tenant); });
+      std::map<int64_t, std::string> names;
+      daemon_.core().read([&](const Core& core) {
+        for (const EnergyRow& row : rows) {
+          const auto job = core.state().jobs.find(row.job);
+          if (job != core.state().jobs.end()) names[row.job] = job->second.request.name;
+        }
+      });
+      *response = report_of(rows, request->by(), names);
+    });
+  }
+
+ private:
+  void change(const Caller& caller, EventBody event, const std::string& refused_as,
+              const std::string& what) {
+    throw_if_refused(daemon_.core().apply(std::move(event)), refused_as);
+    caller.audit(what, "done");
+  }
+
+  /// Users see the nodes, and of the jobs there only their tenant's.
+  void nodes(const Caller& caller, v1::NodesResponse& response) {
+    daemon_.core().read([&](const Core& core) {
+      for (const Node& node : core.state().nodes) {
+        if (node.removed) continue;
+        v1::NodeSummary summary = summary_of(core.state(), node);
+        google::protobuf::RepeatedField<int64_t> seen;
+        for (int64_t job : summary.jobs()) {
+          if (caller.may_see(core.state().jobs.at(job).request.tenant)) seen.Add(job);
+        }
+        summary.mutable_jobs()->Swap(&seen);
+        *response.add_nodes() = std::move(summary);
+      }
+    });
+    for (v1::NodeSummary& node : *response.mutable_nodes()) {
+      const auto reading = daemon_.agents().reading(node.name());
+      if (!reading) continue;
+      node.set_watts(reading->watts);
+      node.set_energy_source(reading->source);
+    }
+  }
+
+  void set_cap(const Caller& caller, const v1::SetCapRequest& request) {
+    CapSet event;
+    event.request_id = request.request_id();
+    event.watts = request.watts();
+    event.tier = request.soft() ? CapTier::kSoft : CapTier::kHard;
+    if (request.has_from_time()) event.from_seconds = request.from_time();
+    if (request.has_until_time()) event.until_seconds = request.until_time();
+    change(caller, event, event.request_id,
+           fmt::format("{} W{}", event.watts, request.soft() ? " soft" : ""));
+  }
+
+  void set_budget(const Caller& caller, const v1::SetBudgetRequest& request) {
+    if (request.tenant().empty()) throw Refusal(RefusalCode::kInvalid, "tenant: is empty");
+    BudgetSet event;
+    event.tenant = request.tenant();
+    if (request.has_joules()) event.joules = request.joules();
+    if (request.period_seconds() > 0) event.period_seconds = request.period_seconds();
+    event.weight = request.weight() > 0 ? request.weight() : weight_of(request.tenant());
+    change(caller, event, event.tenant,
+           fmt::format("{}: {} J", event.tenant,
+                       event.joules ? fmt::format("{}", *event.joules) : "unlimited"));
+  }
+
+  double weight_of(const std::string& name) {
+    return daemon_.core().read([&](const Core& core) {
+      const auto found = core.state().tenants.find(name);
+      return found == core.state().tenants.end() ? 1.0 : found->second.weight;
+    });
+  }
+
+  static void fill(const JouleLedger& joules, const Tenant& tenant, v1::TenantBudget& budget) {
+    budget.set_tenant(tenant.name);
+    budget.set_spent_joules(joules.tenant_spent(tenant.name));
+    budget.set_weight(tenant.weight);
+    const auto given = joules.tenant_budget(tenant.name);
+    if (!given) return;
+    budget.set_joules(*given);
+    budget.set_leased_joules(
+        std::max(0.0, *given - budget.spent_joules() - *joules.tenant_left(tenant.name)));
+    budget.set_period_end_time(joules.period_end_seconds(tenant.name));
+  }
+
+  Daemon& daemon_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_cluster_service(Daemon& daemon) {
+  return std::make_unique<ClusterService>(daemon);
+}
+
+}  // namespace wattle::scheduler

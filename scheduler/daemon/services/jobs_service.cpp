@@ -1,0 +1,315 @@
+#include "scheduler/daemon/services/jobs_service.h"
+
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include <set>
+
+#include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/file_chunks.h"
+#include "scheduler/daemon/services/submit_request.h"
+#include "scheduler/daemon/services/views.h"
+#include "scheduler/rpc/wattle.grpc.pb.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using grpc::ServerContext;
+using grpc::Status;
+
+constexpr int kPage = 500, kMostPage = 1000;
+constexpr size_t kLogPiece = 64 << 10;
+constexpr double kPollSeconds = 0.5;
+
+v1::Acceptance to_message(const Accepted& accepted) {
+  v1::Acceptance message;
+  message.set_job(accepted.job);
+  message.set_name(accepted.name);
+  for (const std::string& text : accepted.overrides) message.add_overrides(text);
+  message.set_watts(accepted.watts);
+  if (accepted.joules) message.set_joules(*accepted.joules);
+  if (accepted.run_seconds) message.set_run_seconds(*accepted.run_seconds);
+  if (accepted.start_seconds) message.set_start_time(*accepted.start_seconds);
+  message.set_why(accepted.why);
+  return message;
+}
+
+class JobsService : public v1::Jobs::Service {
+ public:
+  explicit JobsService(Daemon& daemon) : daemon_(daemon) {}
+
+  Status Submit(ServerContext* context, const v1::SubmitRequest* request,
+                v1::SubmitResponse* response) override {
+    Caller caller(daemon_, *context, "Submit");
+    return caller.answer([&] {
+      caller.require(Role::kUser);
+      daemon_.require_room();
+      submit(caller, *request, *response);
+    });
+  }
+
+  Status Upload(ServerContext* context, grpc::ServerReader<v1::FileChunk>* reader,
+                v1::FileRef* response) override {
+    Caller caller(daemon_, *context, "Upload");
+    return caller.answer([&] {
+      caller.require(Role::kUser);
+      daemon_.require_room();
+      *response = receive_file(*reader, daemon_.files());
+      daemon_.core().read_store(
+          [&](Store& store) { store.own_file(caller.identity().tenant, response->sha256()); });
+    });
+  }
+
+  Status Queue(ServerContext* context, const v1::QueueRequest* request,
+               v1::QueueResponse* response) override {
+    Caller caller(daemon_, *context, "Queue");
+    return caller.answer([&] {
+      caller.require(Role::kUser);
+      daemon_.core().read(
+          [&](const Core& core) { fill(caller, core.state(), *request, *response); });
+      add_users(*response->mutable_jobs());
+    });
+  }
+
+  Status Show(ServerContext* context, const v1::ShowRequest* request,
+              v1::JobDetail* response) override {
+    Caller caller(daemon_, *context, "Show");
+    return caller.answer([&] { show(caller, request->job(), *response); });
+  }
+
+  Status Explain(ServerContext* context, const v1::ExplainRequest* request,
+                 v1::ExplainResponse* response) override {
+    Caller caller(daemon_, *context, "Explain");
+    return caller.answer([&] {
+      daemon_.core().read([&](const Core& core) {
+        caller.job(core.state().jobs, request->job());
+        response->set_text(core.explain(request->job()));
+      });
+    });
+  }
+
+  Status Cancel(ServerContext* context, const v1::CancelRequest* request,
+                v1::CancelResponse*) override {
+    Caller caller(daemon_, *context, "Cancel");
+    return caller.answer([&] { cancel(caller, request->job()); });
+  }
+
+  Status Logs(ServerContext* context, const v1::LogsRequest* request,
+              grpc::ServerWriter<v1::LogPiece>* writer) override {
+    Caller caller(daemon_, *context, "Logs");
+    return caller.answer([&] { logs(caller, *context, *request, *writer); });
+  }
+
+  Status Watch(ServerContext* context, const v1::WatchRequest* request,
+               grpc::ServerWriter<v1::WatchEvent>* writer) override {
+    Caller caller(daemon_, *context, "Watch");
+    return caller.answer([&] { watch(caller, *context, *request, *writer); });
+  }
+
+ private:
+  void submit(const Caller& caller, const v1::SubmitRequest& request,
+              v1::SubmitResponse& response) {
+    CheckedSubmission checked = check_submission(request, caller.identity());
+    require_inputs(caller, checked.kept);
+    const std::string id = checked.event.request_id;
+    const double now = daemon_.now();
+    const std::vector<Decision> decisions = daemon_.core().apply(
+        checked.event, [&](const std::vector<Decision>& decided, const State&, StoreBatch& batch) {
+          const bool is_new = std::any_of(decided.begin(), decided.end(), [&](const Decision& d) {
+            const auto* accepted = std::get_if<Accepted>(&d);
+            return accepted && accepted->request_id == id;
+          });
+          if (!is_new) return;
+          batch.submissions.push_back(checked.kept);
+          batch.audit.push_back({now, caller.name(), "Submit " + id, "accepted"});
+        });
+    for (const Decision& decision : decisions) {
+      const auto* refused = std::get_if<Refused>(&decision);
+      if (refused && refused->what == id) {
+        throw Refusal(RefusalCode::kPrecondition, refused->why);
+      }
+      const auto* accepted = std::get_if<Accepted>(&decision);
+      if (accepted && accepted->request_id == id) *response.add_jobs() = to_message(*accepted);
+    }
+    // The same request once more: the answer is that of the journal.
+    if (response.jobs_size() == 0) answer_again(id, response);
+  }
+
+  void answer_again(const std::string& id, v1::SubmitResponse& response) {
+    daemon_.core().read([&](const Core& core) {
+      const auto found = core.state().jobs_of_request.find(id);
+      if (found == core.state().jobs_of_request.end()) return;
+      for (JobId job : found->second) {
+        const auto accepted = core.state().acceptances.find(job);
+        if (accepted != core.state().acceptances.end()) {
+          *response.add_jobs() = to_message(accepted->second);
+        }
+      }
+    });
+  }
+
+  void require_inputs(const Caller& caller, const Submission& kept) {
+    for (const StoredFile& file : kept.inputs) {
+      const bool is_there =
+          daemon_.files().has(file.sha256) && daemon_.core().read_store([&](Store& store) {
+            return store.owns_file(caller.identity().tenant, file.sha256);
+          });
+      if (is_there) continue;
+      throw Refusal(RefusalCode::kPrecondition,
+                    fmt::format("input '{}' has not been uploaded: send it first", file.path));
+    }
+  }
+
+  void fill(const Caller& caller, const State& state, const v1::QueueRequest& request,
+            v1::QueueResponse& response) {
+    const std::set<int> states(request.states().begin(), request.states().end());
+    const int page = request.page_size() > 0 ? std::min(request.page_size(), kMostPage) : kPage;
+    for (auto next = state.jobs.upper_bound(request.after_job()); next != state.jobs.end();
+         ++next) {
+      const Job& job = next->second;
+      if (!caller.may_see(job.request.tenant)) continue;
+      if (!request.tenant().empty() && request.tenant() != job.request.tenant) continue;
+      const bool is_wanted = states.empty() ? request.all() || !is_finished(job.state)
+                                            : states.contains(to_message(job.state));
+      if (!is_wanted) continue;
+      if (response.jobs_size() == page) {
+        response.set_next_after_job(response.jobs(page - 1).job());
+        return;
+      }
+      *response.add_jobs() = summary_of(state, job);
+    }
+  }
+
+  template <class Summaries>
+  void add_users(Summaries& jobs) {
+    for (v1::JobSummary& job : jobs) job.set_user(user_of(job.job()));
+  }
+
+  std::string user_of(JobId id) {
+    const std::string request =
+        daemon_.core().read([&](const Core& core) { return core.state().jobs.at(id).submit_id; });
+    return daemon_.core().read_store([&](Store& store) { return store.user_of(request); });
+  }
+
+  void show(const Caller& caller, JobId id, v1::JobDetail& detail) {
+    std::string request;
+    Token token = 0;
+    daemon_.core().read([&](const Core& core) {
+      const Job& job = caller.job(core.state().jobs, id);
+      request = job.submit_id;
+      token = job.run ? job.run->token : 0;
+      *detail.mutable_summary() = summary_of(core.state(), job);
+      detail.set_explanation(job.explanation);
+      for (const std::string& name : job.request.after) detail.add_after(name);
+      for (const std::string& text : job.request.overrides) detail.add_overrides(text);
+      for (int count : job.rank_counts) detail.add_rank_counts(count);
+      if (job.request.deadline_seconds) detail.set_deadline_time(*job.request.deadline_seconds);
+      if (job.request.energy_budget_joules) {
+        detail.set_energy_budget_joules(*job.request.energy_budget_joules);
+      }
+      detail.set_node_failures(job.node_failures);
+    });
+    daemon_.core().read_store([&](Store& store) {
+      const Submission kept = store.submission(request).value_or(Submission{});
+      detail.mutable_summary()->set_user(kept.user);
+      detail.set_yaml(kept.yaml);
+      for (const StoredFile& file : kept.inputs) {
+        v1::FileRef& ref = *detail.add_inputs();
+        ref.set_path(file.path), ref.set_sha256(file.sha256), ref.set_size_bytes(file.size_bytes);
+      }
+      for (const EnergyRow& row : store.energy_of(id)) {
+        v1::SourceJoules& part = *detail.add_energy();
+        part.set_source(row.source), part.set_joules(row.joules);
+        detail.set_tokens(detail.tokens() + row.tokens);
+      }
+    });
+    detail.set_last_metrics(daemon_.reading(token).metrics);
+  }
+
+  void cancel(const Caller& caller, JobId id) {
+    daemon_.core().read([&](const Core& core) { caller.job(core.state().jobs, id); });
+    if (user_of(id) != caller.identity().name) caller.require(Role::kTenantAdmin);
+    const std::string key = std::to_string(id);
+    for (const Decision& decision : daemon_.core().apply(scheduler::Cancel{id})) {
+      const auto* refused = std::get_if<Refused>(&decision);
+      if (refused && refused->what == key) {
+        throw Refusal(RefusalCode::kPrecondition, fmt::format("job {} is finished", id));
+      }
+    }
+    caller.audit("job " + key, "done");
+  }
+
+  bool is_over(JobId id) {
+    return daemon_.core().read(
+        [&](const Core& core) { return is_finished(core.state().jobs.at(id).state); });
+  }
+
+  void logs(const Caller& caller, ServerContext& context, const v1::LogsRequest& request,
+            grpc::ServerWriter<v1::LogPiece>& writer) {
+    const JobId id = request.job();
+    daemon_.core().read([&](const Core& core) { caller.job(core.state().jobs, id); });
+    int64_t offset = 0, version = daemon_.version();
+    if (request.tail_bytes() > 0) {
+      offset = std::max<int64_t>(0, daemon_.logs().total(id) - request.tail_bytes());
+    }
+    while (!context.IsCancelled() && !daemon_.is_stopping()) {
+      const bool is_last = !request.follow() || is_over(id);
+      v1::LogPiece piece;
+      do {
+        piece.set_data(daemon_.logs().read(id, offset, kLogPiece));
+        offset += static_cast<int64_t>(piece.data().size());
+        if (!piece.data().empty() && !writer.Write(piece)) return;
+      } while (!piece.data().empty());
+      if (is_last) return;
+      version = daemon_.wait_for_change(version, kPollSeconds);
+    }
+    if (daemon_.is_stopping()) throw Refusal(RefusalCode::kUnavailable, "the daemon stops");
+  }
+
+  void watch(const Caller& caller, ServerContext& context, const v1::WatchRequest& request,
+             grpc::ServerWriter<v1::WatchEvent>& writer) {
+    if (request.job() != 0) {
+      daemon_.core().read([&](const Core& core) { caller.job(core.state().jobs, request.job()); });
+    } else {
+      caller.require(Role::kUser);
+    }
+    std::map<JobId, std::string> known = present(caller, request.job());
+    int64_t version = daemon_.version();
+    while (!context.IsCancelled() && !daemon_.is_stopping()) {
+      version = daemon_.wait_for_change(version, kPollSeconds);
+      std::map<JobId, std::string> now = present(caller, request.job());
+      for (const auto& [job, text] : now) {
+        const auto before = known.find(job);
+        if (before != known.end() && before->second == text) continue;
+        v1::WatchEvent event;
+        event.set_time(daemon_.now());
+        event.mutable_job()->ParseFromString(text);
+        event.mutable_job()->set_user(user_of(job));
+        if (!writer.Write(event)) return;
+      }
+      known = std::move(now);
+    }
+    if (daemon_.is_stopping()) throw Refusal(RefusalCode::kUnavailable, "the daemon stops");
+  }
+
+  std::map<JobId, std::string> present(const Caller& caller, JobId only) {
+    return daemon_.core().read([&](const Core& core) {
+      std::map<JobId, std::string> jobs;
+      for (const auto& [id, job] : core.state().jobs) {
+        if ((only != 0 && id != only) || !caller.may_see(job.request.tenant)) continue;
+        jobs[id] = summary_of(core.state(), job).SerializeAsString();
+      }
+      return jobs;
+    });
+  }
+
+  Daemon& daemon_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> make_jobs_service(Daemon& daemon) {
+  return std::make_unique<JobsService>(daemon);
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,198 @@
+#include "scheduler/daemon/services/submit_request.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+#include "common/config/config_file.h"
+#include "common/error.h"
+#include "scheduler/daemon/services/caller.h"
+#include "scheduler/store/file_store.h"
+
+namespace wattle::scheduler {
+namespace {
+
+constexpr size_t kMostYamlBytes = 1 << 20;
+constexpr int kMostDepth = 32;
+constexpr int kMostNodes = 100'000;
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw Refusal(RefusalCode::kInvalid, message);
+}
+
+/// Counts what would have to be walked: an alias is as large as what it stands for.
+void measure(const YAML::Node& node, int depth, int& left) {
+  if (depth > kMostDepth) refuse(fmt::format("the file is nested deeper than {}", kMostDepth));
+  if (--left < 0) {
+    refuse(fmt::format("the file has more than {} nodes, aliases counted each time", kMostNodes));
+  }
+  for (const auto& child : node) {
+    if (node.IsMap()) {
+      measure(child.first, depth + 1, left);
+      measure(child.second, depth + 1, left);
+    } else {
+      measure(child, depth + 1, left);
+    }
+  }
+}
+
+YAML::Node parse(const std::string& text) {
+  if (text.size() > kMostYamlBytes) {
+    refuse(fmt::format("the file has {} bytes, at most {} are taken", text.size(), kMostYamlBytes));
+  }
+  YAML::Node root;
+  try {  // its parser ends at 500 levels by itself
+    root = YAML::Load(text);
+  } catch (const YAML::Exception& e) {
+    refuse(fmt::format("the file is no YAML: {}", e.what()));
+  }
+  int left = kMostNodes;
+  measure(root, 0, left);
+  if (!root.IsMap()) refuse("the file is no YAML map");
+  return root;
+}
+
+/// What of `run:` matters here.
+struct RunSection {
+  std::string name;
+  std::string output_dir;
+  void describe(Fields& f) {
+    f("name", name, "");
+    f("output_dir", output_dir, "");
+  }
+};
+
+struct Sections {
+  RunSection run;
+  JobSpec job;
+  void describe(Fields& f) {
+    f("run", run, "");
+    f("job", job, "");
+  }
+};
+
+/// The sections that the scheduler reads; what else is in the file is the trainer's.
+std::string relevant_text(const YAML::Node& root) {
+  YAML::Node kept(YAML::NodeType::Map);
+  const YAML::Node run = root["run"], job = root["job"];
+  for (const char* key : {"name", "output_dir"}) {
+    if (run && run.IsMap() && run[key]) kept["run"][key] = run[key];
+  }
+  if (job) kept["job"] = job;
+  std::ostringstream out;
+  out << kept;
+  return out.str();
+}
+
+bool concerns_us(const std::string& override_text) {
+  return override_text.starts_with("job.") || override_text.starts_with("run.name=") ||
+         override_text.starts_with("run.output_dir=");
+}
+
+Sections read_sections(const v1::SubmitRequest& request) {
+  Sections sections;
+  Fields fields = fields_of(sections);
+  ReadOptions options;
+  for (const std::string& text : request.overrides()) {
+    if (text.find('=') == std::string::npos) {
+      refuse(fmt::format("override '{}': expected a.b=c", text));
+    }
+    if (concerns_us(text)) options.overrides.push_back(text);
+  }
+  Diagnostics diagnostics;
+  read_config_text(relevant_text(parse(request.yaml())), "job file", fields, options, diagnostics);
+  diagnostics.throw_if_errors();
+  return sections;
+}
+
+void check_output_dir(const std::string& path) {
+  if (path.empty()) return;
+  const std::string trimmed = path.back() == '/' ? path.substr(0, path.size() - 1) : path;
+  if (const std::string fault = fault_of_job_path(trimmed); !fault.empty()) {
+    refuse(fmt::format("run.output_dir '{}': {}", path, fault));
+  }
+}
+
+/// "0-9" or "1,3,5-7" as seeds.
+std::vector<std::vector<std::pair<std::string, std::string>>> array_points(
+    const std::string& text) {
+  std::vector<std::vector<std::pair<std::string, std::string>>> points;
+  std::stringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) {
+    int first = 0, last = 0;
+    const char* end = part.data() + part.size();
+    auto parsed = std::from_chars(part.data(), end, first);
+    last = first;
+    if (parsed.ec == std::errc{} && parsed.ptr != end && *parsed.ptr == '-') {
+      parsed = std::from_chars(parsed.ptr + 1, end, last);
+    }
+    if (parsed.ec != std::errc{} || parsed.ptr != end || first < 0 || last < first) {
+      refuse(fmt::format("array '{}': expected numbers and ranges such as 0-9 or 1,3,5", text));
+    }
+    if (static_cast<size_t>(last - first) + points.size() >= kMostSweepJobs) {
+      refuse(fmt::format("array '{}': more than {} jobs", text, kMostSweepJobs));
+    }
+    for (int seed = first; seed <= last; ++seed) {
+      points.push_back({{"run.seed", std::to_string(seed)}});
+    }
+  }
+  return points;
+}
+
+void check_request(const v1::SubmitRequest& request) {
+  if (request.request_id().empty() || request.request_id().size() > 128) {
+    refuse("request_id: expected 1 to 128 bytes");
+  }
+  for (const v1::FileRef& file : request.inputs()) {
+    const std::string fault = fault_of_job_path(file.path());
+    if (!fault.empty()) refuse(fmt::format("input '{}': {}", file.path(), fault));
+    if (!is_sha256(file.sha256())) refuse(fmt::format("input '{}': has no SHA-256", file.path()));
+  }
+}
+
+void choose_tenant(JobSpec& spec, const Identity& caller) {
+  const std::string unset = JobSpec{}.tenant;
+  if (spec.tenant == unset) spec.tenant = caller.tenant;
+  if (spec.tenant == caller.tenant || caller.role == Role::kOperator) return;
+  throw Refusal(RefusalCode::kPermission, fmt::format("job.tenant: {} may not submit for tenant {}",
+                                                      caller.name, spec.tenant));
+}
+
+}  // namespace
+
+CheckedSubmission check_submission(const v1::SubmitRequest& request, const Identity& caller) {
+  check_request(request);
+  Sections sections = read_sections(request);
+  check_output_dir(sections.run.output_dir);
+  choose_tenant(sections.job, caller);
+  if (!request.array().empty()) {
+    if (!sections.job.sweep.empty()) refuse("array: the file has a job.sweep already");
+    sections.job.sweep.list = array_points(request.array());
+  }
+  CheckedSubmission checked;
+  Submit& event = checked.event;
+  event.request_id = sections.job.tenant + "/" + request.request_id();
+  event.name = !request.name().empty()      ? request.name()
+               : !sections.run.name.empty() ? sections.run.name
+                                            : "job";
+  event.spec = std::move(sections.job);
+  const v1::WorkEstimate& work = request.work();
+  event.work = {work.units(),
+                work.kind().empty() ? "" : event.spec.tenant + "/" + work.kind(),
+                {work.rank_counts().begin(), work.rank_counts().end()},
+                work.units_per_second()};
+  checked.kept = {event.request_id,
+                  caller.name,
+                  request.yaml(),
+                  {request.overrides().begin(), request.overrides().end()},
+                  {}};
+  for (const v1::FileRef& file : request.inputs()) {
+    checked.kept.inputs.push_back({file.path(), file.sha256(), file.size_bytes()});
+  }
+  return checked;
+}
+
+}  // namespace wattle::scheduler

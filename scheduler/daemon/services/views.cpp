@@ -1,0 +1,148 @@
+#include "scheduler/daemon/services/views.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+namespace wattle::scheduler {
+namespace {
+
+void add_run(const State& state, const Run& run, v1::JobSummary& summary) {
+  summary.set_ranks(run.point.ranks);
+  summary.set_device_type(state.types[static_cast<size_t>(run.point.type)].name);
+  summary.set_limit_watts(run.issued_watts);
+  summary.set_start_time(run.started_seconds);
+  double watts = 0;
+  for (const NodeShare& share : run.shares) {
+    if (share.gone) continue;
+    summary.add_nodes(state.nodes[static_cast<size_t>(share.node)].name);
+    watts += share.watts;
+  }
+  summary.set_watts(watts);
+}
+
+bool is_measured(const std::string& source) { return !source.starts_with("estimated"); }
+
+void add_energy(v1::ReportRow& row, const EnergyRow& energy) {
+  v1::SourceJoules* part = nullptr;
+  for (v1::SourceJoules& known : *row.mutable_energy()) {
+    if (known.source() == energy.source) part = &known;
+  }
+  if (!part) {
+    part = row.add_energy();
+    part->set_source(energy.source);
+  }
+  part->set_joules(part->joules() + energy.joules);
+  row.set_tokens(row.tokens() + energy.tokens);
+  if (is_measured(energy.source)) {
+    row.set_measured_joules(row.measured_joules() + energy.joules);
+  } else {
+    row.set_estimated_joules(row.estimated_joules() + energy.joules);
+  }
+}
+
+std::string key_of(const EnergyRow& row, v1::ReportRequest::By by) {
+  return by == v1::ReportRequest::TENANT ? row.tenant
+         : by == v1::ReportRequest::DAY  ? row.day
+                                         : fmt::format("{}", row.job);
+}
+
+}  // namespace
+
+v1::JobState to_message(JobState state) {
+  switch (state) {
+    case JobState::kPending:
+      return v1::JOB_STATE_PENDING;
+    case JobState::kRunning:
+      return v1::JOB_STATE_RUNNING;
+    case JobState::kCompleted:
+      return v1::JOB_STATE_COMPLETED;
+    case JobState::kFailed:
+      return v1::JOB_STATE_FAILED;
+    case JobState::kCancelled:
+      return v1::JOB_STATE_CANCELLED;
+    case JobState::kPreempted:
+      return v1::JOB_STATE_PREEMPTED;
+    case JobState::kTimeout:
+      return v1::JOB_STATE_TIMEOUT;
+    case JobState::kNodeFail:
+      return v1::JOB_STATE_NODE_FAIL;
+  }
+  return v1::JOB_STATE_UNSPECIFIED;
+}
+
+v1::JobSummary summary_of(const State& state, const Job& job) {
+  v1::JobSummary summary;
+  summary.set_job(job.id);
+  summary.set_name(job.request.name);
+  summary.set_tenant(job.request.tenant);
+  summary.set_state(to_message(job.state));
+  if (job.reason != Reason::kNone) summary.set_reason(to_string(job.reason));
+  summary.set_priority(job.request.priority);
+  summary.set_min_ranks(job.request.min_ranks);
+  summary.set_max_ranks(job.request.max_ranks);
+  if (job.run) add_run(state, *job.run, summary);
+  summary.set_joules(state.joules.job_spent(job.id));
+  summary.set_units_done(job.units_done);
+  summary.set_units(job.request.work.units);
+  summary.set_submit_time(job.submitted_seconds);
+  if (is_finished(job.state)) summary.set_end_time(job.ended_seconds);
+  summary.set_exit_code(job.exit_code);
+  return summary;
+}
+
+v1::NodeSummary summary_of(const State& state, const Node& node) {
+  v1::NodeSummary summary;
+  summary.set_name(node.name);
+  summary.set_state(node.state == NodeState::kUp     ? v1::NODE_STATE_UP
+                    : node.state == NodeState::kLost ? v1::NODE_STATE_LOST
+                                                     : v1::NODE_STATE_DOWN);
+  summary.set_drained(node.drained);
+  for (const DeviceGroup& group : node.groups) {
+    v1::DeviceGroup& message = *summary.add_devices();
+    message.set_type(group.type.name);
+    message.set_count(group.count);
+    message.set_idle_watts(group.type.idle_watts);
+    message.set_min_limit_watts(group.type.min_limit_watts);
+    message.set_max_limit_watts(group.type.max_limit_watts);
+    message.set_safe_watts(group.safe_watts);
+  }
+  std::set<JobId> jobs;
+  int in_use = 0;
+  double limits = 0;
+  for (DeviceId device : node.devices) {
+    const JobId job = state.devices[static_cast<size_t>(device)].job;
+    in_use += job != 0;
+    if (job > 0) jobs.insert(job);
+    limits += state.ledger.possible_watts(device);
+  }
+  summary.set_devices_in_use(in_use);
+  summary.set_limit_watts(limits);
+  for (JobId job : jobs) summary.add_jobs(job);
+  return summary;
+}
+
+v1::ReportResponse report_of(const std::vector<EnergyRow>& rows, v1::ReportRequest::By by,
+                             const std::map<int64_t, std::string>& names) {
+  std::map<std::string, v1::ReportRow> by_key;
+  std::map<std::string, std::set<int64_t>> jobs;
+  std::vector<std::string> order;
+  for (const EnergyRow& row : rows) {
+    const std::string key = key_of(row, by);
+    if (!by_key.contains(key)) order.push_back(key);
+    add_energy(by_key[key], row);
+    jobs[key].insert(row.job);
+  }
+  v1::ReportResponse response;
+  for (const std::string& key : order) {
+    v1::ReportRow& row = *response.add_rows();
+    row = by_key[key];
+    row.set_key(key);
+    row.set_jobs(static_cast<int64_t>(jobs[key].size()));
+    const auto name = names.find(*jobs[key].begin());
+    if (by == v1::ReportRequest::JOB && name != names.end()) row.set_name(name->second);
+  }
+  return response;
+}
+
+}  // namespace wattle::scheduler
