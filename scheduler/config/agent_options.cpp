@@ -114,6 +114,10 @@ void AgentOptions::describe(Fields& f) {
   f("name", name, "of this node, as in its certificate").required();
   describe_security(f, security, "scheduler", scheduler);
   f("work_dir", work_dir, "the agent's folder: leases, runs, jobs").required();
+  f("jobs_dir", jobs_dir, "folder of the jobs' own folders").default_is("jobs in work_dir");
+  f("jobs_dir_is_shared", jobs_dir_is_shared,
+    "all nodes see the same jobs_dir: jobs can save checkpoints from several nodes, and none is "
+    "sent to the daemon");
   describe_devices(f, devices);
   f.choice("meter", meter,
            {{"auto", MeterKind::kAuto},

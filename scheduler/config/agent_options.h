@@ -31,6 +31,8 @@ struct AgentOptions {
   std::string name;
   LinkSecurity security;
   std::string work_dir;
+  std::string jobs_dir;  ///< empty = work_dir/jobs
+  bool jobs_dir_is_shared = false;
   std::vector<AgentDeviceOptions> devices;  ///< empty = auto: what the machine has
   MeterKind meter = MeterKind::kAuto;
   std::string trace_path;

@@ -83,7 +83,9 @@ void adopt(Round& round, Job& job, const NodeShare& share, const HeldRun& held) 
   state.joules.report(held.token, share.node, held.joules);
   job.run->issued_watts = held.limit_watts;
   state.to_adjust.insert(job.id);
-  if (job.run->phase == Run::Phase::kStopping) {
+  if (job.run->exit_code) {
+    round.decide(job.id, Kill{state.nodes[share.node].name, held.token}, "");
+  } else if (job.run->phase == Run::Phase::kStopping) {
     round.decide(job.id,
                  Stop{job.id,
                       held.token,

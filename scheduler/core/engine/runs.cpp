@@ -123,6 +123,11 @@ void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code
   }
   if (!exit_code) run.node_failed = true;
   state.dirty = true;
+  // Nothing goes on without the first node, which runs mpirun: not even a share whose ranks it
+  // never reached.
+  if (exit_code && node == run.shares.front().node) {
+    for (const std::string& other : others) round.decide(job.id, Kill{other, run.token}, "");
+  }
   if (all_gone) {
     finish_run(round, job);
   } else if (!exit_code && run.phase != Run::Phase::kStopping) {

@@ -1,0 +1,164 @@
+#include "scheduler/agent/link/file_transfer.h"
+
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+#include <openssl/evp.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "common/atomic_file.h"
+#include "common/error.h"
+#include "scheduler/rpc/wattle.grpc.pb.h"
+
+namespace wattle::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kChunkBytes = 1 << 20;
+/// A transfer that moves slower than this is given up.
+constexpr double kLeastBytesPerSecond = 1 << 20;
+constexpr double kLeastSeconds = 60;
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    check(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
+  }
+  void add(std::string_view bytes) {
+    check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+  }
+  std::string digits() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    check(EVP_DigestFinal_ex(context_.get(), digest, &size) == 1);
+    std::string text;
+    for (unsigned int i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
+    return text;
+  }
+
+ private:
+  static void check(bool ok) {
+    if (!ok) throw Error(ErrorCode::kInternal, "SHA-256: the library refuses");
+  }
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
+
+void set_deadline(grpc::ClientContext& context, int64_t bytes) {
+  const double seconds = kLeastSeconds + static_cast<double>(bytes) / kLeastBytesPerSecond;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::milliseconds(static_cast<int64_t>(1000 * seconds)));
+}
+
+void check(const grpc::Status& status, const std::string& what) {
+  if (status.ok()) return;
+  throw Error(ErrorCode::kCommunication,
+              fmt::format("{}: the daemon says: {}", what, status.error_message()));
+}
+
+bool is_there(const std::string& path, const v1::FileRef& ref) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  return !error && size == static_cast<uintmax_t>(ref.size_bytes()) &&
+         sha256_of(path) == ref.sha256();
+}
+
+/// Reads a file in pieces; the last one may be short.
+template <class Take>
+void read_pieces(const std::string& path, Take&& take) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(ErrorCode::kIo, fmt::format("{}: can't be read", path));
+  std::string piece(kChunkBytes, '\0');
+  while (true) {
+    file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    if (file.bad()) throw Error(ErrorCode::kIo, fmt::format("{}: can't be read", path));
+    if (file.gcount() > 0) {
+      take(std::string_view(piece.data(), static_cast<size_t>(file.gcount())));
+    }
+    if (!file) return;
+  }
+}
+
+}  // namespace
+
+std::string path_below(const std::string& folder, const std::string& path) {
+  const fs::path relative(path);
+  bool leaves = path.empty() || relative.is_absolute() || path.find('\0') != std::string::npos;
+  for (const fs::path& part : relative) leaves = leaves || part == "..";
+  if (leaves) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("\"{}\": expected a path inside the job's folder", path));
+  }
+  return fs::path(folder) / relative;
+}
+
+std::string sha256_of(const std::string& path) {
+  Sha256 sum;
+  read_pieces(path, [&sum](std::string_view piece) { sum.add(piece); });
+  return sum.digits();
+}
+
+void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder) const {
+  const std::string path = path_below(folder, ref.path());
+  const AsUser as_user(account_);
+  if (is_there(path, ref)) return;
+  std::error_code error;
+  fs::create_directories(fs::path(path).parent_path(), error);
+  if (error) throw Error(ErrorCode::kIo, fmt::format("{}: {}", path, error.message()));
+  grpc::ClientContext context;
+  set_deadline(context, ref.size_bytes());
+  const auto stub = v1::Agent::NewStub(channel_);
+  const auto reader = stub->Fetch(&context, ref);
+  AtomicFile file(path);
+  Sha256 sum;
+  v1::FileChunk chunk;
+  try {
+    while (reader->Read(&chunk)) {
+      file.write(chunk.data());
+      sum.add(chunk.data());
+      if (file.offset() > static_cast<uint64_t>(ref.size_bytes())) break;
+    }
+  } catch (...) {
+    context.TryCancel();
+    reader->Finish();
+    throw;
+  }
+  if (file.offset() > static_cast<uint64_t>(ref.size_bytes())) context.TryCancel();
+  check(reader->Finish(), fmt::format("fetching {}", ref.path()));
+  const std::string digits = sum.digits();
+  if (digits != ref.sha256()) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("{}: expected content {}, got {}", ref.path(), ref.sha256(), digits));
+  }
+  file.commit();
+}
+
+v1::FileRef FileTransfer::store(const std::string& folder, const std::string& path) const {
+  const std::string whole = path_below(folder, path);
+  const AsUser as_user(account_);
+  v1::FileChunk chunk;
+  chunk.mutable_file()->set_path(path);
+  chunk.mutable_file()->set_sha256(sha256_of(whole));
+  chunk.mutable_file()->set_size_bytes(static_cast<int64_t>(fs::file_size(whole)));
+  const v1::FileRef ref = chunk.file();
+  grpc::ClientContext context;
+  set_deadline(context, ref.size_bytes());
+  const auto stub = v1::Agent::NewStub(channel_);
+  v1::FileRef stored;
+  const auto writer = stub->Store(&context, &stored);
+  bool goes_on = writer->Write(chunk);  // the name alone: what the daemon has is not sent
+  chunk.clear_file();
+  read_pieces(whole, [&](std::string_view piece) {
+    if (!goes_on) return;
+    chunk.set_data(piece.data(), piece.size());
+    goes_on = writer->Write(chunk);
+  });
+  writer->WritesDone();
+  check(writer->Finish(), fmt::format("storing {}", path));
+  return ref;
+}
+
+}  // namespace wattle::agent

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "scheduler/agent/processes/as_user.h"
+#include "scheduler/rpc/wattle.pb.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace wattle::agent {
+
+/// Where `ref` lies below `folder`. Throws Error(kFormat) if its path is absolute, empty, or would
+/// leave the folder.
+std::string path_below(const std::string& folder, const std::string& path);
+
+/// Of a whole file, in lower-case hexadecimal digits. Throws Error(kIo).
+std::string sha256_of(const std::string& path);
+
+/// Files to and from the daemon, by their content. May be used by several threads. All files are
+/// touched as the jobs' account.
+class FileTransfer {
+ public:
+  FileTransfer(std::shared_ptr<grpc::Channel> channel, std::optional<Account> account)
+      : channel_(std::move(channel)), account_(std::move(account)) {}
+
+  /// Brings the file to its place below `folder`, unless what is there has that content already.
+  /// It appears whole or not at all. Throws Error(kCommunication) if the daemon does not give it,
+  /// Error(kIo) if it can't be written, Error(kFormat) on another content or a path that leaves
+  /// the folder.
+  void fetch(const v1::FileRef& ref, const std::string& folder) const;
+
+  /// Gives `folder`/`path` to the daemon and says what it is called. Throws like fetch().
+  v1::FileRef store(const std::string& folder, const std::string& path) const;
+
+ private:
+  std::shared_ptr<grpc::Channel> channel_;
+  std::optional<Account> account_;
+};
+
+}  // namespace wattle::agent

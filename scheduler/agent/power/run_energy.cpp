@@ -1,0 +1,81 @@
+#include "scheduler/agent/power/run_energy.h"
+
+#include <algorithm>
+
+namespace wattle::agent {
+namespace {
+
+/// Power samples farther apart than this leave a gap.
+constexpr double kLongestInterval = 5;
+
+bool is_gpu_meter(const std::string& device) { return device.starts_with("gpu:"); }
+
+}  // namespace
+
+double EnergyRecord::total() const {
+  double sum = 0;
+  for (const auto& [source, value] : joules) sum += value;
+  return sum;
+}
+
+RunEnergy::RunEnergy(const std::map<std::string, MeterInfo>& meters,
+                     std::vector<NodeDevice> devices, bool has_whole_node, EnergyRecord record)
+    : devices_(std::move(devices)), record_(std::move(record)) {
+  for (const auto& [name, info] : meters) {
+    const bool is_mine = is_gpu_meter(name) ? std::any_of(devices_.begin(), devices_.end(),
+                                                          [&name = name](const NodeDevice& device) {
+                                                            return name == "gpu:" + device.gpu_uuid;
+                                                          })
+                                            : has_whole_node;
+    if (!is_mine) continue;
+    has_host_meter_ = has_host_meter_ || !is_gpu_meter(name);
+    Integrator& integrator =
+        integrators_.emplace(name, Integrator(info, kLongestInterval)).first->second;
+    const auto reading = record_.readings.find(name);
+    if (reading != record_.readings.end()) integrator.add(record_.at, reading->second);
+  }
+}
+
+bool RunEnergy::is_modelled() const {
+  return !has_host_meter_ && std::any_of(devices_.begin(), devices_.end(),
+                                         [](const NodeDevice& d) { return !d.is_gpu(); });
+}
+
+void RunEnergy::book_model(double seconds, double cpu_seconds) {
+  double idle_watts = 0, joules_per_cpu_second = 0;
+  for (const NodeDevice& device : devices_) {
+    idle_watts += device.idle_watts;
+    joules_per_cpu_second = std::max(joules_per_cpu_second, device.joules_per_cpu_second());
+  }
+  record_.joules[std::string(label_of(Source::kEstimatedModel))] +=
+      idle_watts * seconds + joules_per_cpu_second * cpu_seconds;
+}
+
+void RunEnergy::book_meter(const std::string& device, Integrator& integrator,
+                           const Readings& readings) {
+  const auto reading = readings.by_device.find(device);
+  if (reading == readings.by_device.end()) {
+    integrator.fail(readings.at, "the meter does not answer");
+    record_.readings.erase(device);
+    return;
+  }
+  const double joules = integrator.add(readings.at, reading->second);
+  if (joules > 0) record_.joules[std::string(label_of(integrator.total().source))] += joules;
+  record_.readings[device] = reading->second;
+}
+
+void RunEnergy::book(const Readings& readings, double cpu_seconds) {
+  const double before = joules();
+  const double seconds = readings.at - record_.at;
+  if (record_.at > 0 && seconds <= 0) return;
+  for (auto& [device, integrator] : integrators_) book_meter(device, integrator, readings);
+  if (record_.at > 0) {
+    const double used = std::max(0.0, cpu_seconds - record_.cpu_seconds);
+    if (is_modelled()) book_model(seconds, used);
+    watts_ = (joules() - before) / seconds;
+  }
+  record_.at = readings.at;
+  record_.cpu_seconds = std::max(record_.cpu_seconds, cpu_seconds);
+}
+
+}  // namespace wattle::agent

@@ -1,0 +1,180 @@
+#include "scheduler/agent/processes/keeper.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "common/error.h"
+#include "scheduler/agent/power/fall_back.h"
+#include "scheduler/agent/power/lease_file.h"
+#include "scheduler/agent/processes/command.h"
+#include "scheduler/agent/processes/keeper_files.h"
+
+extern char** environ;
+
+namespace wattle::agent {
+namespace {
+
+constexpr timespec kPoll{0, 100'000'000};
+
+double children_cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_CHILDREN, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+class Keeper {
+ public:
+  Keeper(std::string folder, int log_fd)
+      : order_(read_order(folder)),
+        folder_(std::move(folder)),
+        log_fd_(log_fd),
+        lease_(order_.lease_file, LeaseFile::Access::kRead) {}
+
+  Ending run();
+
+ private:
+  void say(const std::string& message) const {
+    ::dprintf(log_fd_, "wattle: %s\n", message.c_str());
+  }
+  void signal_all(int signal) const;
+  void hold_to_lease();
+  double stop_time(const Lease& lease) const;
+  void reap();
+
+  KeeperOrder order_;
+  std::string folder_;
+  int log_fd_;
+  LeaseFile lease_;
+  int command_ = 0;
+  bool has_children_ = true;
+  bool is_cut_off_ = false, is_told_to_stop_ = false;
+  std::optional<int> exit_code_;
+};
+
+void Keeper::signal_all(int signal) const {
+  for (const ProcessId& process : descendants(::getpid())) send_signal(process, signal);
+}
+
+void Keeper::reap() {
+  int status = 0;
+  pid_t pid = 0;
+  while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0) {
+    if (pid != command_) continue;
+    exit_code_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  }
+  has_children_ = pid == 0;
+}
+
+/// Late enough for a stream that is only interrupted, early enough for a checkpoint.
+double Keeper::stop_time(const Lease& lease) const {
+  const double patience = (lease.runs_until - lease.watts_until) / 3;
+  return std::max(lease.runs_until - order_.stop_seconds, lease.watts_until + patience);
+}
+
+void Keeper::hold_to_lease() {
+  const Lease lease = lease_.read();
+  const double now = boot_seconds();
+  const bool cut_off = now >= lease.watts_until;
+  if (cut_off && !is_cut_off_) {
+    say("the scheduler can't be reached: falling to the safe power limit");
+    const std::string failures = fall_back(order_.fallback, order_.account);
+    if (!failures.empty()) {
+      say(failures + ": ending the run, for its power can't be limited");
+      signal_all(SIGKILL);
+    }
+  }
+  if (order_.fallback.freezes && cut_off != is_cut_off_) signal_all(cut_off ? SIGSTOP : SIGCONT);
+  is_cut_off_ = cut_off;
+  if (now >= lease.runs_until) {
+    signal_all(SIGKILL);
+  } else if (now >= stop_time(lease) && !is_told_to_stop_) {
+    is_told_to_stop_ = true;
+    say("the scheduler can't be reached: stopping with a checkpoint");
+    if (const auto command = find_process(command_)) send_signal(*command, SIGUSR1);
+  }
+}
+
+Ending Keeper::run() {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  sigset_t held;
+  sigfillset(&held);
+  ::sigprocmask(SIG_BLOCK, &held, nullptr);
+  try {
+    command_ = start_command(order_, log_fd_);
+  } catch (const Error& e) {
+    return {127, 0, boot_seconds(), e.what()};
+  }
+  if (const auto command = find_process(command_)) {
+    write_process(folder_ + "/command.json", *command);
+  }
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  while (true) {
+    reap();
+    if (!has_children_) break;
+    // What the command has left behind is nobody's: nothing of a run outlives its command.
+    if (exit_code_) signal_all(SIGKILL);
+    hold_to_lease();
+    ::sigtimedwait(&child, nullptr, &kPoll);
+  }
+  return {exit_code_.value_or(128 + SIGKILL), children_cpu_seconds(), boot_seconds(), ""};
+}
+
+int open_or_throw(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CREAT | O_CLOEXEC, 0640);
+  if (fd < 0) {
+    throw Error(ErrorCode::kIo, fmt::format("{}: can't open: {}", path, std::strerror(errno)));
+  }
+  return fd;
+}
+
+}  // namespace
+
+int keep(const std::string& folder) {
+  const int lock = open_or_throw(keeper_lock(folder), O_RDWR);
+  if (::flock(lock, LOCK_EX | LOCK_NB) != 0 || keeper_of(folder)) return kExitFailed;
+  const int log_fd = open_or_throw(folder + "/log", O_WRONLY | O_APPEND);
+  Keeper keeper(folder, log_fd);
+  write_process(folder + "/keeper.json", *find_process(::getpid()));
+  write_ending(folder, keeper.run());
+  return kExitDone;
+}
+
+ProcessId start_keeper(const std::string& program, const std::string& folder) {
+  std::string path = program, verb = "keep", argument = folder;
+  char* argv[] = {path.data(), verb.data(), argument.data(), nullptr};
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_init(&attributes);
+  posix_spawn_file_actions_init(&actions);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+  pid_t pid = 0;
+  const int error = ::posix_spawn(&pid, path.c_str(), &actions, &attributes, argv, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (error != 0) {
+    throw Error(ErrorCode::kIo, fmt::format("can't start a keeper: {}", std::strerror(error)));
+  }
+  return find_process(pid).value_or(ProcessId{pid, 0});
+}
+
+}  // namespace wattle::agent

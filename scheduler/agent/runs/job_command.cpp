@@ -1,0 +1,146 @@
+#include "scheduler/agent/runs/job_command.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <set>
+
+#include "common/error.h"
+
+extern char** environ;
+
+namespace wattle::agent {
+namespace {
+
+constexpr std::string_view kAlias = "wattle-share-";
+
+void append(std::vector<std::string>& words, std::initializer_list<std::string> more) {
+  words.insert(words.end(), more);
+}
+
+/// Several nodes: where the ranks are, and who starts mpirun's daemons there.
+void add_hosts(std::vector<std::string>& words, const Settings& settings,
+               const v1::Launch& launch) {
+  std::vector<std::string> hosts;
+  for (int i = 0; i < launch.hosts_size(); ++i) {
+    hosts.push_back(fmt::format("{}:{}", alias_of(i), launch.hosts(i).ranks()));
+  }
+  append(words, {"--host", fmt::format("{}", fmt::join(hosts, ",")), "--mca", "plm", "rsh", "--mca",
+                 "plm_rsh_agent", settings.self_program + " remote-shell", "--mca",
+                 "plm_rsh_no_tree_spawn", "1", "--mca", "orte_leave_session_attached", "1", "--mca",
+                 "if_base_do_not_resolve", "1"});
+  if (!settings.mpi_network.empty()) {
+    append(words, {"--mca", "oob_tcp_if_include", settings.mpi_network, "--mca",
+                   "btl_tcp_if_include", settings.mpi_network});
+  }
+}
+
+/// A trainer without a meter that sees only its own processes holds its cap by the same model by
+/// which the agent accounts for it.
+void add_model(std::vector<std::string>& words, const std::vector<NodeDevice>& devices) {
+  if (devices.empty() || devices[0].is_gpu()) return;
+  double idle_watts = 0;
+  for (const NodeDevice& device : devices) idle_watts += device.idle_watts;
+  const auto processors = static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
+  const double max_watts = idle_watts + processors * devices[0].joules_per_cpu_second();
+  for (const auto& [key, value] : {std::pair{"idle_watts", idle_watts}, {"max_watts", max_watts}}) {
+    append(words, {"--set", fmt::format("energy.{}={}", key, value)});
+  }
+  append(words, {"--set", "energy.meter=model"});
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+std::string join_cpus(const std::vector<NodeDevice>& devices) {
+  std::vector<std::string> lists;
+  for (const NodeDevice& device : devices) {
+    lists.push_back(fmt::format("{}", fmt::join(device.cpus, ",")));
+  }
+  return fmt::format("{}", fmt::join(lists, ";"));
+}
+
+std::string join_gpus(const std::vector<NodeDevice>& devices) {
+  std::vector<std::string> uuids;
+  for (const NodeDevice& device : devices) {
+    if (device.is_gpu()) uuids.push_back(device.gpu_uuid);
+  }
+  return fmt::format("{}", fmt::join(uuids, ";"));
+}
+
+}  // namespace
+
+std::string alias_of(int host) {
+  return host == 0 ? "localhost" : fmt::format("{}{}", kAlias, host);
+}
+
+int host_of(const std::string& alias) {
+  if (!alias.starts_with(kAlias)) return -1;
+  int host = -1;
+  const char* end = alias.data() + alias.size();
+  const auto [rest, error] = std::from_chars(alias.data() + kAlias.size(), end, host);
+  return error == std::errc() && rest == end ? host : -1;
+}
+
+std::string door_name(const v1::Launch& launch) {
+  return fmt::format(".remote-{}", launch.token());
+}
+
+std::string session_folder(const Settings& settings, const v1::Launch& launch) {
+  return fmt::format("{}/sessions/{}", settings.work_dir, launch.token());
+}
+
+std::vector<std::string> job_command(const Settings& settings, const v1::Launch& launch,
+                                     const JobFiles& files,
+                                     const std::vector<NodeDevice>& devices) {
+  // By its name: called by a path, mpirun wraps the remote command in settings of a shell.
+  std::vector<std::string> words{"mpirun",          "--bind-to", "none",
+                                 "--oversubscribe", "-np",       std::to_string(launch.ranks())};
+  if (!settings.account ? ::geteuid() == 0 : settings.account->uid == 0) {
+    append(words, {"--allow-run-as-root"});
+  }
+  if (launch.hosts_size() > 1) add_hosts(words, settings, launch);
+  append(words, {settings.self_program, "rank", settings.train_program, "run.yaml"});
+  for (const std::string& override : launch.overrides()) append(words, {"--set", override});
+  add_model(words, devices);
+  const std::string output_dir = files.output_dir.substr(files.folder.size() + 1);
+  append(words, {"--set", "run.output_dir=" + quoted(output_dir)});
+  return words;
+}
+
+std::map<std::string, std::string> job_environment(const Settings& settings,
+                                                   const v1::Launch& launch, const JobFiles& files,
+                                                   const std::string& run_folder,
+                                                   const std::vector<NodeDevice>& devices) {
+  std::map<std::string, std::string> environment;
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string_view text = *entry;
+    const std::string name(text.substr(0, text.find('=')));
+    if (name == "PATH" || name == "LD_LIBRARY_PATH" || name == "LANG" ||
+        name.starts_with("OMPI_MCA_")) {
+      environment[name] = text.substr(std::min(text.size(), name.size() + 1));
+    }
+  }
+  environment["HOME"] = settings.account ? settings.account->home : files.folder;
+  environment["USER"] = settings.account ? settings.account->name : "root";
+  environment["TMPDIR"] = session_folder(settings, launch);
+  environment["WATTLE_JOB"] = std::to_string(launch.job());
+  environment[kRunVariable] = run_folder;
+  environment[kFolderVariable] = files.folder;
+  environment[kCpusVariable] = join_cpus(devices);
+  environment[kGpusVariable] = join_gpus(devices);
+  environment[kDoorVariable] = door_name(launch);
+  return environment;
+}
+
+}  // namespace wattle::agent

@@ -1,0 +1,117 @@
+#include "scheduler/agent/runs/job_files.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+
+#include "common/atomic_file.h"
+#include "common/error.h"
+
+namespace wattle::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The one key of the file that the agent has to know. What the trainer takes it for can't differ,
+/// for job_command() sets it once more, last of all.
+std::string output_dir_of(const v1::Launch& launch) {
+  try {
+    YAML::Node node = YAML::Load(launch.yaml())["run"]["output_dir"];
+    for (const std::string& override : launch.overrides()) {
+      constexpr std::string_view kKey = "run.output_dir=";
+      if (override.starts_with(kKey)) node = YAML::Load(override.substr(kKey.size()));
+    }
+    if (node.IsDefined() && node.IsScalar()) return node.Scalar();
+  } catch (const YAML::Exception& e) {
+    throw Error(ErrorCode::kConfig, fmt::format("run.yaml: {}", e.what()));
+  }
+  throw Error(ErrorCode::kConfig, "run.yaml: run.output_dir is required");
+}
+
+/// N of a folder step-N; -1 if it has another name.
+int64_t step_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "step-";
+  if (!name.starts_with(kPrefix)) return -1;
+  int64_t step = -1;
+  const char* end = name.data() + name.size();
+  const auto [rest, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  return error == std::errc() && rest == end ? step : -1;
+}
+
+fs::path newest_checkpoint(const fs::path& checkpoints) {
+  fs::path newest;
+  int64_t newest_step = -1;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
+    const int64_t step = step_of(entry.path().filename());
+    if (step <= newest_step) continue;
+    newest_step = step;
+    newest = entry.path();
+  }
+  return newest;
+}
+
+}  // namespace
+
+JobFiles job_files(const Settings& settings, const v1::Launch& launch) {
+  JobFiles files;
+  files.folder = fmt::format("{}/{}", settings.jobs_dir, launch.job());
+  try {
+    files.output_dir = path_below(files.folder, output_dir_of(launch));
+  } catch (const Error& e) {
+    throw Error(ErrorCode::kConfig, fmt::format("run.output_dir: {}", e.what()));
+  }
+  return files;
+}
+
+void make_folder(const std::string& path, const std::optional<Account>& account) {
+  const auto fail = [&path](const char* what) {
+    throw Error(ErrorCode::kIo, fmt::format("{}: {}: {}", path, what, std::strerror(errno)));
+  };
+  if (::mkdir(path.c_str(), 0700) != 0) {
+    if (errno != EEXIST) fail("can't be made");
+    return;
+  }
+  if (account && ::lchown(path.c_str(), account->uid, account->gid) != 0) {
+    fail("can't be given to the job's account");
+  }
+}
+
+void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& launch,
+             const FileTransfer& transfer) {
+  make_folder(files.folder, settings.account);
+  const bool others_do_it = !settings.stores_checkpoints && !launch.hosts().empty() &&
+                            launch.hosts(0).node() != settings.node;
+  if (others_do_it) return;
+  for (const v1::FileRef& input : launch.inputs()) transfer.fetch(input, files.folder);
+  for (const v1::FileRef& part : launch.checkpoint()) transfer.fetch(part, files.folder);
+  const AsUser as_user(settings.account);
+  AtomicFile yaml(files.folder + "/run.yaml");
+  yaml.write(launch.yaml());
+  yaml.commit();
+}
+
+std::vector<std::string> checkpoint_paths(const JobFiles& files,
+                                          const std::optional<Account>& account) {
+  const AsUser as_user(account);
+  std::vector<std::string> paths;
+  const fs::path newest = newest_checkpoint(fs::path(files.output_dir) / "checkpoints");
+  if (newest.empty()) return paths;
+  const auto add = [&](const fs::path& path) {
+    paths.push_back(path.lexically_relative(files.folder).string());
+  };
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(newest, error)) {
+    if (entry.is_regular_file(error)) add(entry.path());
+  }
+  if (fs::is_regular_file(files.metrics_file(), error)) add(files.metrics_file());
+  return paths;
+}
+
+}  // namespace wattle::agent

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "scheduler/agent/link/file_transfer.h"
+#include "scheduler/agent/settings.h"
+#include "scheduler/rpc/wattle.pb.h"
+
+namespace wattle::agent {
+
+/// Where the files of a run of a job are.
+struct JobFiles {
+  std::string folder;      ///< the job's, kept from run to run
+  std::string output_dir;  ///< the trainer's, below it
+
+  std::string control_file() const { return output_dir + "/control.json"; }
+  std::string metrics_file() const { return output_dir + "/metrics.jsonl"; }
+};
+
+/// Reads run.output_dir from the launch's YAML and overrides. Throws Error(kConfig) if there is
+/// none, or if it is not inside the job's folder.
+JobFiles job_files(const Settings& settings, const v1::Launch& launch);
+
+/// Makes a folder that belongs to the jobs' account alone, if it is not there. Throws Error(kIo).
+void make_folder(const std::string& path, const std::optional<Account>& account);
+
+/// Makes the job's folder and puts everything there that the run needs: run.yaml, inputs, the
+/// checkpoint. What is there already is left as it is. Where nodes share the folder, the run's
+/// first node does it for all: mpirun, which starts the others' ranks, starts after it. Throws what
+/// FileTransfer::fetch() does.
+void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& launch,
+             const FileTransfer& transfer);
+
+/// The newest whole checkpoint (its files first) and what a run needs besides to go on from it, as
+/// paths below the job's folder; empty if there is none.
+std::vector<std::string> checkpoint_paths(const JobFiles& files,
+                                          const std::optional<Account>& account);
+
+}  // namespace wattle::agent

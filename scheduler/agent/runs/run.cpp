@@ -1,0 +1,351 @@
+#include "scheduler/agent/runs/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+
+#include "common/error.h"
+#include "scheduler/agent/power/fall_back.h"
+#include "scheduler/agent/runs/job_command.h"
+
+namespace wattle::agent {
+namespace {
+
+constexpr double kStoreSeconds = 60;
+
+std::vector<NodeDevice> devices_of(const Settings& settings, const v1::Launch& launch) {
+  std::vector<NodeDevice> devices;
+  for (int index : launch.devices()) {
+    if (index < 0 || index >= static_cast<int>(settings.devices.size())) {
+      throw Error(ErrorCode::kConfig,
+                  fmt::format("launch {}: device {} is asked for, this node has {}", launch.token(),
+                              index, settings.devices.size()));
+    }
+    devices.push_back(settings.devices[static_cast<size_t>(index)]);
+  }
+  if (devices.empty() || launch.hosts().empty() || launch.ranks() < 1) {
+    throw Error(ErrorCode::kConfig,
+                fmt::format("launch {}: has no devices, hosts or ranks", launch.token()));
+  }
+  return devices;
+}
+
+int64_t size_of(const std::string& path, const std::optional<Account>& account) {
+  const AsUser as_user(account);
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  return error ? 0 : static_cast<int64_t>(size);
+}
+
+}  // namespace
+
+Run::Run(const RunParts& parts, std::string folder, RunRecord record)
+    : parts_(parts),
+      folder_(std::move(folder)),
+      record_(std::move(record)),
+      devices_(devices_of(parts.settings, record_.launch)),
+      files_(job_files(parts.settings, record_.launch)),
+      command_(folder_, kRunVariable),
+      energy_(parts.meters, devices_, devices_.size() == parts.settings.devices.size(),
+              record_.energy),
+      metrics_(files_.metrics_file(), record_.metrics_offset, parts.settings.account),
+      checkpoints_(parts.transfer, files_, parts.settings.account),
+      stopper_(parts.settings.stop_grace_seconds) {
+  if (!has_ended() && !command_.was_started() && !record_.is_prepared) {
+    preparing_ = std::async(std::launch::async, [this] {
+      try {
+        prepare(files_, parts_.settings, record_.launch, parts_.transfer);
+        return std::string();
+      } catch (const std::exception& e) {
+        return std::string(e.what());
+      }
+    });
+  }
+}
+
+bool Run::remember() {
+  record_.energy = energy_.record();
+  try {
+    save(folder_, record_);
+    return true;
+  } catch (const Error& e) {
+    parts_.say(e.what());
+    return false;
+  }
+}
+
+KeeperOrder Run::order(std::vector<std::string> argv) const {
+  const Settings& settings = parts_.settings;
+  KeeperOrder order;
+  order.argv = std::move(argv);
+  order.environment = job_environment(settings, record_.launch, files_, folder_, devices_);
+  order.folder = files_.folder;
+  order.account = settings.account;
+  for (const NodeDevice& device : devices_) {
+    order.cpus.insert(order.cpus.end(), device.cpus.begin(), device.cpus.end());
+  }
+  order.limits = settings.limits;
+  order.lease_file = settings.lease_file();
+  order.stop_seconds = settings.stop_grace_seconds;
+  for (const NodeDevice& device : devices_) {
+    if (device.is_gpu()) order.fallback.gpu_limits[device.gpu_uuid] = device.safe_watts;
+  }
+  if (is_on_processors() && is_first()) {
+    order.fallback.control_file = files_.control_file();
+    order.fallback.cap_watts = devices_.front().safe_watts * record_.launch.ranks();
+  }
+  order.fallback.freezes = is_on_processors() && !is_first();
+  return order;
+}
+
+void Run::start(std::vector<std::string> argv) {
+  try {
+    make_folder(session_folder(parts_.settings, record_.launch), parts_.settings.account);
+    command_.start(parts_.settings.self_program, order(std::move(argv)));
+  } catch (const std::exception& e) {
+    end({127, 0, boot_seconds(), e.what()});
+  }
+}
+
+/// Takes note of what the preparation has done; false while it is not done, or has failed.
+bool Run::is_prepared() {
+  if (!preparing_.valid()) return true;
+  if (preparing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
+  std::string failure = preparing_.get();
+  record_.metrics_offset = size_of(files_.metrics_file(), parts_.settings.account);
+  metrics_ = MetricsTail(files_.metrics_file(), record_.metrics_offset, parts_.settings.account);
+  record_.is_prepared = true;
+  if (failure.empty() && !remember()) failure = "the agent can't write its notes of the run";
+  if (!failure.empty()) end({127, 0, boot_seconds(), failure});
+  return failure.empty();
+}
+
+void Run::start_when_prepared() {
+  if (!is_prepared()) return;
+  if (is_stopping()) return end({kExitStopped, 0, boot_seconds(), ""});
+  if (!is_first()) {
+    if (record_.remote_request) start(record_.remote_argv);
+    return;
+  }
+  try {
+    apply_limit();
+  } catch (const Error& e) {
+    return end({127, 0, boot_seconds(), e.what()});
+  }
+  start(job_command(parts_.settings, record_.launch, files_, devices_));
+}
+
+bool Run::obey(const v1::Command& command) {
+  if (has_ended()) return command.has_set_limit();  // nothing runs on its devices any more
+  switch (command.body_case()) {
+    case v1::Command::kSetLimit:
+      return set_limit(command.set_limit().limit_watts(), command.set_limit().sequence());
+    case v1::Command::kStop:
+      stop(command.stop().reason());
+      break;
+    case v1::Command::kKill:
+      record_.stop_reason = "Killed";
+      if (record_.stop_began == 0) record_.stop_began = boot_seconds();
+      record_.is_killed = true;
+      remember();
+      break;
+    case v1::Command::kLeaseJoules:
+      record_.leased_joules = command.lease_joules().joules();
+      remember();
+      break;
+    case v1::Command::kRemoteStart:
+      serve_remote(command.remote_start());
+      break;
+    case v1::Command::kRemoteResult:
+      if (remotes_) remotes_->take(command.remote_result());
+      break;
+    default:
+      break;
+  }
+  return false;
+}
+
+double Run::limit_watts(bool is_cut_off) const {
+  return is_cut_off ? std::min(record_.limit_watts, devices_.front().safe_watts)
+                    : record_.limit_watts;
+}
+
+/// A raise has to be on disk before it is in force, or an agent that is started again would report
+/// less than what is drawn; a lowering may be reported too high for a while.
+bool Run::set_limit(double watts, int64_t sequence) {
+  if (sequence <= record_.sequence) return true;
+  const double watts_before = std::exchange(record_.limit_watts, watts);
+  const int64_t sequence_before = std::exchange(record_.sequence, sequence);
+  try {
+    if (remember() || watts <= watts_before) {
+      if (command_.was_started()) apply_limit();
+      metrics_.mark();
+      return true;
+    }
+  } catch (const Error& e) {
+    parts_.say(e.what());
+  }
+  record_.limit_watts = watts_before;
+  record_.sequence = sequence_before;
+  return false;
+}
+
+void Run::apply_limit() {
+  for (const NodeDevice& device : devices_) {
+    if (device.is_gpu()) set_gpu_limit(device.gpu_uuid, record_.limit_watts);
+  }
+  if (is_on_processors() && is_first()) {
+    write_cap(files_.control_file(), record_.limit_watts * record_.launch.ranks(),
+              parts_.settings.account);
+  }
+}
+
+void Run::stop(const std::string& reason) {
+  record_.stop_reason = reason;
+  if (record_.stop_began == 0) record_.stop_began = boot_seconds();
+  remember();
+}
+
+/// Each request is carried out once: it comes again with every registration of the asking node.
+void Run::serve_remote(const v1::RemoteStart& start) {
+  const bool is_known = record_.remote_request == start.request();
+  const bool may_start = start.argv_size() > 0 && start.argv(0) == "orted" && !is_first();
+  if (is_known) return;
+  if (!may_start || record_.remote_request) {
+    v1::AgentMessage message;
+    v1::RemoteResult& result = *message.mutable_remote_result();
+    result.set_token(start.token());
+    result.set_request(start.request());
+    result.set_node(start.from());
+    result.set_output("wattle: only one orted is started for a run on each of its other nodes\n");
+    result.set_ended(true);
+    result.set_exit_code(126);
+    return parts_.send(std::move(message));
+  }
+  record_.remote_request = start.request();
+  record_.remote_from = start.from();
+  record_.remote_argv.assign(start.argv().begin(), start.argv().end());
+  remember();
+}
+
+void Run::tick(const Readings& readings, bool is_cut_off) {
+  is_log_sent_ = log_sent_ >= 0 && !send_log();
+  if (has_ended()) return;
+  if (!command_.was_started() && !ending_) {
+    if (record_.is_killed) end({128 + SIGKILL, 0, boot_seconds(), ""});
+    if (!ending_) start_when_prepared();
+  }
+  if (command_.was_started() && !ending_) {
+    if (is_first() && record_.launch.hosts_size() > 1 && !remotes_) {
+      remotes_ = std::make_unique<Remotes>(
+          files_.folder, record_, parts_.settings.account, door_name(record_.launch),
+          [this] { return remember(); }, parts_.send);
+    }
+    if (remotes_) remotes_->poll();
+    move_stop();
+    report_start();
+    if (const auto ending = command_.ending()) end(*ending);
+  }
+  account(readings, is_cut_off);
+  if (readings.at >= metrics_at_ + 1) {
+    metrics_at_ = readings.at;
+    metrics_.poll();
+    if (is_first() && record_.is_prepared && parts_.settings.stores_checkpoints) {
+      has_new_checkpoint_ = checkpoints_.poll() || has_new_checkpoint_;
+    }
+  }
+  if (ending_) finish();
+}
+
+void Run::account(const Readings& readings, bool is_cut_off) {
+  const double before = energy_.joules(), at = energy_.record().at;
+  energy_.book(readings, ending_ ? ending_->cpu_seconds : command_.cpu_seconds());
+  if (at > 0) hold_back(readings.at - at, energy_.joules() - before, is_cut_off);
+  if (record_.leased_joules && energy_.joules() >= *record_.leased_joules && !is_stopping()) {
+    parts_.say(fmt::format("run {}: its {:.0f} J are used", record_.launch.token(),
+                           *record_.leased_joules));
+    stop("EnergyBudget");
+  }
+}
+
+/// Ranks on further nodes are paced from the first one, over its agent's stream; should that be
+/// cut, this node still keeps to its own limit.
+void Run::hold_back(double seconds, double joules, bool is_cut_off) {
+  if (is_first() || !is_on_processors() || ending_ || seconds <= 0) return;
+  const double limit = limit_watts(is_cut_off) * static_cast<double>(devices_.size());
+  const bool is_over = governor_.is_over(seconds, joules, limit);
+  if (is_over == is_frozen_ || is_cut_off) return;
+  is_frozen_ = is_over;
+  if (const auto command = command_.command()) {
+    for (const ProcessId& rank : descendants(command->pid)) {
+      send_signal(rank, is_over ? SIGSTOP : SIGCONT);
+    }
+  }
+}
+
+void Run::move_stop() {
+  if (record_.is_killed) return command_.kill();
+  if (!is_stopping()) return;
+  const auto keeper = command_.keeper(), command = command_.command();
+  if (keeper && command) {
+    stopper_.step(*keeper, *command, !is_first(), boot_seconds() - record_.stop_began);
+  }
+}
+
+void Run::end(const Ending& ending) {
+  ending_ = ending;
+  if (!ending.error.empty()) {
+    parts_.say(fmt::format("run {}: {}", record_.launch.token(), ending.error));
+  }
+  // What is whole now is tried once more if it failed, and given up after a minute.
+  checkpoints_.try_again();
+  metrics_at_ = 0;
+  store_until_ = boot_seconds() + kStoreSeconds;
+}
+
+void Run::finish() {
+  if (preparing_.valid() &&
+      preparing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    return;  // it still touches the job's folder
+  }
+  const bool needs_checkpoint = is_first() && ending_->exit_code != kExitDone &&
+                                record_.is_prepared && parts_.settings.stores_checkpoints;
+  if (needs_checkpoint && boot_seconds() < store_until_) {
+    checkpoints_.poll();
+    if (checkpoints_.is_busy()) return;
+  }
+  record_.exited = exit_report(needs_checkpoint);
+  std::error_code error;
+  std::filesystem::remove_all(session_folder(parts_.settings, record_.launch), error);
+  remotes_.reset();
+  remember();
+  send_remote_end();
+}
+
+void Run::registered(int64_t log_bytes) {
+  is_log_sent_ = false;
+  log_sent_ = is_first() ? log_bytes : std::max<int64_t>(log_sent_, 0);
+  is_start_reported_ = false;
+  send_remote_end();
+  if (remotes_) remotes_->send_again();
+  if (has_ended() || !command_.was_started()) return;
+  try {
+    apply_limit();
+  } catch (const Error& e) {
+    parts_.say(e.what());
+  }
+}
+
+void Run::fall_to_safe() {
+  record_.limit_watts = limit_watts(true);
+  remember();
+}
+
+std::string run_folder(const Settings& settings, int64_t token) {
+  return fmt::format("{}/runs/{}", settings.work_dir, token);
+}
+
+}  // namespace wattle::agent

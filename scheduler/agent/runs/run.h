@@ -1,0 +1,115 @@
+#pragma once
+
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "scheduler/agent/power/governor.h"
+#include "scheduler/agent/processes/kept_command.h"
+#include "scheduler/agent/runs/checkpoint_store.h"
+#include "scheduler/agent/runs/remotes.h"
+#include "scheduler/agent/runs/run_record.h"
+#include "scheduler/agent/runs/stopper.h"
+#include "scheduler/agent/runs/tails.h"
+
+namespace wattle::agent {
+
+/// What all runs of an agent share. Outlives them.
+struct RunParts {
+  const Settings& settings;
+  const std::map<std::string, MeterInfo>& meters;
+  const FileTransfer& transfer;
+  /// Sends to the daemon, or drops it while there is no registration.
+  std::function<void(v1::AgentMessage)> send;
+  std::function<void(const std::string&)> say;  ///< the agent's log
+};
+
+/// This node's share of one run, from the launch until the daemon has recorded its end. On the
+/// run's first node it is mpirun with its ranks; on the others it waits for mpirun's daemon.
+///
+/// What happens: files are fetched (in the background) → a keeper starts the command → it runs, is
+/// measured and limited → it has ended, by itself or stopped → its checkpoint is stored (in the
+/// background) → `has_ended()`. Everything promised is on disk before it is done, so that an agent
+/// that is started again goes on from any point.
+///
+/// Not thread-safe; `tick()` is called about ten times a second and moves everything.
+class Run {
+ public:
+  /// Of a launch (its folder and record are on disk already), or of an agent before this one.
+  /// Throws Error(kConfig) if the launch asks for what this node does not have.
+  Run(const RunParts& parts, std::string folder, RunRecord record);
+
+  void tick(const Readings& readings, bool is_cut_off);
+
+  /// Everything but launches. Whether a limit is in force now (or a newer one): only then it is to
+  /// be acknowledged.
+  bool obey(const v1::Command& command);
+
+  /// What the daemon has to know in each reporting interval.
+  void report();
+
+  /// There is a registration: goes on with the log at `log_bytes`, sends its requests again, sets
+  /// its limit again.
+  void registered(int64_t log_bytes);
+  v1::HeldRun held(bool is_cut_off) const;
+  /// The lease has run out: from now on its limit is the safe one. (The keeper lowers what runs.)
+  void fall_to_safe();
+
+  const RunRecord& record() const { return record_; }
+  bool has_ended() const { return record_.exited.has_value(); }
+  /// Its end may be told: all of its log has been.
+  bool is_to_be_told() const { return has_ended() && is_log_sent_; }
+  double watts() const { return has_ended() ? 0 : energy_.watts(); }
+
+ private:
+  bool is_first() const { return record_.launch.hosts(0).node() == parts_.settings.node; }
+  bool is_on_processors() const { return !devices_.front().is_gpu(); }
+  bool is_stopping() const { return record_.stop_began > 0; }
+  double limit_watts(bool is_cut_off) const;
+  bool set_limit(double watts, int64_t sequence);
+  void apply_limit();
+  void stop(const std::string& reason);
+  void serve_remote(const v1::RemoteStart& start);
+  bool remember();
+
+  KeeperOrder order(std::vector<std::string> argv) const;
+  void start(std::vector<std::string> argv);
+  bool is_prepared();
+  void start_when_prepared();
+  void report_start();
+  void account(const Readings& readings, bool is_cut_off);
+  void hold_back(double seconds, double joules, bool is_cut_off);
+  void move_stop();
+  bool send_log();
+  void send_remote_end();
+  void end(const Ending& ending);
+  void finish();
+  v1::RunExited exit_report(bool with_checkpoint) const;
+
+  const RunParts& parts_;
+  std::string folder_;
+  RunRecord record_;
+  std::vector<NodeDevice> devices_;
+  JobFiles files_;
+  KeptCommand command_;
+  RunEnergy energy_;
+  MetricsTail metrics_;
+  CheckpointStore checkpoints_;
+  Stopper stopper_;
+  Governor governor_;
+  std::unique_ptr<Remotes> remotes_;
+  std::future<std::string> preparing_;  // "" or why it failed
+  std::optional<Ending> ending_;
+  double store_until_ = 0;
+  bool is_frozen_ = false, is_start_reported_ = false, has_new_checkpoint_ = false,
+       is_log_sent_ = false;
+  double metrics_at_ = 0, reported_at_ = 0, reported_joules_ = 0;
+  int64_t log_sent_ = -1;  // -1: no registration yet
+};
+
+/// The agent's folder of a run.
+std::string run_folder(const Settings& settings, int64_t token);
+
+}  // namespace wattle::agent

@@ -1,0 +1,135 @@
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "scheduler/agent/runs/run.h"
+
+/// What a run tells the daemon.
+namespace wattle::agent {
+namespace {
+
+constexpr size_t kLogBytes = 64 << 10;
+
+/// The first cause, as the trainer has noted it; "" if there is none.
+std::string first_cause(const JobFiles& files, const std::optional<Account>& account) {
+  const AsUser as_user(account);
+  std::ifstream file(files.output_dir + "/error.json");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto cause = nlohmann::json::parse(text, nullptr, false);
+  return cause.is_object() ? cause.value("message", "") : "";
+}
+
+template <class Parts>
+void add_energy(const EnergyRecord& energy, Parts& parts) {
+  for (const auto& [source, joules] : energy.joules) {
+    v1::SourceJoules& part = *parts.Add();
+    part.set_source(source);
+    part.set_joules(joules);
+  }
+}
+
+}  // namespace
+
+void Run::report_start() {
+  if (is_start_reported_ || !is_first() || log_sent_ < 0 || !command_.command()) return;
+  is_start_reported_ = true;
+  v1::AgentMessage message;
+  message.mutable_run_started()->set_token(record_.launch.token());
+  parts_.send(std::move(message));
+}
+
+v1::RunExited Run::exit_report(bool with_checkpoint) const {
+  v1::RunExited exited;
+  exited.set_token(record_.launch.token());
+  exited.set_exit_code(ending_->exit_code);
+  exited.set_joules(energy_.joules());
+  add_energy(energy_.record(), *exited.mutable_energy());
+  exited.set_tokens(is_first() ? metrics_.progress().tokens : 0);
+  std::string cause = ending_->error;
+  if (cause.empty() && is_first() && exited.exit_code() != kExitDone &&
+      exited.exit_code() != kExitStopped) {
+    cause = first_cause(files_, parts_.settings.account);
+  }
+  if (with_checkpoint) {
+    for (const v1::FileRef& file : checkpoints_.stored()) *exited.add_checkpoint() = file;
+    if (cause.empty()) cause = checkpoints_.failure();
+  }
+  exited.set_error(cause);
+  return exited;
+}
+
+void Run::send_remote_end() {
+  if (!record_.remote_request || !has_ended()) return;
+  v1::AgentMessage message;
+  v1::RemoteResult& result = *message.mutable_remote_result();
+  result.set_token(record_.launch.token());
+  result.set_request(*record_.remote_request);
+  result.set_node(record_.remote_from);
+  result.set_ended(true);
+  result.set_exit_code(record_.exited->exit_code());
+  parts_.send(std::move(message));
+}
+
+v1::HeldRun Run::held(bool is_cut_off) const {
+  v1::HeldRun held;
+  held.set_token(record_.launch.token());
+  *held.mutable_devices() = record_.launch.devices();
+  held.set_limit_watts(limit_watts(is_cut_off));
+  held.set_joules(has_ended() ? record_.exited->joules() : energy_.joules());
+  return held;
+}
+
+void Run::report() {
+  if (has_ended() || ending_) return;
+  v1::AgentMessage message;
+  v1::Measured& measured = *message.mutable_measured();
+  measured.set_token(record_.launch.token());
+  measured.set_limit_watts(record_.limit_watts);
+  measured.set_joules(energy_.joules());
+  measured.set_watts(reported_at_ > 0 && energy_.record().at > reported_at_
+                         ? (energy_.joules() - reported_joules_) /
+                               (energy_.record().at - reported_at_)
+                         : energy_.watts());
+  reported_at_ = energy_.record().at;
+  reported_joules_ = energy_.joules();
+  add_energy(energy_.record(), *measured.mutable_energy());
+  if (is_first()) {
+    const Progress progress = metrics_.progress();
+    if (progress.units) measured.set_units(*progress.units);
+    if (progress.units_per_second) measured.set_units_per_second(*progress.units_per_second);
+    measured.set_tokens(progress.tokens);
+    measured.set_metrics(progress.newest_line);
+    metrics_.mark();
+  }
+  if (std::exchange(has_new_checkpoint_, false)) {
+    for (const v1::FileRef& file : checkpoints_.stored()) *measured.add_checkpoint() = file;
+  }
+  remember();
+  parts_.send(std::move(message));
+}
+
+/// Sends the next piece; whether there may be more.
+bool Run::send_log() {
+  if (log_sent_ < 0) return false;
+  const std::string piece = read_piece(folder_ + "/log", log_sent_, kLogBytes);
+  if (piece.empty()) return false;
+  v1::AgentMessage message;
+  if (is_first()) {
+    v1::LogChunk& chunk = *message.mutable_log_chunk();
+    chunk.set_token(record_.launch.token());
+    chunk.set_offset(log_sent_);
+    chunk.set_data(piece);
+  } else {
+    v1::RemoteResult& result = *message.mutable_remote_result();
+    result.set_token(record_.launch.token());
+    result.set_request(record_.remote_request.value_or(0));
+    result.set_node(record_.remote_from);
+    result.set_output(piece);
+  }
+  parts_.send(std::move(message));
+  log_sent_ += static_cast<int64_t>(piece.size());
+  return true;
+}
+
+}  // namespace wattle::agent

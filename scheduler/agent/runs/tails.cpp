@@ -1,0 +1,74 @@
+#include "scheduler/agent/runs/tails.h"
+
+#include <fstream>
+
+#include "common/error.h"
+#include "common/run/metrics.h"
+
+namespace wattle::agent {
+namespace {
+
+constexpr size_t kPieceBytes = 1 << 20;
+/// A longer line is no record.
+constexpr size_t kLongestLine = 1 << 16;
+
+}  // namespace
+
+std::string read_piece(const std::string& path, int64_t offset, size_t most) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file.seekg(offset)) return "";
+  std::string piece(most, '\0');
+  file.read(piece.data(), static_cast<std::streamsize>(most));
+  piece.resize(static_cast<size_t>(file.gcount()));
+  return piece;
+}
+
+MetricsTail::MetricsTail(std::string path, int64_t offset, std::optional<Account> account)
+    : path_(std::move(path)), offset_(offset), account_(std::move(account)) {}
+
+void MetricsTail::poll() {
+  const AsUser as_user(account_);
+  while (true) {
+    const std::string piece = read_piece(path_, offset_, kPieceBytes);
+    if (piece.empty()) return;
+    offset_ += static_cast<int64_t>(piece.size());
+    rest_ += piece;
+    size_t begin = 0;
+    for (size_t end; (end = rest_.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      take(rest_.substr(begin, end - begin));
+    }
+    rest_.erase(0, begin);
+    if (rest_.size() > kLongestLine) rest_.assign(kLongestLine, ' ');
+  }
+}
+
+void MetricsTail::take(const std::string& line) {
+  if (line.size() > kLongestLine) return;
+  MetricsRecord record;
+  try {
+    record = MetricsRecord::from_json(line);
+  } catch (const Error&) {
+    return;
+  }
+  progress_.newest_line = line;
+  if (record.phase != "train") return;
+  progress_.units = static_cast<double>(record.step);
+  progress_.tokens += static_cast<double>(record.tokens.value_or(0));
+  ++steps_since_mark_;
+  seconds_since_mark_ += record.step_seconds;
+}
+
+void MetricsTail::mark() {
+  steps_since_mark_ = 0;
+  seconds_since_mark_ = 0;
+}
+
+Progress MetricsTail::progress() const {
+  Progress progress = progress_;
+  if (steps_since_mark_ > 0 && seconds_since_mark_ > 0) {
+    progress.units_per_second = static_cast<double>(steps_since_mark_) / seconds_since_mark_;
+  }
+  return progress;
+}
+
+}  // namespace wattle::agent

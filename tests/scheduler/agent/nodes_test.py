@@ -1,0 +1,215 @@
+"""Training jobs over two nodes: mpirun on the first, its daemon on the second started by the agents,
+without ssh. The nodes are network namespaces with host names and process numbers of their own,
+joined by a veth; a daemon between them relays what their agents say.
+"""
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+from agent_runs import LOWEST, Agent, AgentTest, processes_of
+from fake_daemon import FakeDaemon
+
+NETWORK = "10.97.43"
+
+
+def ip(*words: str):
+    subprocess.run(["ip", *words], check=True)
+
+
+class TwoNodes(AgentTest):
+    """What holds for any two nodes; `network` is where their ranks meet."""
+
+    def launch(self, token: int = 1, watts: float = 30, **run):
+        self.daemon.launch(token, self.yaml(**run), nodes=["n1", "n2"], watts=watts,
+                           inputs=self.text())
+
+    def check_a_job_of_two_ranks(self):
+        self.launch(steps=40, every=20)
+        self.daemon.wait_said("run_started", token=1)
+        exits = {node: self.daemon.wait_said("run_exited", node, token=1) for node in ("n1", "n2")}
+        log = self.daemon.log(1)
+        self.assertEqual(exits["n1"].exit_code, 0, log)  # the other node is told that it is over
+        self.assertIn("2 ranks", log)
+        self.assertIn("step 40/40", log)
+        self.assertEqual(exits["n1"].tokens, 40 * 4 * 32)
+        self.assertEqual(exits["n2"].tokens, 0)
+        # Both have used processor time beyond idling.
+        self.assertGreater(exits["n2"].joules, 0)
+        self.assertFalse(processes_of(self.folder))
+
+
+class OneMachineTest(TwoNodes):
+    """Two agents on one machine, as in the demo: no privileges, no namespaces."""
+
+    def nodes(self, **options):
+        options = {"mpi_network": "lo", "jobs_dir": self.folder / "jobs",
+                   "jobs_dir_is_shared": "true"} | options
+        return [self.agent(name, **options) for name in ("n1", "n2")]
+
+    def test_a_job_of_two_ranks(self):
+        self.nodes()
+        self.check_a_job_of_two_ranks()
+
+    def test_stops_with_a_checkpoint_and_goes_on(self):
+        self.nodes()
+        self.launch(steps=100000, every=0)
+        self.daemon.wait_measured(1, lambda m: m.units > 10)
+        for node in ("n1", "n2"):
+            self.daemon.send(node, stop={"token": 1, "reason": "Preempted"})
+        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 75)
+        self.daemon.wait_said("run_exited", "n2", token=1)
+        self.assertTrue(list((self.folder / "jobs" / "1").glob("out/checkpoints/step-*/meta.json")))
+
+    def test_both_agents_may_be_killed_while_it_runs(self):
+        nodes = self.nodes()
+        self.launch(steps=400, every=200)
+        self.daemon.wait_measured(1, lambda m: m.units > 10)
+        for node in nodes:
+            epoch = self.daemon.epoch
+            node.kill()
+            node.start()
+            [held] = self.daemon.wait_registered(node.name, after=epoch).runs
+            self.assertEqual(held.token, 1)
+        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 0,
+                         self.daemon.log(1))
+        self.daemon.wait_said("run_exited", "n2", token=1)
+
+    def test_a_rank_that_is_killed_ends_it_everywhere(self):
+        self.nodes()
+        self.launch(steps=100000)
+        self.daemon.wait_measured(1, lambda m: m.units > 5)
+        ranks = subprocess.run(["pgrep", "-f", f"^{os.environ['WATTLE_BIN']}/wattle-train run.yaml"],
+                               capture_output=True, text=True).stdout.split()
+        mine = [int(p) for p in ranks if int(p) in processes_of(self.folder / "work-n2")]
+        self.assertTrue(mine, "no rank on the second node")
+        os.kill(mine[0], signal.SIGKILL)
+        self.assertNotIn(self.daemon.wait_said("run_exited", token=1).exit_code, (0, 75))
+        self.daemon.wait_said("run_exited", "n2", token=1)
+        self.assertFalse(processes_of(self.folder))
+
+    def test_the_second_node_holds_its_limit_by_itself(self):
+        """The first agent's stream is cut: only the second one hears that the limit is lower."""
+        nodes = self.nodes()
+        self.launch(steps=1000000, every=0, watts=50)
+        self.daemon.wait_measured(1, lambda m: m.units > 5, node="n1")
+        self.daemon.wait_measured(1, lambda m: m.watts > 20, node="n2")
+        os.kill(nodes[0].process.pid, signal.SIGSTOP)
+        try:
+            self.daemon.send("n2", set_limit={"token": 1, "devices": [0], "limit_watts": LOWEST,
+                                              "sequence": self.daemon.next_sequence()})
+            self.daemon.wait_said("acknowledged", "n2", sequence=self.daemon.sequence)
+            time.sleep(5)
+            late = len(self.daemon.all_said("measured", "n2"))
+            time.sleep(5)
+            watts = [m.watts for m in self.daemon.all_said("measured", "n2")[late:]]
+            self.assertLess(sum(watts) / len(watts), LOWEST * 1.05)
+        finally:
+            os.kill(nodes[0].process.pid, signal.SIGCONT)
+
+    def test_a_node_that_does_not_hold_the_run_refuses(self):
+        self.nodes()
+        self.agent("n3")
+        hosts = [{"node": "n1", "ranks": 1}, {"node": "n3", "ranks": 1}]
+        self.daemon.send("n1", launch={
+            "job": 1, "token": 1, "sequence": self.daemon.next_sequence(), "devices": [0],
+            "limit_watts": 30, "ranks": 2, "hosts": hosts, "yaml": self.yaml(),
+            "inputs": self.text()})
+        self.assertNotEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 0)
+        self.assertIn("does not hold run 1", self.daemon.log(1))
+
+
+class NamespaceTest(TwoNodes):
+    """Two nodes that share nothing but a wire and a folder for the jobs."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest("makes network namespaces, which needs root")
+        super().setUp()
+        self.daemon.stop()
+        self.names = [f"wattle-{os.getpid()}-{i}" for i in (1, 2)]
+        self.make_network()
+        # The daemon lives on a bridge between them, as on a site's network.
+        self.daemon = FakeDaemon(address=f"{NETWORK}.254")
+
+    def make_network(self):
+        bridge = f"wb{os.getpid()}"[:15]
+        ip("link", "add", bridge, "type", "bridge")
+        self.addCleanup(subprocess.run, ["ip", "link", "del", bridge])
+        ip("addr", "add", f"{NETWORK}.254/24", "dev", bridge)
+        ip("link", "set", bridge, "up")
+        for i, name in enumerate(self.names, 1):
+            outer = f"wv{os.getpid()}{i}"[:15]
+            ip("netns", "add", name)
+            self.addCleanup(subprocess.run, ["ip", "netns", "del", name])
+            ip("link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("link", "set", outer, "master", bridge, "up")
+            ip("-n", name, "addr", "add", f"{NETWORK}.{i}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+
+    def nodes(self):
+        nodes = []
+        for i, name in enumerate(self.names, 1):
+            inside = f"hostname {name} && exec \"$@\""
+            prefix = ["ip", "netns", "exec", name, "unshare", "--uts", "--pid", "--fork",
+                      "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"]
+            # Without TLS only a loopback address may be called: a forwarder inside each namespace.
+            forward = subprocess.Popen(
+                ["ip", "netns", "exec", name, "/usr/bin/python3",
+                 str(pathlib.Path(__file__).with_name("forward.py")), "127.0.0.1:7443",
+                 f"{NETWORK}.254:{self.daemon.port}"])
+            self.addCleanup(forward.wait)
+            self.addCleanup(forward.kill)
+            node = Agent(self.folder, f"n{i}", "127.0.0.1:7443", prefix=prefix,
+                         mpi_network="eth0", jobs_dir=self.folder / "jobs",
+                         jobs_dir_is_shared="true")
+            self.agents.append(node)
+            node.start()
+            nodes.append(node)
+        for i in (1, 2):
+            self.daemon.wait_registered(f"n{i}")
+        return nodes
+
+    def test_a_job_of_two_ranks(self):
+        self.nodes()
+        self.check_a_job_of_two_ranks()
+
+    def test_ranks_meet_over_the_wire(self):
+        self.nodes()
+        self.launch(steps=200, every=0)
+        self.daemon.wait_measured(1, lambda m: m.units > 100)
+        before = self.bytes_received()
+        self.daemon.wait_said("run_exited", token=1)
+        # Gradients of the 50,000 parameters, at least once a step.
+        self.assertGreater(self.bytes_received() - before, 1_000_000)
+
+    def bytes_received(self) -> int:
+        text = subprocess.run(["ip", "netns", "exec", self.names[0], "cat",
+                               "/sys/class/net/eth0/statistics/rx_bytes"],
+                              capture_output=True, text=True, check=True).stdout
+        return int(text)
+
+    def test_a_partition_ends_what_runs_in_time(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 4, 10
+        self.nodes()
+        self.launch(steps=1000000, every=0)
+        self.daemon.wait_measured(1, lambda m: m.units > 5)
+        cut = time.monotonic()
+        for name in self.names:
+            ip("-n", name, "link", "set", "eth0", "down")
+        self.wait_gone(self.folder)
+        self.assertLess(time.monotonic() - cut, 4 + 10 + 3)
+        epoch = self.daemon.epoch
+        for name in self.names:
+            ip("-n", name, "link", "set", "eth0", "up")
+        for node in ("n1", "n2"):
+            self.daemon.wait_registered(node, after=epoch)
+            self.daemon.wait_said("run_exited", node, token=1)
+
+
+if __name__ == "__main__":
+    unittest.main()
