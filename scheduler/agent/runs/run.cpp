@@ -317,6 +317,8 @@ void Run::finish() {
     checkpoints_.poll();
     if (checkpoints_.is_busy()) return;
   }
+  metrics_.poll();
+  report();  // the last steps
   record_.exited = exit_report(needs_checkpoint);
   std::error_code error;
   std::filesystem::remove_all(session_folder(parts_.settings, record_.launch), error);

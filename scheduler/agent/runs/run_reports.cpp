@@ -81,7 +81,7 @@ v1::HeldRun Run::held(bool is_cut_off) const {
 }
 
 void Run::report() {
-  if (has_ended() || ending_) return;
+  if (has_ended()) return;
   v1::AgentMessage message;
   v1::Measured& measured = *message.mutable_measured();
   measured.set_token(record_.launch.token());

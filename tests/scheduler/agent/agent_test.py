@@ -37,6 +37,7 @@ class RunTest(AgentTest):
         exited = self.daemon.wait_said("run_exited", token=1)
         self.assertEqual((exited.exit_code, exited.error), (0, ""))
         self.assertEqual(exited.tokens, 40 * 4 * 32)
+        self.assertEqual(self.daemon.all_said("measured")[-1].units, 40)
         self.assertGreater(exited.joules, 0)
         self.assertEqual([e.source for e in exited.energy], ["estimated:model"])
         self.assertIn("step 40/40", self.daemon.log(1))
