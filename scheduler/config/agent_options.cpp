@@ -98,6 +98,7 @@ void describe_devices(Fields& f, std::vector<AgentDeviceOptions>& devices) {
   field.default_text = "auto";
   field.read = [&devices](const YAML::Node& node) { return read_devices(node, devices); };
   field.write = [&devices](YAML::Node& node) { write_devices(devices, node); };
+  field.present = [] { return true; };
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "scheduler/config/tls_files.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,7 +26,9 @@ void TlsFiles::describe(Fields& f) {
 
 bool is_loopback(const std::string& address) {
   const std::string host = host_of(address);
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  return host == "localhost" || host == "::1";
 }
 
 std::string fault_of_address(const std::string& address) {

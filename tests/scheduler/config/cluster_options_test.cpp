@@ -1,0 +1,138 @@
+#include "scheduler/config/cluster_options.h"
+
+#include <gmock/gmock.h>
+
+#include "common/config/config_file.h"
+#include "common/error.h"
+#include "tests/support/scratch_folder.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kWhole = R"(listen: 10.0.0.1:7443
+state_dir: /var/lib/wattle
+tls: {ca: ca.crt, cert: daemon.crt, key: daemon.key}
+cap_watts: 2000
+policy: {name: backfill}
+tenants:
+  - {name: team-a, weight: 2, budget_kwh: 1.5, period: 1w}
+  - {name: team-b}
+)";
+
+class ClusterOptionsTest : public testing::Test {
+ protected:
+  ClusterOptions read(const std::string& text, const std::vector<std::string>& overrides = {}) {
+    return read_cluster_options(folder_.put("cluster.yaml", text), overrides);
+  }
+
+  /// What is said of a text, "" if it is taken; and of the whole file with overrides.
+  std::string fault_of_whole(const std::vector<std::string>& overrides) {
+    return fault(kWhole, overrides);
+  }
+  std::string fault(const std::string& text, const std::vector<std::string>& overrides = {}) {
+    try {
+      read(text, overrides);
+      return "";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kConfig);
+      return e.what();
+    }
+  }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(ClusterOptionsTest, ReadsEveryKeyOfTheDesign) {
+  const ClusterOptions options = read(kWhole);
+  EXPECT_EQ(options.listen, "10.0.0.1:7443");
+  EXPECT_EQ(options.security.tls.key, "daemon.key");
+  EXPECT_FALSE(options.security.insecure_loopback);
+  EXPECT_EQ(options.cap_watts, 2000);
+  EXPECT_EQ(options.policy.name, ClusterPolicyOptions::Name::kBackfill);
+  EXPECT_EQ(options.metrics_listen, "127.0.0.1:9443");
+  ASSERT_EQ(options.tenants.size(), 2);
+  EXPECT_EQ(options.tenants[0].budget_kwh, 1.5);
+  EXPECT_EQ(parse_duration(options.tenants[0].period), 7 * 86400.0);
+  EXPECT_FALSE(options.tenants[1].budget_kwh.has_value());
+}
+
+TEST_F(ClusterOptionsTest, NamesTheLineOfEveryMistakeAtOnce) {
+  const std::string what = fault(
+      "listen: 127.0.0.1:7443\n"
+      "state_dir: s\n"
+      "insecure_loopback: true\n"
+      "cap_wats: 10\n"
+      "policy: {name: fastest}\n");
+  EXPECT_THAT(what,
+              HasSubstr("cluster.yaml:4:1: cap_wats: unknown key (did you mean 'cap_watts'?)"));
+  EXPECT_THAT(what, HasSubstr("cluster.yaml:5:16: policy.name"));
+  EXPECT_THAT(what, HasSubstr("cap_watts: is required"));
+}
+
+TEST_F(ClusterOptionsTest, ChecksWhatBelongsTogether) {
+  EXPECT_EQ(fault_of_whole({}), "");
+  EXPECT_THAT(fault_of_whole({"lease_seconds=2", "heartbeat_seconds=1.5"}),
+              HasSubstr("heartbeat_seconds"));
+  EXPECT_THAT(fault_of_whole({"tenants.1.name=team-a"}),
+              HasSubstr("tenants.1.name: team-a is given twice"));
+  EXPECT_THAT(fault_of_whole({"tenants.0.period=often"}), HasSubstr("tenants.0.period"));
+  EXPECT_THAT(fault_of_whole({"cap_watts=0"}), HasSubstr("cap_watts"));
+  EXPECT_THAT(fault_of_whole({"state_dir=\"\""}), HasSubstr("state_dir: is empty"));
+  EXPECT_THAT(fault_of_whole({"metrics_listen=here"}),
+              HasSubstr("metrics_listen: expected HOST:PORT"));
+  EXPECT_EQ(fault_of_whole({"metrics_listen=\"\""}), "");
+}
+
+TEST_F(ClusterOptionsTest, GoesWithoutTlsOnlyOnLoopbackAndWhenAsked) {
+  const std::string bare = "state_dir: s\ncap_watts: 10\n";
+  const std::string silent = fault(bare);
+  EXPECT_THAT(silent, HasSubstr("tls.ca: is required"));
+  EXPECT_THAT(silent, HasSubstr("tls.cert: is required"));
+  EXPECT_THAT(silent, HasSubstr("tls.key: is required"));
+  EXPECT_EQ(fault(bare + "insecure_loopback: true\n"), "");
+  EXPECT_THAT(fault(bare + "insecure_loopback: true\nlisten: 0.0.0.0:7443\n"),
+              HasSubstr("insecure_loopback: works on a loopback address alone"));
+}
+
+TEST(LoopbackTest, IsNotFooledByNames) {
+  for (const char* here : {"127.0.0.1:1", "127.9.9.9:65535", "localhost:7443", "[::1]:7443"}) {
+    EXPECT_TRUE(is_loopback(here)) << here;
+  }
+  for (const char* elsewhere :
+       {"0.0.0.0:1", "[::]:1", "10.0.0.1:1", "127.example.org:1", "127.0.0.1.example.org:1",
+        "localhost.example.org:1", "1270.0.0.1:1"}) {
+    EXPECT_FALSE(is_loopback(elsewhere)) << elsewhere;
+  }
+}
+
+TEST(AddressTest, NeedsAHostAndAPort) {
+  for (const char* good : {"127.0.0.1:0", "head.lab.example:7443", "[::1]:65535"}) {
+    EXPECT_EQ(fault_of_address(good), "") << good;
+  }
+  for (const char* bad :
+       {"", ":1", "host", "host:", "host:x", "host:65536", "host:123456", "host:-1"}) {
+    EXPECT_THAT(fault_of_address(bad), HasSubstr("expected HOST:PORT")) << bad;
+  }
+}
+
+TEST(DurationTest, TakesANumberAndAUnit) {
+  EXPECT_EQ(parse_duration("90s"), 90);
+  EXPECT_EQ(parse_duration("1.5h"), 5400);
+  EXPECT_EQ(parse_duration("30d"), 30 * 86400.0);
+  for (const char* bad : {"", "30", "d", "-1d", "0d", "1 d", "1dd", "infd", "nand", "1y"}) {
+    EXPECT_FALSE(parse_duration(bad).has_value()) << bad;
+  }
+}
+
+TEST_F(ClusterOptionsTest, WhatIsWrittenReadsBackTheSame) {
+  ClusterOptions options = read(kWhole);
+  const std::string once = write_config(fields_of(options));
+  ClusterOptions again = read(once);
+  EXPECT_EQ(write_config(fields_of(again)), once);
+  EXPECT_THAT(once, HasSubstr("team-b"));
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
