@@ -146,6 +146,8 @@ class NamespaceTest(TwoNodes):
             ip("netns", "add", name)
             self.addCleanup(subprocess.run, ["ip", "netns", "del", name])
             ip("link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", name)
+            # A namespace that is deleted goes when its last process has, and its end of the wire too.
+            self.addCleanup(subprocess.run, ["ip", "link", "del", outer], stderr=subprocess.DEVNULL)
             ip("link", "set", outer, "master", bridge, "up")
             ip("-n", name, "addr", "add", f"{NETWORK}.{i}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "eth0", "up")
