@@ -50,8 +50,9 @@ class Latencies {
   std::string summary() {
     std::sort(seconds_.begin(), seconds_.end());
     if (seconds_.empty()) return fmt::format("none answered, {} refused", refused_);
-    return fmt::format("median {:.1f} ms, p99 {:.1f} ms, slowest {:.1f} ms, {} refused",
-                       1e3 * at(0.5), 1e3 * at(0.99), 1e3 * seconds_.back(), refused_);
+    return fmt::format(
+        "{} answered, median {:.1f} ms, p99 {:.1f} ms, slowest {:.1f} ms; {} refused", count(),
+        1e3 * at(0.5), 1e3 * at(0.99), 1e3 * seconds_.back(), refused_);
   }
 
  private:
@@ -101,6 +102,7 @@ class Client {
   void time(Latencies& latencies, const std::function<grpc::Status(grpc::ClientContext&)>& call) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    context.set_wait_for_ready(true);
     const auto begin = Clock::now();
     const grpc::Status status = call(context);
     if (status.ok()) {
@@ -248,6 +250,7 @@ void measure(const Arguments& arguments, const std::string& folder) {
   fill_queue(clients, arguments.jobs);
   steady(clients, arguments.seconds);
   throughput(clients, std::min<size_t>(8, clients.size()), arguments.seconds);
+  site.require_alive();
   fmt::print("{}\n", fleet.summary());
   fmt::print("daemon: {:.1f} processor seconds, {:.0f} MB resident\n", site.cpu_seconds(),
              site.resident_bytes() / 1e6);

@@ -86,6 +86,16 @@ void Site::await_daemon() {
   }
 }
 
+void Site::require_alive() {
+  int status = 0;
+  if (::waitpid(daemon_, &status, WNOHANG) == 0) return;
+  daemon_ = -1;
+  throw Error(ErrorCode::kCommunication,
+              fmt::format("wattled has ended ({} {}); see {}/wattled.log",
+                          WIFSIGNALED(status) ? "signal" : "exit code",
+                          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), folder_));
+}
+
 std::shared_ptr<grpc::Channel> Site::open(const std::string& name) const {
   const std::string certs = folder_ + "/certs/";
   return scheduler::open_channel(

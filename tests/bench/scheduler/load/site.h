@@ -28,6 +28,8 @@ class Site {
   std::shared_ptr<grpc::Channel> as_operator();
   std::shared_ptr<grpc::Channel> as_node(const std::string& name);
 
+  /// Throws Error(kCommunication) if the daemon has ended by itself.
+  void require_alive();
   /// Processor seconds that the daemon has used, and its resident bytes.
   double cpu_seconds() const;
   double resident_bytes() const;
