@@ -137,7 +137,7 @@ void on(Round& round, const Submit& event) {
   state.jobs_by_name[{event.spec.tenant, event.name}] = ids;
   state.jobs_of_request[event.request_id] = std::move(ids);
   release_dependents(round);
-  state.dirty = true;
+  state.has_new_jobs = true;
 }
 
 void on(Round& round, const Cancel& event) {

@@ -10,6 +10,10 @@
 namespace wattle::scheduler {
 namespace {
 
+/// A plan takes some microseconds for each job that waits. Jobs that come when many wait already
+/// are planned with a pause in proportion, so that planning takes about a hundredth of the time.
+constexpr double kPauseSecondsPerWaitingJob = 1e-3;
+
 /// Runs that can be moved now: not stopping, all of their nodes in reach.
 bool steerable(const State& state, const Job& job) {
   if (!job.run || job.run->phase == Run::Phase::kStopping) return false;
@@ -230,7 +234,7 @@ void plan(Round& round) {
   const Snapshot snapshot = make_snapshot(state);
   carry_out(round, snapshot, state.policy->plan(snapshot));
   look_ahead(state, snapshot);
-  state.dirty = false;
+  state.dirty = state.has_new_jobs = false;
   state.planned_seconds = state.now_seconds;
   state.planned_cap_watts = planning_cap(state);
 }
@@ -238,7 +242,12 @@ void plan(Round& round) {
 void plan_if_due(Round& round) {
   const State& state = round.state;
   const bool overdue = state.now_seconds >= state.planned_seconds + state.options.replan_seconds;
-  if (state.dirty || overdue || planning_cap(state) != state.planned_cap_watts) plan(round);
+  const double pause = kPauseSecondsPerWaitingJob * static_cast<double>(state.waiting.size());
+  const bool is_queue_due =
+      state.has_new_jobs && state.now_seconds >= state.planned_seconds + pause;
+  if (state.dirty || is_queue_due || overdue || planning_cap(state) != state.planned_cap_watts) {
+    plan(round);
+  }
 }
 
 }  // namespace wattle::scheduler

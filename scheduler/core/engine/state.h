@@ -86,7 +86,8 @@ struct State {
   std::vector<PendingStart> pending_starts;
   std::set<JobId> to_adjust;  ///< running jobs whose wanted limit is not the issued one
   std::map<Sequence, double> sent_seconds;
-  bool dirty = false;  ///< something has happened that a plan should know of
+  bool dirty = false;         ///< something has happened that a plan should know of
+  bool has_new_jobs = false;  ///< the same, but while many wait it may wait, too
   double planned_seconds = 0;
   double planned_cap_watts = 0;
   Outlook outlook;  ///< as of the newest plan

@@ -51,6 +51,25 @@ class CoreStory : public testing::Test {
   FakeCluster cluster;
 };
 
+TEST_F(CoreStory, NewJobsBehindALongQueueDoNotPlanEveryTick) {
+  constexpr int kQueue = 3000;
+  for (int i = 0; i < kQueue; ++i) cluster.submit(fmt::format("job{}", i), 8, 8, 1e6);
+  cluster.run(1.5);
+  const State& now = cluster.core.state();
+  ASSERT_EQ(now.running.size(), 1);
+  const double planned = now.planned_seconds;
+  const JobId late = cluster.submit("late", 8, 8, 1e6);
+  cluster.run(1);
+  EXPECT_EQ(now.planned_seconds, planned);
+  cluster.run(kQueue / 1000);
+  EXPECT_GT(now.planned_seconds, planned);
+  EXPECT_NE(reason(late), Reason::kNone);
+  // What frees devices is planned at the next tick.
+  cluster.apply(Cancel{*now.running.begin()});
+  cluster.run(2 + cluster.checkpoint_seconds);
+  EXPECT_EQ(now.running.size(), 1);
+}
+
 TEST_F(CoreStory, AJobRunsToItsEnd) {
   const JobId job = cluster.submit("train", 1, 1, 30);
   EXPECT_EQ(state(job), JobState::kPending);
