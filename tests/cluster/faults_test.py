@@ -1,0 +1,276 @@
+"""Faults at random moments, from seeds: after each of them nothing accepted is lost, nothing ran
+twice at once, every job is in the right state, and a job that was started again lost at most its
+last checkpoint interval.
+
+Three seeds of each by default, WATTLE_FAULT_SEEDS=N for more.
+"""
+
+import json
+import os
+import pathlib
+import random
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from cluster import BIN, ClusterTest, Cluster, eventually
+from proxy import Proxy
+
+SEEDS = range(1, 1 + int(os.environ.get("WATTLE_FAULT_SEEDS", "3")))
+EVERY = 20  # steps between checkpoints
+WIDTH = 512  # steps of some milliseconds: an interval is longer than a checkpoint takes
+
+# Rank 0 holds a lock for as long as it lives, and stamps when it started; the trainer takes its
+# place in the process and so keeps the lock.
+TRAINER = """#!/bin/bash
+if [ "${{OMPI_COMM_WORLD_RANK:-0}}" = 0 ]; then
+  exec 9>>"{stamps}/lock-$WATTLE_JOB"
+  flock -n 9 || echo "job $WATTLE_JOB runs twice" >>"{stamps}/violations"
+  echo "$WATTLE_JOB $(date +%s.%N)" >>"{stamps}/starts"
+fi
+exec {trainer} "$@"
+"""
+
+
+class FaultTest(ClusterTest):
+    def start_cluster(self, scheduler: str = "", **options) -> Cluster:
+        cluster = Cluster(agent="train_program: @TRAINER@", **options)
+        self.addCleanup(cluster.__exit__)
+        self.stamps = cluster.folder / "stamps"
+        self.stamps.mkdir()
+        trainer = cluster.write("trainer.sh", TRAINER.format(stamps=self.stamps,
+                                                             trainer=BIN / "wattle-train"))
+        trainer.chmod(0o755)
+        for name in cluster.nodes:
+            text = (cluster.folder / f"{name}.yaml").read_text().replace("@TRAINER@", str(trainer))
+            cluster.write(f"{name}.yaml", text)
+        return cluster
+
+    def job_file(self, cluster: Cluster, name: str, steps: int, ranks: int = 1):
+        return cluster.job_file(name, steps=steps, ranks=ranks, every=EVERY, width=WIDTH)
+
+    # ------------------------------------------------------------ invariants
+
+    def assert_nothing_ran_twice(self):
+        violations = self.stamps / "violations"
+        self.assertEqual(violations.read_text() if violations.exists() else "", "")
+
+    def starts_of(self, job: int) -> int:
+        lines = (self.stamps / "starts").read_text().splitlines()
+        return sum(line.split()[0] == str(job) for line in lines)
+
+    def attempts(self, cluster: Cluster, name: str) -> dict:
+        """attempt → its steps, from every metrics.jsonl of jobs of this name."""
+        attempts = {}
+        for path in cluster.folder.glob("n*/**/metrics.jsonl"):
+            resolved = path.with_name("resolved.yaml")
+            if not resolved.exists() or f"name: {name}\n" not in resolved.read_text():
+                continue
+            for line in path.read_text().splitlines():
+                if line.endswith("}") and (record := json.loads(line))["phase"] == "train":
+                    attempts.setdefault(record["attempt"], set()).add(record["step"])
+        return attempts
+
+    def assert_lost_at_most_an_interval(self, cluster: Cluster, name: str, steps: int):
+        attempts = self.attempts(cluster, name)
+        self.assertTrue(attempts, f"{name} left no metrics")
+        numbers = sorted(attempts)
+        self.assertEqual(max(attempts[numbers[-1]]), steps)
+        for before, after in zip(numbers, numbers[1:]):
+            lost = max(attempts[before]) - (min(attempts[after]) - 1)
+            self.assertLessEqual(lost, EVERY, f"{name}: attempt {after} of {numbers}")
+        self.assertEqual(set().union(*attempts.values()), set(range(1, steps + 1)))
+
+    def for_each_seed(self, scenario):
+        for seed in SEEDS:
+            with self.subTest(seed=seed):
+                print(f"{scenario.__name__} with seed {seed}", flush=True)
+                scenario(seed, random.Random(seed))
+                self.assert_nothing_ran_twice()
+
+    # ------------------------------------------------------------ the daemon
+
+    def test_daemon_killed(self):
+        """In the middle of submits and of launches; every submit is tried until it is answered."""
+        cluster = self.start_cluster(agents=2).__enter__()
+
+        def submit(seed: int, accepted: dict):
+            for i in range(6):
+                file = self.job_file(cluster, f"s{seed}-{i}", steps=40)
+                request = f"request-{seed}-{i}"
+                accepted[request] = (file, cluster.submit(
+                    "ada", file, "--request-id", request, "--deadline", "60"))
+
+        def scenario(seed, draw):
+            accepted = {}
+            client = threading.Thread(target=submit, args=(seed, accepted))
+            client.start()
+            for _ in range(3):
+                time.sleep(draw.uniform(0.0, 1.5))
+                cluster.kill("wattled")
+                time.sleep(draw.uniform(0.0, 1.0))
+                cluster.start("wattled")
+            client.join(240)
+            self.assertEqual(len(accepted), 6, "not every submit was answered")
+            numbers = [jobs[0] for _, jobs in accepted.values()]
+            self.assertEqual(len(set(numbers)), 6)
+            for request, (file, jobs) in accepted.items():
+                self.assertEqual(cluster.submit("ada", file, "--request-id", request), jobs)
+            for number in numbers:
+                cluster.wait_for_state(number, "COMPLETED")
+            queue = cluster.json("ada", "queue", "--all")
+            names = [job["name"] for job in queue if job["name"].startswith(f"s{seed}-")]
+            self.assertEqual(sorted(names), [f"s{seed}-{i}" for i in range(6)])
+            for i in range(6):
+                self.assert_lost_at_most_an_interval(cluster, f"s{seed}-{i}", 40)
+
+        self.for_each_seed(scenario)
+
+    # ------------------------------------------------------------ a rank
+
+    def test_rank_killed(self):
+        """The job fails, as its program did; the one beside it is not touched."""
+        cluster = self.start_cluster(agents=1, devices=3).__enter__()
+
+        def scenario(seed, draw):
+            victim = cluster.submit("ada", self.job_file(cluster, f"victim{seed}", 100000, 2))[0]
+            other = cluster.submit("bob", self.job_file(cluster, f"other{seed}", 60))[0]
+            cluster.wait_for_state(victim, "RUNNING")
+            ranks = eventually(lambda: self.ranks_of(cluster, victim, 2), "two ranks run")
+            time.sleep(draw.uniform(0.0, 1.0))
+            os.kill(draw.choice(ranks), 9)
+            ended = cluster.wait_for_state(victim, "FAILED")
+            self.assertNotEqual(ended["exit_code"], 0)
+            self.assertEqual(ended["reason"], "NonZeroExit")
+            cluster.wait_for_state(other, "COMPLETED")
+            self.assertEqual(self.starts_of(other), 1)
+            eventually(lambda: not self.ranks_of(cluster, victim), "no rank is left", 30)
+
+        self.for_each_seed(scenario)
+
+    def ranks_of(self, cluster: Cluster, job: int, count: int = 1) -> list:
+        found = []
+        for pid in cluster.ranks():
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue
+            if f"WATTLE_JOB={job}".encode() in words:
+                found.append(pid)
+        return found if len(found) >= count else []
+
+    # ------------------------------------------------------------ an agent
+
+    def test_agent_killed(self):
+        """It comes back soon and finds its run again, or so late that the run was ended for it."""
+        cluster = self.start_cluster(agents=2).__enter__()
+
+        def scenario(seed, draw):
+            name, steps = f"kept{seed}", 1500
+            job = cluster.submit("ada", self.job_file(cluster, name, steps))[0]
+            cluster.wait_for_state(job, "RUNNING")
+            time.sleep(draw.uniform(0.0, 3.0))
+            node = cluster.show(job)["nodes"][0]
+            cluster.kill(node)
+            is_late = draw.random() < 0.5
+            time.sleep(14 if is_late else draw.uniform(0.0, 2.0))
+            cluster.start(node)
+            cluster.wait_for_state(job, "COMPLETED", timeout=180)
+            if not is_late:
+                self.assertEqual(self.starts_of(job), 1, "a short absence ended the run")
+            self.assert_lost_at_most_an_interval(cluster, name, steps)
+            cluster.wait_for_nodes()
+
+        self.for_each_seed(scenario)
+
+    # ------------------------------------------------------------ the wire
+
+    def test_partition(self):
+        """The agent is cut off for less than its lease, or for longer than it may keep its runs."""
+        cluster = self.start_cluster(agents=2)
+        proxies = {}
+        for name in cluster.nodes:
+            proxies[name] = Proxy(cluster.address)
+            self.addCleanup(proxies[name].close)
+            text = (cluster.folder / f"{name}.yaml").read_text()
+            cluster.write(f"{name}.yaml", text.replace(f"scheduler: {cluster.address}",
+                                                       f"scheduler: {proxies[name].address}"))
+        cluster.__enter__()
+
+        def scenario(seed, draw):
+            name, steps = f"cut{seed}", 1500
+            job = cluster.submit("ada", self.job_file(cluster, name, steps))[0]
+            cluster.wait_for_state(job, "RUNNING")
+            time.sleep(draw.uniform(0.0, 3.0))
+            node = cluster.show(job)["nodes"][0]
+            proxies[node].cut()
+            time.sleep(draw.choice([draw.uniform(0.2, 2.0), draw.uniform(4.0, 6.0), 13.0]))
+            proxies[node].mend()
+            cluster.wait_for_state(job, "COMPLETED", timeout=180)
+            self.assert_lost_at_most_an_interval(cluster, name, steps)
+            cluster.wait_for_nodes()
+
+        self.for_each_seed(scenario)
+
+    # ------------------------------------------------------------ a full disk
+
+    def test_disk_full(self):
+        """The daemon refuses what it can't keep, forgets nothing, and goes on when there is room."""
+        mount = self.small_disk(24)
+        cluster = self.start_cluster(agents=1, daemon="reserve_bytes: 4194304",
+                                     state_dir=mount / "state").__enter__()
+
+        def scenario(seed, draw):
+            running = cluster.submit("ada", self.job_file(cluster, f"long{seed}", 400))[0]
+            cluster.wait_for_state(running, "RUNNING")
+            time.sleep(draw.uniform(0.0, 1.0))
+            self.fill(mount / "ballast")
+            refused = cluster.run("ada", "submit", self.job_file(cluster, f"no{seed}", 20),
+                                  "--no-plan", "--deadline", "5")
+            self.assertEqual(refused.returncode, 1, refused.stdout)
+            self.assertRegex(refused.stderr, "disk|space")
+            if draw.random() < 0.5:
+                time.sleep(draw.uniform(0.0, 5.0))  # the job may end meanwhile
+            (mount / "ballast").unlink()
+            if "wattled" in cluster.processes and cluster.processes["wattled"].poll() is not None:
+                self.fail(f"the daemon ended: {cluster.log()[-2000:]}")
+            cluster.wait_for_state(running, "COMPLETED")
+            later = eventually(lambda: self.try_submit(cluster, f"yes{seed}"), "submits are taken")
+            cluster.wait_for_state(later, "COMPLETED")
+            cluster.kill("wattled")
+            cluster.start("wattled")
+            cluster.wait_for_nodes()
+            self.assertEqual([cluster.show(job)["state"] for job in (running, later)],
+                             ["COMPLETED"] * 2)
+            self.assertNotIn(f"no{seed}", cluster.wattle("eve", "queue", "--all", "--json"))
+
+        self.for_each_seed(scenario)
+
+    def try_submit(self, cluster: Cluster, name: str):
+        done = cluster.run("ada", "submit", self.job_file(cluster, name, 20), "--no-plan",
+                           "--parsable")
+        return int(done.stdout) if done.returncode == 0 else None
+
+    def small_disk(self, megabytes: int):
+        mount = pathlib.Path(tempfile.mkdtemp(prefix="wattle-disk-"))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", mount],
+                       check=True)
+        self.addCleanup(mount.rmdir)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", mount])
+        return mount
+
+    def fill(self, path):
+        with open(path, "wb", buffering=0) as file:
+            for size in (1 << 16, 1 << 10, 1):
+                try:
+                    while True:
+                        file.write(b"x" * size)
+                except OSError:
+                    continue
+
+
+if __name__ == "__main__":
+    unittest.main()
