@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kKeepaliveMs = 5000;
 constexpr int kKeepaliveTimeoutMs = 5000;
+constexpr int kHandshakeMs = 5000;  ///< gRPC gives one attempt to connect this long
 
 std::string read_file(const std::string& key, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -89,7 +90,7 @@ std::shared_ptr<grpc::Channel> open_channel(const std::string& server,
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kHandshakeMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   // Channels of one process to one server must not share a connection behind our back.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

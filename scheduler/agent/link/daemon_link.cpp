@@ -16,6 +16,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kFirstPause = 100ms;
 constexpr auto kLongestPause = 5000ms;
+constexpr auto kConnectTime = 10s;
+constexpr auto kConnectSlice = 500ms;
 
 std::string words_of(const grpc::Status& status) {
   if (status.ok()) return "the daemon closed the stream";
@@ -67,7 +69,22 @@ void DaemonLink::run() {
   }
 }
 
+/// Nobody but a waiting call moves a connection on (gRPC polls an idle channel every five seconds,
+/// which no handshake survives): the connection is waited for before the call.
+bool DaemonLink::connect() {
+  for (std::chrono::milliseconds waited{0}; waited < kConnectTime; waited += kConnectSlice) {
+    if (channel_->WaitForConnected(std::chrono::system_clock::now() + kConnectSlice)) return true;
+    const std::lock_guard lock(mutex_);
+    if (is_stopping_) break;
+  }
+  return false;
+}
+
 void DaemonLink::serve(const std::shared_ptr<Stream>& stream) {
+  if (!connect()) {
+    on_event_(LinkBroken{stream->number, "the daemon can't be reached"});
+    return;
+  }
   stream->stub = v1::Agent::NewStub(channel_);
   stream->rpc = stream->stub->Attach(&stream->context);
   on_event_(LinkOpened{stream->number});

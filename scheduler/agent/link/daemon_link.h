@@ -57,6 +57,7 @@ class DaemonLink {
  private:
   struct Stream;
   void run();
+  bool connect();
   void serve(const std::shared_ptr<Stream>& stream);
   void write_all(Stream& stream);
 
