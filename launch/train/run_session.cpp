@@ -171,6 +171,8 @@ DataSource prepare_and_open(const RunConfig& config, Communicator& world, const 
   check_model_takes(model, config);
   if (world.rank() == 0) prepare_data(config.data, use);
   world.barrier();
+  // On a node that shares no folder with rank 0's, what it prepared is not there.
+  if (world.rank() != 0) prepare_data(config.data, use);
   DataSource data = open_data(config.data, config.evaluate, use);
   for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
     if (dataset) check_model_takes(model, dataset->shape());

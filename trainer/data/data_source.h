@@ -15,8 +15,9 @@ struct DataSource {
 
 enum class DataUse { kTrainAndEvaluate, kEvaluate };
 
-/// Does once what opening needs on disk: turns texts into tokens. One process calls it (rank 0),
-/// the others wait at a barrier before they open. Throws Error.
+/// Does once what opening needs on disk: turns texts into tokens. Rank 0 calls it first, then,
+/// after a barrier, the others, who find it done unless they share no folder with rank 0; several
+/// at once write the same bytes, each aside. Throws Error.
 void prepare_data(const DataOptions& options, DataUse use);
 
 /// Opens what `data:` and `evaluate:` say; the same on every rank. Throws Error(kIo), or
