@@ -62,6 +62,9 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
   c.require(o.symmetric || integers, "symmetric", "only integers have zero points");
   c.require(o.learn == ScaleLearning::kNone || (integers && o.symmetric), "learn",
             "needs a symmetric integer target");
+  c.require(!o.gptq || !o.activations, "gptq", "rounds weights before activations are; not both");
+  c.require(!o.gptq || o.learn != ScaleLearning::kStep, "gptq",
+            "fixes the scales that learn: step would begin anew; learn: clipping keeps them");
   c.require(o.learn != ScaleLearning::kNone || o.scale_lr == defaults.scale_lr, "scale_lr",
             "needs learn");
   c.require(o.learn == ScaleLearning::kNone || !o.clip_gradients, "clip_gradients",
@@ -148,6 +151,20 @@ void QuantizeOptions::describe(Fields& f) {
     "through");
   describe_scales(f);
   describe_activations(f);
+  f.choice("baseline", baseline,
+           {{"none", BaselineKind::kNone},
+            {"nearest", BaselineKind::kNearest},
+            {"gptq", BaselineKind::kGptq}},
+           "what the report compares training with: the model as it is when rounding begins, each "
+           "weight rounded to the nearest, and by GPTQ too; evaluated on data.validation once");
+  f("effect_samples", effect_samples,
+    "training samples on which the report measures what rounding each weight adds to the loss; 0: "
+    "it doesn't")
+      .at_least(0);
+  f("gptq", gptq,
+    "where it stands, weights are rounded by GPTQ when rounding begins, from a pass over training "
+    "samples, and trained on from there; with begin_step: train.steps it is post-training "
+    "quantisation");
   f.check([this](Checker& c) {
     check_scales(*this, c);
     check_batch_norm(*this, c);
@@ -199,15 +216,17 @@ void QuantizeOptions::describe_scales(Fields& f) {
 
 void CompressionEntry::describe(Fields& f) {
   f("quantize", quantize, "quantisation-aware training of weights");
-  refuse(f, "distil", "distillation");
+  f("distil", distil, "learning from a float model's outputs besides the data");
   refuse(f, "prune", "pruning");
 }
 
 void check_compression(const std::vector<CompressionEntry>& entries, Precision precision,
                        Checker& c) {
   for (size_t i = 0; i < entries.size(); ++i) {
-    c.require(entries[i].quantize.has_value(), fmt::format("compression.{}", i),
-              "is empty; expected quantize");
+    const int kinds = entries[i].quantize.has_value() + entries[i].distil.has_value();
+    c.require(kinds == 1, fmt::format("compression.{}", i),
+              kinds == 0 ? "is empty; expected quantize or distil"
+                         : "has several kinds; expected an entry of the list for each");
     c.require(!entries[i].quantize || precision == Precision::kFp32, quantize_name(i),
               "needs train.precision: fp32; any other rounds the weights once more, so that the "
               "file would not hold those that training saw");

@@ -7,6 +7,8 @@
 
 #include "common/config/schema.h"
 #include "compression/activations/activation_options.h"
+#include "compression/distil/distil_options.h"
+#include "compression/posttraining/gptq_section.h"
 #include "compression/scale_choices.h"
 #include "trainer/state/precision.h"
 
@@ -28,6 +30,9 @@ enum class WeightTargetType {
 /// What becomes of the token embedding and of a language model's output layer.
 enum class EmbeddingFormat { kAuto, kMixed, kTarget, kFloat };
 
+/// With which post-training rounding of the same model a run is compared.
+enum class BaselineKind { kNone, kNearest, kGptq };
+
 /// `quantize:` of an entry of `compression`: quantisation-aware training of weights, and
 /// of activations where it has them.
 struct QuantizeOptions {
@@ -47,12 +52,17 @@ struct QuantizeOptions {
   std::optional<int64_t> freeze_batch_norm_step;
   ObserverOptions observer;
   std::optional<ActivationOptions> activations;
+  std::optional<GptqSection> gptq;
+  BaselineKind baseline = BaselineKind::kNearest;
+  int64_t effect_samples = 2;
 
   void describe(Fields& f);
   void describe_scales(Fields& f);
   void describe_activations(Fields& f);
 
   bool is_gguf() const;
+  /// Whether training samples are looked at besides training.
+  bool needs_samples() const { return gptq || baseline == BaselineKind::kGptq; }
   ScaleSharing resolved_scales() const;
   EmbeddingFormat resolved_embeddings() const;
   /// Steps done before activations are rounded.
@@ -66,6 +76,7 @@ struct QuantizeOptions {
 /// One entry of the list `compression`: exactly one of its keys.
 struct CompressionEntry {
   std::optional<QuantizeOptions> quantize;
+  std::optional<DistilOptions> distil;
 
   void describe(Fields& f);
 };

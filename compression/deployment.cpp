@@ -84,7 +84,7 @@ std::string compression_ledger(const std::map<std::string, std::string>& section
   return ledger.empty() ? "" : ledger.dump(2) + "\n";
 }
 
-std::string text_hash(const std::string& text) {
+std::string text_hash(std::string_view text) {
   const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }

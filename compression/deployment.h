@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "compression/formats/weight_format.h"
@@ -48,6 +49,6 @@ Deployment quantise_model(const std::vector<std::unique_ptr<WeightQuantizer>>& q
 std::string compression_ledger(const std::map<std::string, std::string>& sections);
 
 /// XXH3-128 of a text, 32 hex digits: what `xxh128sum` prints.
-std::string text_hash(const std::string& text);
+std::string text_hash(std::string_view text);
 
 }  // namespace wattle

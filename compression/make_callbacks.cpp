@@ -8,23 +8,26 @@
 
 #include "common/error.h"
 #include "compression/activations/activation_callback.h"
+#include "compression/distil/distil_callback.h"
+#include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/quantize_callback.h"
+#include "compression/report/baseline.h"
 
 namespace wattle {
 namespace {
 
 /// Steps during which an entry quantises.
-struct Phase {
+struct ActivePhase {
   std::string entry;
   int64_t begin = 0;
   int64_t end = 0;
 };
 
 /// The phases that were seen so far, by what they quantise.
-using Phases = std::map<std::string, std::vector<Phase>>;
+using Phases = std::map<std::string, std::vector<ActivePhase>>;
 
-void enter(Phases& phases, const std::string& what, const Phase& phase) {
-  for (const Phase& other : phases[what]) {
+void enter(Phases& phases, const std::string& what, const ActivePhase& phase) {
+  for (const ActivePhase& other : phases[what]) {
     if (phase.begin >= other.end || other.begin >= phase.end) continue;
     throw Error(ErrorCode::kConfig,
                 fmt::format("{}: {} is quantised by {} at the same time, from step {} on",
@@ -40,11 +43,16 @@ void check_compression_targets(const std::vector<CompressionEntry>& entries, con
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].quantize) continue;
     const QuantizeOptions& options = *entries[i].quantize;
-    const Phase phase{quantize_name(i), options.begin_step,
-                      options.end_step.value_or(std::numeric_limits<int64_t>::max())};
-    for (const WeightTarget& target : weight_targets(options, model, phase.entry)) {
-      enter(weights, target.parameter, phase);
+    const ActivePhase phase{quantize_name(i), options.begin_step,
+                            options.end_step.value_or(std::numeric_limits<int64_t>::max())};
+    const std::vector<WeightTarget> targets = weight_targets(options, model, phase.entry);
+    if (options.needs_samples()) {
+      const std::string refusal = gptq_refusal(targets, model);
+      if (!refusal.empty())
+        throw Error(ErrorCode::kConfig,
+                    phase.entry + (options.gptq ? ".gptq: " : ".baseline: ") + refusal);
     }
+    for (const WeightTarget& target : targets) enter(weights, target.parameter, phase);
     if (options.freeze_batch_norm_step && model.buffers.empty()) {
       throw Error(ErrorCode::kConfig,
                   phase.entry + ".freeze_batch_norm_step: this model has no batch norm");
@@ -62,11 +70,30 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
   check_compression_targets(entries, model);
   std::vector<std::unique_ptr<Callback>> callbacks;
   for (size_t i = 0; i < entries.size(); ++i) {
+    if (const auto& distil = entries[i].distil) {
+      callbacks.push_back(std::make_unique<DistilCallback>(
+          distil_name(i), *distil, tools.load_teacher(distil->teacher, distil_name(i) + ".teacher"),
+          model));
+      continue;
+    }
     if (!entries[i].quantize) continue;
     const QuantizeOptions& options = *entries[i].quantize;
-    auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters);
+    if (options.needs_samples() && tools.calibration == nullptr) {
+      throw Error(ErrorCode::kConfig, quantize_name(i) + ": needs training samples");
+    }
+    auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
+                                                      tools.calibration);
     const WeightQuantizer& quantizer = weights->quantizer();
-    callbacks.push_back(std::move(weights));
+    if (tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
+      auto baseline = std::make_unique<BaselineCallback>(
+          BaselineCallback::Parts{*weights, options, *tools.evaluator, tools.calibration});
+      std::unique_ptr<Callback> after = baseline->make_after();
+      callbacks.push_back(std::move(baseline));
+      callbacks.push_back(std::move(weights));
+      callbacks.push_back(std::move(after));
+    } else {
+      callbacks.push_back(std::move(weights));
+    }
     if (!options.activations) continue;
     if (tools.ranks == nullptr) {
       throw Error(ErrorCode::kInternal, "activations need the ranks that share their ranges");

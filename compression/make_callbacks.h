@@ -1,8 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "compression/calibration/calibration_set.h"
 #include "compression/compression_options.h"
 #include "parallel/communicator.h"
 #include "trainer/callback.h"
@@ -10,9 +13,15 @@
 
 namespace wattle {
 
+class Evaluator;
+
 /// What callbacks use besides the model; must outlive them.
 struct CompressionTools {
   Communicator* ranks = nullptr;  ///< null: entries that quantise activations are refused
+  const CalibrationSet* calibration = nullptr;  ///< null: entries that need samples are refused
+  /// Loads a teacher; throws Error(kConfig) naming `key` if it doesn't fit the model.
+  std::function<Model(const std::string& path, const std::string& key)> load_teacher;
+  Evaluator* evaluator = nullptr;  ///< null: baselines are not measured
 };
 
 /// The callbacks of the list `compression`, in its order. `model` and `parameters` must outlive

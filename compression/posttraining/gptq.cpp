@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/error.h"
 
@@ -37,12 +38,16 @@ at::Tensor error_factor(const at::Tensor& hessian, double damping) {
 
 }  // namespace
 
-InputHessian::InputHessian(int64_t inputs) : sums_(at::zeros({inputs, inputs}, at::kDouble)) {}
+InputHessian::InputHessian(int64_t inputs, double magnitude)
+    : sums_(at::zeros({inputs, inputs}, at::kDouble)),
+      quantum_(magnitude > 0 ? std::exp2(std::ceil(std::log2(magnitude)) - 30) : 0) {}
 
 void InputHessian::add(const at::Tensor& x, const std::string& product) {
   at::AutoGradMode no_grad(false);
   const at::Tensor rows = x.detach().reshape({-1, x.size(-1)}).to(at::kFloat);
-  sums_.add_(rows.t().mm(rows));
+  at::Tensor share = rows.t().mm(rows).to(at::kDouble);
+  if (quantum_ > 0) share.div_(quantum_).round_().mul_(quantum_);
+  sums_.add_(share);
   if (sums_.diagonal().isfinite().all().item<bool>()) return;
   throw Error(ErrorCode::kNonFinite,
               "calibration: " + product + ": its inputs hold NaN or infinite values");
@@ -73,7 +78,7 @@ at::Tensor gptq(const at::Tensor& weight, const at::Tensor& hessian, ColumnRound
         }
         rounder.begin_segment(ahead.t().contiguous());
       }
-      const at::Tensor column = rounder.round(rest[j]);
+      const at::Tensor column = rounder.round(rest[j], j % segment);
       rounded[j].copy_(column);
       at::Tensor error = errors[j - begin];
       error.copy_((rest[j] - column) / factor[j][j]);
@@ -96,7 +101,7 @@ at::Tensor round_to_nearest(const at::Tensor& weight, ColumnRounder& rounder) {
     if (j % segment == 0) {
       rounder.begin_segment(weight.narrow(1, j, std::min(segment, columns - j)).contiguous());
     }
-    rounded.select(1, j).copy_(rounder.round(weight.select(1, j).contiguous()));
+    rounded.select(1, j).copy_(rounder.round(weight.select(1, j).contiguous(), j % segment));
   }
   return rounded;
 }

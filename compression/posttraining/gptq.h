@@ -11,7 +11,11 @@ namespace wattle {
 /// ranks or batches add up.
 class InputHessian {
  public:
-  explicit InputHessian(int64_t inputs);
+  /// Each batch's share is rounded to a multiple of a power of two that is 2^30 times smaller than
+  /// `magnitude`, the largest sum of squares of one input that a batch has, or thereabouts: sums
+  /// are then exact, and the same in any order, as long as they stay below 2^22 magnitudes. 0: they
+  /// are not rounded.
+  explicit InputHessian(int64_t inputs, double magnitude = 0);
 
   /// x [..., inputs]. Throws Error(kNonFinite) naming `product` if the sums are no longer finite.
   void add(const at::Tensor& x, const std::string& product);
@@ -22,6 +26,7 @@ class InputHessian {
 
  private:
   at::Tensor sums_;
+  double quantum_ = 0;
 };
 
 /// Rounds a weight column by column; a row's columns of one segment share a grid.
@@ -31,8 +36,8 @@ class ColumnRounder {
   virtual int64_t segment_columns() const = 0;
   /// Fixes the grids of the next segment from its weights, [rows, segment_columns].
   virtual void begin_segment(const at::Tensor& columns) = 0;
-  /// The values of the grids next to a column [rows] of that segment.
-  virtual at::Tensor round(const at::Tensor& column) const = 0;
+  /// The values of the grids next to a column [rows], which is column `index` of that segment.
+  virtual at::Tensor round(const at::Tensor& column, int64_t index) const = 0;
 };
 
 struct GptqOptions {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/config/config_file.h"
+#include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/saved_quantizer.h"
 
 namespace wattle {
@@ -12,17 +13,26 @@ namespace wattle {
 using nlohmann::json;
 
 QuantizeCallback::QuantizeCallback(std::string name, const QuantizeOptions& options,
-                                   const Model& model, FlatParameters& parameters)
+                                   const Model& model, FlatParameters& parameters,
+                                   const CalibrationSet* calibration)
     : name_(std::move(name)),
       options_(options),
       parameters_(parameters),
+      calibration_(calibration),
       quantizer_(name_, weight_targets(options, model, name_), parameters.parameters(),
                  options.clip_gradients) {}
+
+void QuantizeCallback::step_ends(const TrainingView& view, const MetricsRecord&) {
+  if (view.step == view.steps && !active_ && options_.begin_step == view.step) {
+    follow_schedule(view);
+  }
+}
 
 void QuantizeCallback::follow_schedule(const TrainingView& view) {
   const int64_t step = view.step;
   const bool wanted = options_.active_at(step);
   if (wanted != active_) {
+    if (wanted && options_.gptq) round_masters(view.model);
     if (wanted && options_.learn != ScaleLearning::kNone) begin_learning();
     set_active(wanted);
     note(step, wanted ? "begins" : "ends");
@@ -40,9 +50,24 @@ void QuantizeCallback::follow_schedule(const TrainingView& view) {
   if (norms_frozen_) view.model.frozen_norms = true;
 }
 
+void QuantizeCallback::round_masters(Model& model) {
+  const std::vector<int64_t> indices = quantizer_.indices();
+  std::vector<WeightTarget> targets;
+  for (const int64_t index : indices) targets.push_back(quantizer_.target_of(index));
+  round_by_gptq(model, targets, *calibration_, *options_.gptq,
+                [&](size_t i, const GptqWeight& rounded) {
+                  parameters_.master_of(indices[i]).copy_(rounded.values);
+                  if (rounded.scales) quantizer_.set_scales(indices[i], *rounded.scales);
+                });
+}
+
 void QuantizeCallback::begin_learning() {
   const at::NoGradGuard no_grad;
   for (const int64_t index : quantizer_.indices()) {
+    if (quantizer_.scales_of(index)) {  // GPTQ's
+      quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
+      continue;
+    }
     const WeightFormat& format = *quantizer_.target_of(index).format;
     const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
     quantizer_.set_scales(

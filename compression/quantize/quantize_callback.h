@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "compression/calibration/calibration_set.h"
 #include "compression/quantize/weight_quantizer.h"
 #include "trainer/callback.h"
 #include "trainer/state/flat_parameters.h"
@@ -20,11 +21,14 @@ class QuantizeCallback : public Callback {
   /// `name` tells the entries of a run's list apart ("compression.0.quantize") and is the place in
   /// the file that messages name. `model` and `parameters` must outlive this, and not be
   /// published any more once this is gone. Throws Error(kConfig) as weight_targets() does.
+  /// `calibration` may be null where the options ask for no samples.
   QuantizeCallback(std::string name, const QuantizeOptions& options, const Model& model,
-                   FlatParameters& parameters);
+                   FlatParameters& parameters, const CalibrationSet* calibration);
 
   void train_begins(const TrainingView& view) override { follow_schedule(view); }
   void step_begins(const TrainingView& view) override { follow_schedule(view); }
+  /// After the last step of all: what begins there is post-training quantisation.
+  void step_ends(const TrainingView& view, const MetricsRecord& record) override;
 
   std::string name() const override { return name_; }
   /// What is active, enough to round the weights of a checkpoint again (see saved_quantizer.h), and
@@ -41,12 +45,14 @@ class QuantizeCallback : public Callback {
  private:
   void set_active(bool active);
   void follow_schedule(const TrainingView& view);
+  void round_masters(Model& model);
   void begin_learning();
   void freeze_scales();
 
   std::string name_;
   QuantizeOptions options_;
   FlatParameters& parameters_;
+  const CalibrationSet* calibration_;
   WeightQuantizer quantizer_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
   bool active_ = false;

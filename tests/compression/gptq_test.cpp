@@ -29,7 +29,7 @@ class Groups : public ColumnRounder {
   void begin_segment(const at::Tensor& columns) override {
     scale_ = columns.abs().amax(1).div(7).clamp_min(1e-12);
   }
-  at::Tensor round(const at::Tensor& column) const override {
+  at::Tensor round(const at::Tensor& column, int64_t) const override {
     return at::clamp((column / scale_).round(), -7, 7) * scale_;
   }
 

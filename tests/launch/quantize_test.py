@@ -34,9 +34,13 @@ class QuantizeTest(RunTest):
         self.assertEqual(from_file, seen)
         float_run = self.config("float", "[]")
         self.train(float_run, overrides=["train.steps=2"])
-        self.train(self.config("two"), overrides=["train.steps=2"])
+        later = ["train.steps=2", "compression.0.quantize.begin_step=3"]
+        self.train(self.config("two"), overrides=later)
         self.assertEqual(self.last_eval_loss("two"), self.last_eval_loss("float"),
                          "before begin_step nothing is rounded")
+        self.train(self.config("after"), overrides=["train.steps=2"])
+        self.assertNotEqual(self.last_eval_loss("after"), self.last_eval_loss("float"),
+                            "what begins at the end is rounding after training")
         self.assertNotEqual(seen, self.last_eval_loss("float"))
 
     def test_a_run_in_two_parts_is_the_run_in_one(self):

@@ -21,7 +21,9 @@ at::Tensor Model::forward(const at::Tensor& inputs, const ForwardContext& contex
 }
 
 LossResult Model::loss(const Batch& batch, const ForwardContext& context) {
-  return objective->loss(forward(batch.inputs, context), batch.targets, context);
+  ForwardContext with_inputs = context;
+  with_inputs.inputs = &batch.inputs;
+  return objective->loss(forward(batch.inputs, with_inputs), batch.targets, with_inputs);
 }
 
 void Model::update_running_statistics(const std::vector<BatchStatistics>& statistics) {

@@ -47,6 +47,8 @@ struct ForwardContext {
   const std::vector<int64_t>* sample_indices = nullptr;  ///< for dropout; required when training
   /// The micro-batch's mean loss counts this much in the step's loss (1 / micro-batches).
   double loss_weight = 1.0;
+  /// What went into the first layer; set by Model::loss, for losses that look there.
+  const at::Tensor* inputs = nullptr;
   /// Batch norm appends here when training, in layer order; running averages are then updated by
   /// the trainer, in the order of the global micro-batches.
   std::vector<BatchStatistics>* statistics = nullptr;
@@ -74,6 +76,8 @@ struct LossResult {
   int64_t correct = -1;  ///< right classifications among them; -1 where there are no classes
 };
 
+class LogitLoss;
+
 /// The head of a model: from the last activations to a loss, and to predictions.
 class Objective {
  public:
@@ -82,6 +86,9 @@ class Objective {
                           const ForwardContext& context) = 0;
   /// Logits or values, [batch, ..., outputs].
   virtual at::Tensor predict(const at::Tensor& activations) = 0;
+  /// From now on training minimises this loss of the logits (trainer/nn/objectives/logit_loss.h);
+  /// nullptr: cross-entropy again. False, and nothing changes, where nothing is classified.
+  virtual bool set_logit_loss(LogitLoss* /*loss*/) { return false; }
 };
 
 /// A batch-norm layer's running statistics, [channels] each; part of a checkpoint.

@@ -54,6 +54,16 @@ class Parameter {
   /// Ends a step: a gradient that nobody delivered is zero.
   void end_step();
 
+  /// From now on `watcher` sees what this weight is multiplied by, [..., in] (images
+  /// [batch, in, height, width]), before each product; nullptr ends it.
+  void watch_inputs(std::function<void(const at::Tensor& x)> watcher) {
+    watcher_ = std::move(watcher);
+  }
+  /// A layer announces a product with x.
+  void multiplies(const at::Tensor& x) const {
+    if (watcher_) watcher_(x);
+  }
+
   /// Called when the last expected delivery of a backward pass has been made.
   void on_ready(std::function<void()> ready) { ready_ = std::move(ready); }
 
@@ -66,6 +76,7 @@ class Parameter {
   bool fresh_ = true;
   int expected_ = 0;
   std::function<void()> ready_;
+  std::function<void(const at::Tensor&)> watcher_;
 };
 
 }  // namespace wattle

@@ -13,8 +13,10 @@
 #include "energy/clock.h"
 #include "launch/train/commands/commands.h"
 #include "launch/train/commands/efficiency.h"
+#include "launch/train/compression_summary.h"
 #include "launch/train/exports.h"
 #include "launch/train/resume/resume.h"
+#include "launch/train/teacher.h"
 #include "trainer/callbacks/early_stop.h"
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/loop/energy/compute_rate.h"
@@ -62,14 +64,15 @@ class TrainingRun {
   void say(const std::string& line) const;
   void greet() const;
   bool is_complete();
-  void prepare_callbacks();
+  void prepare_callbacks(Evaluator* evaluator);
   std::unique_ptr<Evaluator> make_evaluator();
   Records open_records() const;
   void say_end(RunEnd end, const TrainingLoop& loop, const EnergyGovernor& governor);
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
   void export_model();
   std::optional<std::string> finish_model();
-  void report(RunEnd end, TrainingLoop& loop);
+  void report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator);
+  std::string ledger() const;
 
   const RunSession& session_;
   const RunConfig& config_;
@@ -90,6 +93,7 @@ class TrainingRun {
   TrainingState state_;
   RunAccounts accounts_;
   double matmul_rate_;
+  CalibrationSet calibration_;
   std::vector<std::unique_ptr<Callback>> callbacks_;
 };
 
@@ -126,7 +130,8 @@ TrainingRun::TrainingRun(const RunSession& session)
              {},
              files_of(replica_)},
       accounts_(exchange_, energy_, resume_.earlier_energy),
-      matmul_rate_(measure_matmul_rate(working_type(config_.train.precision), at::kCPU)) {}
+      matmul_rate_(measure_matmul_rate(working_type(config_.train.precision), at::kCPU)),
+      calibration_(*data_.train, config_.evaluate.batch.value_or(8), session.world) {}
 
 void TrainingRun::say(const std::string& line) const {
   if (is_first()) std::cerr << line << std::endl;
@@ -183,11 +188,11 @@ int TrainingRun::run() {
                     resume_.step, config_.run.output_dir));
     return kExitDone;
   }
-  prepare_callbacks();
+  const std::unique_ptr<Evaluator> evaluator = make_evaluator();
+  prepare_callbacks(evaluator.get());
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
-  const std::unique_ptr<Evaluator> evaluator = make_evaluator();
   const Records records = is_first() ? open_records() : Records{};
   EnergyGovernor governor(config_.energy, config_.run.output_dir,
                           {exchange_,
@@ -207,7 +212,7 @@ int TrainingRun::run() {
       loop_settings());
   greet();
   const RunEnd end = loop.run(resume_.step);
-  report(end, loop);
+  report(end, loop, evaluator.get());
   say_end(end, loop, governor);
   return end == RunEnd::kStopped       ? kExitStopped
          : end == RunEnd::kBudgetSpent ? kExitBudgetSpent
@@ -216,8 +221,14 @@ int TrainingRun::run() {
 
 /// What a callback puts between master and working values has tensors of its own to restore: they
 /// must be there before the checkpoint is read.
-void TrainingRun::prepare_callbacks() {
-  callbacks_ = make_callbacks(config_, replica_, {&session_.world});
+void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
+  callbacks_ = make_callbacks(config_, replica_,
+                              {&session_.world, &calibration_,
+                               [this](const std::string& path, const std::string& key) {
+                                 return load_teacher(config_, path, key, replica_.options,
+                                                     replica_.tokenizer);
+                               },
+                               evaluator});
   for (const auto& callback : callbacks_) {
     if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
       callback->load_state(it->second);
@@ -283,10 +294,14 @@ void TrainingRun::export_model() {
                                                 ? parameter.value()
                                                 : replica_.parameters->master_of(i)});
   }
+  write_exports(config_, {replica_.options, replica_.model, std::move(parameters), deployment,
+                          ledger(), replica_.tokenizer});
+}
+
+std::string TrainingRun::ledger() const {
   std::map<std::string, std::string> sections;
   for (const auto& callback : callbacks_) sections[callback->name()] = callback->save_state();
-  write_exports(config_, {replica_.options, replica_.model, std::move(parameters), deployment,
-                          compression_ledger(sections), replica_.tokenizer});
+  return compression_ledger(sections);
 }
 
 /// Rank 0: the exports, and the sample if one is wanted.
@@ -303,7 +318,12 @@ std::optional<std::string> TrainingRun::finish_model() {
   return sample;
 }
 
-void TrainingRun::report(RunEnd end, TrainingLoop& loop) {
+void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
+  CompressionMeasures compression;
+  if (end == RunEnd::kDone) {
+    const PhaseWindow window = energy_.window(Phase::kEvaluation);
+    compression = measure_compression(config_, replica_, evaluator, accounts_, calibration_);
+  }
   RunFacts facts;
   facts.stream_hash = loop.consumed().hex();
   if (is_first() && end == RunEnd::kDone) facts.sample = finish_model();
@@ -330,7 +350,9 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop) {
   facts.lost_joules = accounts_.lost_joules();
   facts.energy_source = accounts_.source();
   const std::string& folder = config_.run.output_dir;
-  const auto report = make_report(facts, ledger, read_metrics(folder + "/metrics.jsonl"));
+  auto report = make_report(facts, ledger, read_metrics(folder + "/metrics.jsonl"));
+  add_compression_summary(config_, replica_, data_, callbacks_, this->ledger(), compression,
+                          report);
   write_report(folder, report);
   for (const auto& figure : report.at("summary")) {
     say(fmt::format("{:<16} {:<12} {}", figure.at("label").get<std::string>(),

@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "compression/make_callbacks.h"
 #include "launch/train/plan/step_probe.h"
+#include "launch/train/teacher.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "parallel/process_mesh.h"
 #include "parallel/reducers/deterministic/micro_batch_tree.h"
@@ -144,6 +145,7 @@ void fill(RunPlan& plan, const RunConfig& config, const BatchPlan& batches, Comm
   set_threads(alone, {.threads = threads});
   Replica replica = make_replica(config, alone);
   check_compression_targets(config.compression, replica.model);
+  check_teachers(config, replica.options);
   plan.steps = steps_of(config.train, batches, *data.train);
   plan.kind = kind_of(config, replica);
   plan.parameters = replica.model.parameter_count();

@@ -120,6 +120,15 @@ class GgufClientTest(RunTest):
         kinds = self.kinds(self.exported("model.gguf"))
         self.assertEqual((kinds["output.weight"], kinds["token_embd.weight"]), ("Q8_0", "Q4_1"))
 
+    def test_llama_q4_1(self):
+        self.check_target(LLAMA, "q4_1", "target")
+
+    def test_gpt2_q4_0(self):
+        self.check_target(GPT2, "q4_0", "mixed")
+
+    def test_gpt2_q8_0(self):
+        self.check_target(GPT2, "q8_0", "target")
+
     def test_llama_q8_0_and_the_rows_of_hugging_face(self):
         self.check_target(LLAMA, "q8_0", "target")
         rows = safetensors.numpy.load_file(self.exported("hf") / "model.safetensors")

@@ -44,6 +44,7 @@ at::Tensor Convolution::operator()(const at::Tensor& x, const ForwardContext& co
 at::Tensor Convolution::product(const at::Tensor& x) {
   const bool records = recording();
   at::AutoGradMode no_grad(false);
+  weight_.multiplies(x);
   const at::Tensor y = at::conv2d(x, weight_.value(), {}, stride_, padding_);
   if (!records) return y;
   weight_.expect_gradient();

@@ -19,6 +19,7 @@ Linear::Linear(const Scope& scope, const LinearOptions& o)
 at::Tensor Linear::operator()(const at::Tensor& x) {
   const bool records = recording();
   at::AutoGradMode no_grad(false);
+  weight_.multiplies(x);
   const at::Tensor y = affine(x, weight_.value(), bias_ ? bias_->value() : at::Tensor());
   if (!records) return y;
   weight_.expect_gradient();

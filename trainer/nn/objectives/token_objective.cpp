@@ -9,6 +9,7 @@
 #include "trainer/nn/accumulate.h"
 #include "trainer/nn/autograd.h"
 #include "trainer/nn/layers/trace.h"
+#include "trainer/nn/objectives/logit_loss.h"
 #include "trainer/nn/objectives/softmax_loss.h"
 #include "trainer/nn/product.h"
 
@@ -46,14 +47,20 @@ LossResult TokenObjective::loss(const at::Tensor& activations, const at::Tensor&
   const int64_t scored = count_scored(wanted);
   const double gradient_scale = scored ? context.loss_weight / static_cast<double>(scored) : 0;
 
+  LogitLoss* other = context.training ? logit_loss_ : nullptr;
+  if (other) other->begin(context);
+  weight_->multiplies(x);
+
   at::Tensor dx = records ? at::empty_like(x) : at::Tensor();
   double total = 0;
   const auto each_chunk = [&](const auto& use) {
     for (int64_t first = 0; first < rows; first += chunk_rows) {
       const int64_t count = std::min(chunk_rows, rows - first);
       at::Tensor logits = affine(x.narrow(0, first, count), weight);
-      total += softmax_loss_(logits, wanted.narrow(0, first, count),
-                             records ? std::optional(gradient_scale) : std::nullopt);
+      const at::Tensor targets_of_chunk = wanted.narrow(0, first, count);
+      const auto scale = records ? std::optional(gradient_scale) : std::nullopt;
+      total += other ? other->loss_(logits, targets_of_chunk, first, scale)
+                     : softmax_loss_(logits, targets_of_chunk, scale);
       use(first, count, logits);
     }
   };
@@ -83,6 +90,11 @@ LossResult TokenObjective::loss(const at::Tensor& activations, const at::Tensor&
 at::Tensor TokenObjective::predict(const at::Tensor& activations) {
   at::AutoGradMode no_grad(false);
   return affine(activations, weight_->value());
+}
+
+bool TokenObjective::set_logit_loss(LogitLoss* loss) {
+  logit_loss_ = loss;
+  return true;
 }
 
 }  // namespace wattle

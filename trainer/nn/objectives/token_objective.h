@@ -21,10 +21,12 @@ class TokenObjective : public Objective {
   LossResult loss(const at::Tensor& activations, const at::Tensor& targets,
                   const ForwardContext& context) override;
   at::Tensor predict(const at::Tensor& activations) override;
+  bool set_logit_loss(LogitLoss* loss) override;
 
  private:
   std::optional<Parameter> own_;
   Parameter* weight_;
+  LogitLoss* logit_loss_ = nullptr;
 };
 
 }  // namespace wattle

@@ -8,6 +8,7 @@
 #include <c10/core/GradMode.h>
 
 #include "trainer/nn/autograd.h"
+#include "trainer/nn/objectives/logit_loss.h"
 #include "trainer/nn/objectives/softmax_loss.h"
 
 namespace wattle {
@@ -76,8 +77,11 @@ LossResult ClassObjective::loss(const at::Tensor& activations, const at::Tensor&
   result.scored = count_scored(targets);
   result.correct = logits.argmax(1).eq(targets).sum().item<int64_t>();
   const double mean = result.scored ? 1.0 / static_cast<double>(result.scored) : 0;
-  const double total = softmax_loss_(
-      logits, targets, records ? std::optional(mean * context.loss_weight) : std::nullopt);
+  const auto scale = records ? std::optional(mean * context.loss_weight) : std::nullopt;
+  LogitLoss* other = context.training ? logit_loss_ : nullptr;
+  if (other) other->begin(context);
+  const double total =
+      other ? other->loss_(logits, targets, 0, scale) : softmax_loss_(logits, targets, scale);
   result.loss = at::full({}, total * mean, logits.options());
   if (!records) return result;
   result.loss = with_gradient(result.loss, activations, logits.to(activations.scalar_type()));
@@ -85,5 +89,10 @@ LossResult ClassObjective::loss(const at::Tensor& activations, const at::Tensor&
 }
 
 at::Tensor ClassObjective::predict(const at::Tensor& activations) { return activations; }
+
+bool ClassObjective::set_logit_loss(LogitLoss* loss) {
+  logit_loss_ = loss;
+  return true;
+}
 
 }  // namespace wattle

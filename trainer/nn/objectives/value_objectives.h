@@ -27,6 +27,10 @@ class ClassObjective : public Objective {
   LossResult loss(const at::Tensor& activations, const at::Tensor& targets,
                   const ForwardContext& context) override;
   at::Tensor predict(const at::Tensor& activations) override;
+  bool set_logit_loss(LogitLoss* loss) override;
+
+ private:
+  LogitLoss* logit_loss_ = nullptr;
 };
 
 }  // namespace wattle

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "compression/quantize/quantize_callback.h"
+#include "trainer/loop/evaluator.h"
+
+namespace wattle {
+
+/// What an entry is compared with: the model as it is when rounding begins, evaluated on the
+/// validation set in float and with its weights rounded and nothing else done to it.
+struct Baseline {
+  int64_t step = 0;  ///< steps done then
+  double float_loss = 0;
+  double nearest_loss = 0;               ///< each weight rounded by its format's own rule
+  std::optional<double> gptq_loss = {};  ///< rounded by GPTQ
+};
+
+/// Measures a quantize entry's baseline just before the entry begins. Its state lies beside the
+/// entry's in checkpoints and is no part of the ledger.
+class BaselineCallback : public Callback {
+ public:
+  /// `quantize`, after which `make_after()` must stand in the list, and `evaluator` must outlive
+  /// this. `gptq`: how the GPTQ baseline is made; none measures the nearest alone.
+  struct Parts {
+    QuantizeCallback& quantize;
+    const QuantizeOptions& options;
+    Evaluator& evaluator;
+    const CalibrationSet* calibration;
+  };
+  explicit BaselineCallback(const Parts& parts) : parts_(parts), options_(parts.options) {}
+
+  void train_begins(const TrainingView& view) override { before(view); }
+  void step_begins(const TrainingView& view) override { before(view); }
+  void step_ends(const TrainingView& view, const MetricsRecord&) override {
+    if (view.step == view.steps) before(view);
+  }
+  std::string name() const override { return "baseline." + parts_.quantize.name(); }
+  std::string save_state() const override;
+  void load_state(const std::string& state) override;
+
+  const std::string& entry() const { return entry_; }
+  const std::optional<Baseline>& baseline() const { return baseline_; }
+
+  /// Called once the entry has begun: where it began with GPTQ, that is the GPTQ baseline.
+  std::unique_ptr<Callback> make_after();
+
+ private:
+  class After;
+  void before(const TrainingView& view);
+  void after();
+
+  Parts parts_;
+  QuantizeOptions options_;
+  std::string entry_ = parts_.quantize.name();
+  std::optional<Baseline> baseline_;
+  bool awaits_gptq_ = false;
+};
+
+}  // namespace wattle

@@ -1,0 +1,108 @@
+"""GPTQ, distillation and the report of compression as their users run them."""
+
+import json
+import unittest
+
+from wattle_runs import RunTest, english
+
+GGUF = "[{format: gguf}]"
+
+
+class CompressionRunTest(RunTest):
+    def config(self, output: str, compression: str, **sections):
+        run = f"{{seed: 7, output_dir: {output}, threads: 1, deterministic: true}}"
+        return self.text_config(output, run=run, compression=compression,
+                                **({"export": GGUF} | sections))
+
+    def gguf(self, output: str) -> bytes:
+        return (self.folder / output / "export/model.gguf").read_bytes()
+
+    def last_eval_loss(self, output: str) -> float:
+        return [r for r in self.metrics(output) if r["phase"] == "evaluate"][-1]["eval_loss"]
+
+    def test_gptq_after_training_beats_the_nearest_and_no_rank_changes_it(self):
+        """begin_step: train.steps: training is in float, the file is rounded after it."""
+        gptq = "[{quantize: {target: int4, embeddings: target, begin_step: 40, gptq: {samples: 40}}}]"
+        sections = {"train": "{steps: 40, global_batch: 12, micro_batch: 2}", "export": "[]"}
+        self.train(self.config("one", gptq, **sections), 1)
+        self.train(self.config("two", gptq, **sections), 2)
+        self.assert_same_bytes(self.state("two"), self.state("one"))
+        baseline = self.report("one")["compression"]["baselines"][0]
+        self.assertEqual(baseline["step"], 40)
+        self.assertLess(baseline["gptq_loss"], baseline["nearest_loss"])
+        self.assertEqual(self.last_eval_loss("one"), baseline["gptq_loss"])
+
+    def test_training_goes_on_from_gptq(self):
+        gptq = "[{quantize: {target: 'gguf:q4_0', begin_step: 2, gptq: {samples: 8}}}]"
+        self.train(self.config("whole", gptq))
+        self.train(self.config("parts", gptq), overrides=["train.steps=3"])
+        self.train(self.config("parts", gptq))
+        self.assert_same_bytes(self.state("parts"), self.state("whole"))
+        self.assertEqual(self.gguf("parts"), self.gguf("whole"))
+
+    def test_a_student_with_little_text_learns_more_from_a_teacher(self):
+        """Both students read 400 letters again and again, quantised; one has a teacher that has read
+        much more. What counts is a text that none has read."""
+        self.write("little.txt", english(400, 3))
+        self.write("unread.txt", english(3000, 2))
+
+        def trained(output: str, text: str, steps: int, compression: str) -> float:
+            data = (f"{{kind: text, path: {text}, tokenizer: bytes, sequence_length: 32, "
+                    "validation: unread.txt}")
+            train = f"{{steps: {steps}, global_batch: 12, micro_batch: 6}}"
+            self.train(self.config(output, compression, data=data, train=train, export="[]"))
+            return self.last_eval_loss(output)
+
+        teacher = trained("teacher", "text.txt", 600, "[]")
+        quantize = ("{quantize: {target: 'gguf:q4_0', embeddings: target, baseline: none, "
+                    "effect_samples: 0}}")
+        distil = "{distil: {teacher: teacher/checkpoints/step-600, temperature: 1.0, weight: 0.9}}"
+        alone = trained("alone", "little.txt", 300, f"[{quantize}]")
+        taught = trained("taught", "little.txt", 300, f"[{quantize}, {distil}]")
+        self.assertLess(teacher, 1)
+        self.assertLess(taught, 0.7 * alone)
+
+    def test_the_report_explains_what_was_compressed(self):
+        self.train(self.config("run", "[{quantize: {target: 'gguf:q4_0', embeddings: target}}]"))
+        found = self.report("run")["compression"]
+        self.assertLess(found["bytes_after"], 0.3 * found["bytes_before"])
+        tensor = {t["name"]: t for t in found["tensors"]}["blocks.0.attention.qkv.weight"]
+        self.assertEqual(tensor["bits_per_weight"], 4.5)
+        self.assertEqual(tensor["bytes_after"], 96 * 32 * 18 // 32)
+        self.assertGreater(tensor["signal_to_noise_db"], 10)
+        for side in ("float", "compressed"):
+            self.assertGreater(found["inference"][side]["joules_per_token"], 0)
+        self.assertEqual(found["inference"]["energy_source"], "estimated:model")
+        self.assertEqual(found["inference"]["compressed"]["loss"], self.last_eval_loss("run"))
+        self.assertIn(found["ledger_xxh3_128"].encode(), self.gguf("run"))
+        file = found["exported"][0]
+        self.assertTrue(file["path"].endswith("model.gguf"))
+        self.assertEqual(file["bytes"], len(self.gguf("run")))
+        page = (self.folder / "run/report.html").read_text()
+        self.assertIn(file["xxh3_128"], page)
+        self.assertIn("blocks.0.attention.qkv.weight", page)
+
+    def refused(self, compression: str, expected: str):
+        done = self.train(self.config("bad", compression), expect=2)
+        self.assertRegex(done.stderr, expected)
+        self.assertEqual(self.checkpoints("bad"), [])
+
+    def test_bad_input_is_refused_before_training(self):
+        other = self.text_config("other", "model: {family: gpt2, layers: 1, width: 32, heads: 2, "
+                                 "vocab: 300, positions: 32}")
+        self.train(other)
+        self.refused("[{distil: {teacher: other/checkpoints/step-6}}]",
+                     r"compression\.0\.distil\.teacher: has 300 tokens in its vocabulary, the "
+                     r"model 256")
+        self.refused("[{distil: {temperature: 2}}]", r"teacher")
+        self.refused("[{distil: {teacher: other/checkpoints/step-6, temperature: 0}}]",
+                     r"temperature")
+        missing = self.train(self.config("bad", "[{distil: {teacher: nowhere.gguf}}]"), expect=1)
+        self.assertIn("nowhere.gguf: can't be opened", missing.stderr)
+        self.refused("[{quantize: {target: 'gguf:q4_0', gptq: {samples: 0}}}]", r"gptq\.samples")
+        self.refused("[{quantize: {target: int8, learn: step, gptq: {samples: 4}}}]", r"learn: step")
+        self.refused("[{quantize: {target: int8}, distil: {teacher: x.gguf}}]", r"several kinds")
+
+
+if __name__ == "__main__":
+    unittest.main()
