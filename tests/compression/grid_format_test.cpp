@@ -61,8 +61,9 @@ TEST_P(GridFormats, ForwardReadsWhatTheCodesDecodeTo) {
 TEST_P(GridFormats, GivenScalesRoundAsTheirOwnDo) {
   const WeightScales scales = format_->scales_of(values_);
   EXPECT_TRUE(at::equal(rounded(&scales), rounded()));
-  const WeightScales doubled{scales.scale * 2, scales.zero_point};
-  EXPECT_FALSE(at::equal(rounded(&doubled), rounded()));
+  // Not by a power of two: a floating grid hardly knows the difference.
+  const WeightScales wider{scales.scale * 1.5, scales.zero_point};
+  EXPECT_FALSE(at::equal(rounded(&wider), rounded()));
   const WeightScales short_of{scales.scale.narrow(0, 0, 1).repeat({7}), {}};
   EXPECT_THROW(rounded(&short_of), Error);
 }
