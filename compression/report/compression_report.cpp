@@ -113,8 +113,8 @@ int64_t sum_of(const Json& tensors, const char* key) {
 }
 
 std::string megabytes(int64_t bytes) {
-  return bytes < 1'000'000 ? fmt::format("{:.1f} kB", static_cast<double>(bytes) / 1e3)
-                           : fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+  return bytes < 1'000'000 ? fmt::format("{:.1f}\u00a0kB", static_cast<double>(bytes) / 1e3)
+                           : fmt::format("{:.1f}\u00a0MB", static_cast<double>(bytes) / 1e6);
 }
 
 void add_cards(const Json& compression, const std::string& unit, Json& cards) {
@@ -134,14 +134,15 @@ void add_cards(const Json& compression, const std::string& unit, Json& cards) {
   const Json& inference = compression.at("inference");
   if (!inference.contains("uses_more_energy")) return;
   const std::string key = "joules_per_" + unit;
+  const std::string source = inference.at("energy_source");
+  const char* about = source.find("estimated") == std::string::npos ? "" : "~";
   const bool more = inference.at("uses_more_energy").get<bool>();
-  cards.push_back(
-      {{"label", "Inference energy a " + unit},
-       {"value", fmt::format("{:.3g} mJ", 1e3 * inference.at("compressed").at(key).get<double>())},
-       {"note",
-        fmt::format("{:.3g} mJ in float{}; {}", 1e3 * inference.at("float").at(key).get<double>(),
-                    more ? ": compressed, it uses more" : "",
-                    inference.at("energy_source").get<std::string>())}});
+  cards.push_back({{"label", "Inference energy a " + unit},
+                   {"value", fmt::format("{}{:.3g} mJ", about,
+                                         1e3 * inference.at("compressed").at(key).get<double>())},
+                   {"note", fmt::format("{}{:.3g} mJ in float{}; {}", about,
+                                        1e3 * inference.at("float").at(key).get<double>(),
+                                        more ? ": compressed, it uses more" : "", source)}});
 }
 
 void add_tables(const Json& compression, Json& tables) {
@@ -162,7 +163,7 @@ void add_tables(const Json& compression, Json& tables) {
   Json rows = Json::array();
   for (const Json& t : compression.at("tensors")) {
     rows.push_back({t.at("name"), t.at("format"), t.at("bits_per_weight"), t.at("mean_scale"),
-                    fmt::format("{:.2f} %", 100 * t.at("clipped_share").get<double>()),
+                    fmt::format("{:.2f}\u00a0%", 100 * t.at("clipped_share").get<double>()),
                     t.at("signal_to_noise_db"), t.at("loss_effect"),
                     megabytes(t.at("bytes_before").get<int64_t>()),
                     megabytes(t.at("bytes_after").get<int64_t>())});
