@@ -72,9 +72,11 @@ make_venv() {
   stamp=$(sha256sum <"$2")
   mkdir -p .deps "$folder"
   [ -e ".deps/$1" ] || ln -s "$folder" ".deps/$1"
-  [ "$(cat ".deps/$1/requirements.sha256" 2>/dev/null)" = "$stamp" ] && return
+  # A kept environment whose Python is gone (another machine's, an upgrade) is made again.
+  [ "$(cat ".deps/$1/requirements.sha256" 2>/dev/null)" = "$stamp" ] &&
+    ".deps/$1/bin/python" -c '' 2>/dev/null && return
   say "Setting up Python packages of $2"
-  python3 -m venv "$(readlink -f ".deps/$1")"
+  python3 -m venv --clear "$(readlink -f ".deps/$1")"
   ".deps/$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
   echo "$stamp" >".deps/$1/requirements.sha256"
 }
