@@ -62,6 +62,12 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
   c.require(o.symmetric || integers, "symmetric", "only integers have zero points");
   c.require(o.learn == ScaleLearning::kNone || (integers && o.symmetric), "learn",
             "needs a symmetric integer target");
+  c.require(!o.widths || !o.activations, "widths",
+            "chooses weights' formats alone; no activations");
+  for (const std::string& format : o.widths ? o.widths->formats : std::vector<std::string>()) {
+    c.require(o.is_gguf() == format.starts_with("gguf:"), "widths.formats",
+              fmt::format("{} doesn't go with target {}", format, name_of_target(o.target)));
+  }
   c.require(!o.gptq || !o.activations, "gptq", "rounds weights before activations are; not both");
   c.require(!o.gptq || o.learn != ScaleLearning::kStep, "gptq",
             "fixes the scales that learn: step would begin anew; learn: clipping keeps them");
@@ -157,6 +163,9 @@ void QuantizeOptions::describe(Fields& f) {
             {"gptq", BaselineKind::kGptq}},
            "what the report compares training with: the model as it is when rounding begins, each "
            "weight rounded to the nearest, and by GPTQ too; evaluated on data.validation once");
+  f("widths", widths,
+    "where it stands, each weight gets one of several formats when rounding begins: a scan tries "
+    "each weight in each of them, and the least increase of loss within the budget is taken");
   f("effect_samples", effect_samples,
     "training samples on which the report measures what rounding each weight adds to the loss; 0: "
     "it doesn't")

@@ -10,6 +10,7 @@
 #include "compression/distil/distil_options.h"
 #include "compression/posttraining/gptq_section.h"
 #include "compression/scale_choices.h"
+#include "compression/widths/width_options.h"
 #include "trainer/state/precision.h"
 
 namespace wattle {
@@ -55,6 +56,7 @@ struct QuantizeOptions {
   std::optional<GptqSection> gptq;
   BaselineKind baseline = BaselineKind::kNearest;
   int64_t effect_samples = 2;
+  std::optional<WidthOptions> widths;
 
   void describe(Fields& f);
   void describe_scales(Fields& f);
@@ -62,7 +64,7 @@ struct QuantizeOptions {
 
   bool is_gguf() const;
   /// Whether training samples are looked at besides training.
-  bool needs_samples() const { return gptq || baseline == BaselineKind::kGptq; }
+  bool needs_samples() const { return gptq || widths || baseline == BaselineKind::kGptq; }
   ScaleSharing resolved_scales() const;
   EmbeddingFormat resolved_embeddings() const;
   /// Steps done before activations are rounded.

@@ -12,6 +12,7 @@
 #include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/quantize_callback.h"
 #include "compression/report/baseline.h"
+#include "compression/widths/assign_widths.h"
 
 namespace wattle {
 namespace {
@@ -36,6 +37,19 @@ void enter(Phases& phases, const std::string& what, const ActivePhase& phase) {
   phases[what].push_back(phase);
 }
 
+/// What needs training samples and can be known without them.
+void check_samples_fit(const QuantizeOptions& options, const std::vector<WeightTarget>& targets,
+                       const Model& model, const std::string& entry) {
+  const auto check = [&](bool asked, const char* key, const std::string& refusal) {
+    if (asked && !refusal.empty()) {
+      throw Error(ErrorCode::kConfig, fmt::format("{}.{}: {}", entry, key, refusal));
+    }
+  };
+  check(options.gptq.has_value(), "gptq", gptq_refusal(targets, model));
+  check(options.baseline == BaselineKind::kGptq, "baseline", gptq_refusal(targets, model));
+  if (options.widths) check(true, "widths", widths_refusal(targets, model, options));
+}
+
 }  // namespace
 
 void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model) {
@@ -46,12 +60,7 @@ void check_compression_targets(const std::vector<CompressionEntry>& entries, con
     const ActivePhase phase{quantize_name(i), options.begin_step,
                             options.end_step.value_or(std::numeric_limits<int64_t>::max())};
     const std::vector<WeightTarget> targets = weight_targets(options, model, phase.entry);
-    if (options.needs_samples()) {
-      const std::string refusal = gptq_refusal(targets, model);
-      if (!refusal.empty())
-        throw Error(ErrorCode::kConfig,
-                    phase.entry + (options.gptq ? ".gptq: " : ".baseline: ") + refusal);
-    }
+    check_samples_fit(options, targets, model, phase.entry);
     for (const WeightTarget& target : targets) enter(weights, target.parameter, phase);
     if (options.freeze_batch_norm_step && model.buffers.empty()) {
       throw Error(ErrorCode::kConfig,

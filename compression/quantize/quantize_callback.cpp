@@ -1,7 +1,9 @@
 #include "compression/quantize/quantize_callback.h"
 
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "common/config/config_file.h"
@@ -32,6 +34,7 @@ void QuantizeCallback::follow_schedule(const TrainingView& view) {
   const int64_t step = view.step;
   const bool wanted = options_.active_at(step);
   if (wanted != active_) {
+    if (wanted && options_.widths) choose_formats(view);
     if (wanted && options_.gptq) round_masters(view.model);
     if (wanted && options_.learn != ScaleLearning::kNone) begin_learning();
     set_active(wanted);
@@ -48,6 +51,24 @@ void QuantizeCallback::follow_schedule(const TrainingView& view) {
     note(step, "batch norm is frozen");
   }
   if (norms_frozen_) view.model.frozen_norms = true;
+}
+
+void QuantizeCallback::choose_formats(const TrainingView& view) {
+  const std::vector<int64_t> indices = quantizer_.indices();
+  std::vector<WeightTarget> targets;
+  for (const int64_t index : indices) targets.push_back(quantizer_.target_of(index));
+  widths_ = assign_widths(view.model, targets, options_, *calibration_);
+  std::map<std::string, int64_t> weights;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < indices.size(); ++i) {
+    const WidthReading& taken = widths_[i].readings[widths_[i].chosen];
+    quantizer_.set_format(indices[i], taken.format);
+    ++weights[taken.format->name()];
+    bytes += taken.bytes;
+  }
+  std::string what = fmt::format("widths are chosen: {} bytes;", bytes);
+  for (const auto& [format, count] : weights) what += fmt::format(" {} {}", count, format);
+  note(view.step, what);
 }
 
 void QuantizeCallback::round_masters(Model& model) {

@@ -7,6 +7,7 @@
 
 #include "compression/calibration/calibration_set.h"
 #include "compression/quantize/weight_quantizer.h"
+#include "compression/widths/assign_widths.h"
 #include "trainer/callback.h"
 #include "trainer/state/flat_parameters.h"
 
@@ -39,12 +40,15 @@ class QuantizeCallback : public Callback {
 
   WeightQuantizer& quantizer() { return quantizer_; }
   bool is_active() const { return active_; }
+  /// What the sensitivity scan of this attempt found; empty without one.
+  const std::vector<WidthAssignment>& widths() const { return widths_; }
   /// Enters something into the ledger; the same on every rank, no times, paths or joules.
   void note(int64_t step, std::string what) { events_.emplace_back(step, std::move(what)); }
 
  private:
   void set_active(bool active);
   void follow_schedule(const TrainingView& view);
+  void choose_formats(const TrainingView& view);
   void round_masters(Model& model);
   void begin_learning();
   void freeze_scales();
@@ -53,6 +57,7 @@ class QuantizeCallback : public Callback {
   QuantizeOptions options_;
   FlatParameters& parameters_;
   const CalibrationSet* calibration_;
+  std::vector<WidthAssignment> widths_;
   WeightQuantizer quantizer_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
   bool active_ = false;

@@ -106,6 +106,26 @@ Json inference_json(const CompressionFacts& facts) {
   return json;
 }
 
+/// Each weight in each format that was tried, and whether it was taken.
+Json widths_json(const std::vector<const QuantizeCallback*>& quantizers) {
+  Json widths = Json::array();
+  for (const QuantizeCallback* quantizer : quantizers) {
+    for (const WidthAssignment& weight : quantizer->widths()) {
+      for (size_t i = 0; i < weight.readings.size(); ++i) {
+        const WidthReading& reading = weight.readings[i];
+        widths.push_back(
+            {{"name", weight.parameter},
+             {"format", reading.format->name()},
+             {"bytes", reading.bytes},
+             {"loss_increase", reading.loss_increase},
+             {"kl_divergence", reading.divergence ? Json(*reading.divergence) : Json(nullptr)},
+             {"chosen", i == weight.chosen}});
+      }
+    }
+  }
+  return widths;
+}
+
 int64_t sum_of(const Json& tensors, const char* key) {
   int64_t sum = 0;
   for (const Json& tensor : tensors) sum += tensor.at(key).get<int64_t>();
@@ -161,6 +181,18 @@ void add_tables(const Json& compression, Json& tables) {
                       {"rows", rows}});
   }
   Json rows = Json::array();
+  for (const Json& w : compression.at("widths")) {
+    rows.push_back({w.at("name"), w.at("format"), megabytes(w.at("bytes").get<int64_t>()),
+                    w.at("loss_increase"), w.at("kl_divergence"),
+                    w.at("chosen").get<bool>() ? "chosen" : ""});
+  }
+  if (!rows.empty()) {
+    tables.push_back({{"title", "Sensitivity of each weight"},
+                      {"note", "each weight alone in each format, on training samples; nats"},
+                      {"columns", {"weight", "format", "size", "loss", "KL", ""}},
+                      {"rows", rows}});
+  }
+  rows = Json::array();
   for (const Json& t : compression.at("tensors")) {
     rows.push_back({t.at("name"), t.at("format"), t.at("bits_per_weight"), t.at("mean_scale"),
                     fmt::format("{:.2f}\u00a0%", 100 * t.at("clipped_share").get<double>()),
@@ -207,6 +239,7 @@ void add_compression(const CompressionFacts& facts, Json& report) {
           baseline_json(*callback, facts.inference->compressed.evaluation.loss));
     }
   }
+  compression["widths"] = widths_json(facts.quantizers);
   compression["exported"] = files_json(facts.exported);
   compression["ledger_xxh3_128"] = facts.ledger_hash;
   add_cards(compression, facts.unit, report["summary"]);

@@ -19,6 +19,7 @@ struct CompressionFacts {
   std::string ledger_hash;
   std::vector<std::string> exported;  ///< files and folders
   std::vector<const BaselineCallback*> baselines;
+  std::vector<const QuantizeCallback*> quantizers;
   std::optional<InferenceComparison> inference;
   std::map<std::string, double> loss_effects;  ///< by tensor; empty: not measured
   std::string unit;                            ///< "token" or "sample"

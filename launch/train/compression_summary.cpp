@@ -35,6 +35,7 @@ void add_compression_summary(const RunConfig& config, const Replica& replica,
                          .ledger_hash = text_hash(ledger),
                          .exported = {},
                          .baselines = {},
+                         .quantizers = {},
                          .inference = measures.inference,
                          .loss_effects = measures.loss_effects,
                          .unit = config.data.has_sequences() ? "token" : "sample"};
@@ -46,6 +47,8 @@ void add_compression_summary(const RunConfig& config, const Replica& replica,
   for (const auto& callback : callbacks) {
     const auto* baseline = dynamic_cast<const BaselineCallback*>(callback.get());
     if (baseline != nullptr) facts.baselines.push_back(baseline);
+    const auto* quantizer = dynamic_cast<const QuantizeCallback*>(callback.get());
+    if (quantizer != nullptr) facts.quantizers.push_back(quantizer);
   }
   if (data.validation) {
     const bool tokens = config.data.has_sequences();

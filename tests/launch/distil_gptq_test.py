@@ -82,6 +82,26 @@ class CompressionRunTest(RunTest):
         self.assertIn(file["xxh3_128"], page)
         self.assertIn("blocks.0.attention.qkv.weight", page)
 
+    def test_widths_are_chosen_within_the_budget_and_alike_on_all_ranks(self):
+        """Four-bit weights of this model take 17 kB, eight-bit ones 32 kB."""
+        quantize = ("[{quantize: {target: 'gguf:q4_0', embeddings: target, widths: "
+                    "{formats: ['gguf:q4_0', 'gguf:q8_0'], budget_bytes: 26000, samples: 12}}}]")
+        for output, ranks in (("one", 1), ("two", 2)):
+            self.train(self.config(output, quantize), ranks)
+        self.assertEqual(self.gguf("one"), self.gguf("two"))
+        report = self.report("one")["compression"]
+        self.assertEqual(len(report["widths"]), 2 * len(report["tensors"]))
+        chosen = {w["name"]: w for w in report["widths"] if w["chosen"]}
+        self.assertEqual({w["format"] for w in chosen.values()}, {"gguf:q4_0", "gguf:q8_0"})
+        self.assertLessEqual(sum(w["bytes"] for w in chosen.values()), 26000)
+        for tensor in report["tensors"]:
+            self.assertEqual(tensor["format"], chosen[tensor["name"]]["format"])
+        for width in report["widths"]:
+            self.assertGreater(width["kl_divergence"], 0)
+        ledger = json.loads((self.folder / "one/export/compression_ledger.json").read_text())
+        said = [event["what"] for event in ledger["compression.0.quantize"]["events"]]
+        self.assertRegex(said[0], r"widths are chosen: \d+ bytes")
+
     def refused(self, compression: str, expected: str):
         done = self.train(self.config("bad", compression), expect=2)
         self.assertRegex(done.stderr, expected)
@@ -97,6 +117,13 @@ class CompressionRunTest(RunTest):
         self.refused("[{distil: {temperature: 2}}]", r"teacher")
         self.refused("[{distil: {teacher: other/checkpoints/step-6, temperature: 0}}]",
                      r"temperature")
+        widths = "formats: ['gguf:q4_0', 'gguf:q8_0']"
+        self.refused(f"[{{quantize: {{target: 'gguf:q4_0', widths: {{{widths}, budget_bytes: 9}}}}}}]",
+                     r"widths: the budget is 9, but the smallest formats take \d+")
+        self.refused(f"[{{quantize: {{target: int8, widths: {{{widths}, budget_bytes: 90000}}}}}}]",
+                     r"gguf:q4_0 doesn't go with target int8")
+        self.refused(f"[{{quantize: {{target: 'gguf:q4_0', widths: {{{widths}}}}}}}]",
+                     r"expected one budget")
         missing = self.train(self.config("bad", "[{distil: {teacher: nowhere.gguf}}]"), expect=1)
         self.assertIn("nowhere.gguf: can't be opened", missing.stderr)
         self.refused("[{quantize: {target: 'gguf:q4_0', gptq: {samples: 0}}}]", r"gptq\.samples")

@@ -1,0 +1,91 @@
+#include "compression/widths/assign_widths.h"
+
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "compression/widths/choose_widths.h"
+#include "compression/widths/loss_probe.h"
+
+namespace wattle {
+namespace {
+
+const Parameter& parameter_named(const Model& model, const std::string& name) {
+  return **std::ranges::find_if(model.parameters,
+                                [&](const Parameter* p) { return p->name() == name; });
+}
+
+/// The formats that a weight could have, not yet tried.
+std::vector<WidthReading> candidates(const WeightTarget& target, at::IntArrayRef shape,
+                                     const QuantizeOptions& options) {
+  std::vector<std::shared_ptr<const WeightFormat>> formats;
+  if (target.format->name() == format_name(options)) {
+    for (const std::string& name : options.widths->formats) {
+      formats.push_back(make_weight_format(name));
+    }
+    std::erase_if(formats, [&](const auto& format) { return !format->refusal(shape).empty(); });
+  }
+  if (formats.empty()) formats.push_back(target.format);
+  std::vector<WidthReading> readings;
+  for (const auto& format : formats) {
+    readings.push_back({.format = format, .bytes = format->bytes_of(shape)});
+  }
+  return readings;
+}
+
+void try_formats(at::Tensor value, LossProbe& probe, double float_loss,
+                 std::vector<WidthReading>& readings) {
+  const at::Tensor kept = value.clone();
+  for (WidthReading& reading : readings) {
+    reading.format->fake_quantise(value);
+    const LossReading found = probe.read();
+    reading.loss_increase = found.loss - float_loss;
+    reading.divergence = found.divergence;
+    value.copy_(kept);
+  }
+}
+
+}  // namespace
+
+std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model& model,
+                           const QuantizeOptions& options) {
+  int64_t least = 0;
+  for (const WeightTarget& target : targets) {
+    if (target.norm) {
+      return target.parameter + " has batch norm folded in; widths need fold_batch_norm: false";
+    }
+    const auto readings =
+        candidates(target, parameter_named(model, target.parameter).value().sizes(), options);
+    least += std::ranges::min_element(readings, {}, &WidthReading::bytes)->bytes;
+  }
+  if (options.widths->cost_of(least) <= options.widths->budget()) return "";
+  return fmt::format("the budget is {}, but the smallest formats take {} ({} bytes)",
+                     options.widths->budget(), options.widths->cost_of(least), least);
+}
+
+std::vector<WidthAssignment> assign_widths(Model& model, const std::vector<WeightTarget>& targets,
+                                           const QuantizeOptions& options,
+                                           const CalibrationSet& calibration) {
+  const at::AutoGradMode no_grad(false);
+  LossProbe probe(model, calibration, options.widths->samples);
+  probe.set_reference();
+  const double float_loss = probe.read().loss;
+  std::vector<WidthAssignment> assignments;
+  std::vector<std::vector<WidthChoice>> choices;
+  for (const WeightTarget& target : targets) {
+    const at::Tensor value = parameter_named(model, target.parameter).value().detach();
+    WidthAssignment assignment{target.parameter, candidates(target, value.sizes(), options)};
+    try_formats(value, probe, float_loss, assignment.readings);
+    choices.emplace_back();
+    for (const WidthReading& reading : assignment.readings) {
+      choices.back().push_back({options.widths->cost_of(reading.bytes), reading.loss_increase});
+    }
+    assignments.push_back(std::move(assignment));
+  }
+  const std::vector<size_t> chosen = choose_widths(choices, options.widths->budget());
+  for (size_t i = 0; i < chosen.size(); ++i) assignments[i].chosen = chosen[i];
+  return assignments;
+}
+
+}  // namespace wattle

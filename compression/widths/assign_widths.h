@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compression/calibration/calibration_set.h"
+#include "compression/quantize/weight_targets.h"
+#include "compression/widths/width_options.h"
+#include "trainer/nn/model.h"
+
+namespace wattle {
+
+/// What a weight alone in a format does to a model.
+struct WidthReading {
+  std::shared_ptr<const WeightFormat> format;
+  int64_t bytes = 0;
+  double loss_increase = 0;               ///< nats
+  std::optional<double> divergence = {};  ///< mean KL from the float model's distributions
+};
+
+/// A weight in every format that it could have, and the one that it gets.
+struct WidthAssignment {
+  std::string parameter;
+  std::vector<WidthReading> readings;
+  size_t chosen = 0;
+};
+
+/// "" or why the budget can't be kept, from the weights' shapes alone; and for a weight that batch
+/// norm is folded into, which can't be tried by itself.
+std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model& model,
+                           const QuantizeOptions& options);
+
+/// The sensitivity scan: rounds one weight at a time in the float model, reads the loss on the
+/// calibration samples and the divergence from what the model gave before, and puts the weight back
+/// as it was. Then chooses formats by choose_widths(), by increase of loss. A weight whose target
+/// isn't the entry's own (the larger output layer of embeddings: mixed) keeps it. Collective; the
+/// same on every rank and on any number of ranks.
+std::vector<WidthAssignment> assign_widths(Model& model, const std::vector<WeightTarget>& targets,
+                                           const QuantizeOptions& options,
+                                           const CalibrationSet& calibration);
+
+}  // namespace wattle

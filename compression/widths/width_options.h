@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/config/schema.h"
+
+namespace wattle {
+
+/// `widths:` of a quantize entry: each weight gets its own of these formats, within a budget.
+struct WidthOptions {
+  std::vector<std::string> formats;
+  std::optional<int64_t> budget_bytes;
+  std::optional<double> budget_joules;
+  double joules_per_byte = 1.6e-10;
+  int64_t samples = 8;
+
+  void describe(Fields& f);
+
+  /// What `bytes` of weights count against the budget.
+  double cost_of(int64_t bytes) const {
+    return static_cast<double>(bytes) * (budget_joules ? joules_per_byte : 1.0);
+  }
+  double budget() const {
+    return budget_joules ? *budget_joules : static_cast<double>(budget_bytes.value_or(0));
+  }
+};
+
+}  // namespace wattle
