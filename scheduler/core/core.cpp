@@ -17,7 +17,6 @@ State::State(const CoreOptions& options)
     : options(options),
       policy(make_policy(options.policy)),
       hard_cap(options.cap_watts),
-      profiles(types),
       planned_cap_watts(options.cap_watts) {}
 
 Core::Core(const CoreOptions& options) {
@@ -28,6 +27,8 @@ Core::Core(const CoreOptions& options) {
   state_ = std::make_unique<State>(options);
 }
 
+Core::Core(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
 Core::~Core() = default;
 
 std::vector<Decision> Core::apply(const Event& event) {
@@ -36,13 +37,27 @@ std::vector<Decision> Core::apply(const Event& event) {
                                                   state_->now_seconds, event.time_seconds));
   }
   state_->now_seconds = event.time_seconds;
+  ++state_->events;
   Decisions out;
   Round round{*state_, out};
   expire_leases(round);
-  state_->joules.roll(event.time_seconds);
+  if (state_->joules.roll(event.time_seconds)) state_->note_change();
   std::visit([&](const auto& body) { on(round, body); }, event.body);
   reconcile(round);
   return out;
+}
+
+bool Core::is_tick_due(double now_seconds) const {
+  return is_expiry_due(*state_, now_seconds) || state_->joules.next_period() <= now_seconds ||
+         is_renewal_due(*state_) || is_resend_due(*state_, now_seconds);
+}
+
+bool Core::is_plan_due(double now_seconds) const {
+  return scheduler::is_plan_due(*state_, now_seconds);
+}
+
+PlanRequest Core::request_plan(double now_seconds) {
+  return scheduler::request_plan(*state_, now_seconds);
 }
 
 std::string Core::explain(JobId id) const {
@@ -94,9 +109,8 @@ Node* live_node(State& state, const std::string& name, int64_t epoch) {
   return node.state == NodeState::kUp && node.epoch == epoch ? &node : nullptr;
 }
 
-double planning_cap(const State& state) {
-  const double until = state.now_seconds + state.options.settle_seconds;
-  return state.hard_cap.lowest(state.now_seconds, until);
+double planning_cap(const State& state, double now_seconds) {
+  return state.hard_cap.lowest(now_seconds, now_seconds + state.options.settle_seconds);
 }
 
 }  // namespace wattle::scheduler

@@ -10,6 +10,7 @@
 
 namespace wattle::scheduler {
 
+struct PlanRequest;
 struct State;
 
 struct CoreOptions {
@@ -33,15 +34,26 @@ struct CoreOptions {
 /// Not thread-safe; one thread feeds it. A decision must be durable before it is carried out;
 /// events that cross it on the way are sorted out by tokens, epochs and sequences (event.h,
 /// decision.h).
+///
+/// Plans take long and are therefore made outside: whoever drives the core asks whether one is due,
+/// makes it from a request (planning.h) while the core goes on, and applies it as an event.
 class Core {
  public:
   /// Throws Error(kConfig) if an option is impossible.
   explicit Core(const CoreOptions& options);
+  /// Goes on from a state that was kept.
+  explicit Core(std::unique_ptr<State> state);
   ~Core();
 
   /// Time must not go back (Error(kInternal)). What a client or an agent gets wrong is a Refused
   /// decision, never an exception.
   std::vector<Decision> apply(const Event& event);
+
+  /// Whether a Tick at this moment would do anything. One that would not need not be applied.
+  bool is_tick_due(double now_seconds) const;
+  /// Whether something has happened, or enough time passed, for another plan.
+  bool is_plan_due(double now_seconds) const;
+  PlanRequest request_plan(double now_seconds);
 
   /// What is, for tables and metrics; see engine/state.h.
   const State& state() const { return *state_; }

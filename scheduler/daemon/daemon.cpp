@@ -13,10 +13,12 @@
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/commands.h"
+#include "scheduler/daemon/rounds.h"
 
 namespace wattle::scheduler {
 namespace {
 
+/// Time passes for the core at least this often, and soon after whatever happens.
 constexpr double kTickSeconds = 0.5;
 
 CoreOptions core_options(const ClusterOptions& options) {
@@ -109,12 +111,12 @@ Daemon::Daemon(const ClusterOptions& options, Clock clock)
     core_->apply(event);
     core_->read_store([&](Store& store) { store.set_setting(key, text); });
   }
-  ticker_ = std::thread([this] { tick(); });
+  timekeeper_ = std::thread([this] { keep_time(); });
 }
 
 Daemon::~Daemon() {
   stop();
-  ticker_.join();
+  timekeeper_.join();
   core_.reset();
   close(lock_);
 }
@@ -125,15 +127,16 @@ void Daemon::stop() {
   changed_.notify_all();
 }
 
-void Daemon::tick() {
+void Daemon::keep_time() {
+  int64_t seen = version_;
   while (!is_stopping_) {
+    const double rest = run_round(*core_);
     {
       std::unique_lock lock(change_mutex_);
-      changed_.wait_for(lock, std::chrono::duration<double>(kTickSeconds),
+      changed_.wait_for(lock, std::chrono::duration<double>(rest),
                         [this] { return is_stopping_.load(); });
     }
-    // While the journal stands still, ticks would only pile up.
-    if (!is_stopping_ && core_->store_fault().empty()) core_->post(Tick{});
+    seen = wait_for_change(seen, kTickSeconds);
   }
 }
 

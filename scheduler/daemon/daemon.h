@@ -63,7 +63,7 @@ class Daemon {
  private:
   void carry_out(const Event& event, const std::vector<Decision>& decisions);
   void welcome(const NodeUp& event);
-  void tick();
+  void keep_time();
 
   ClusterOptions options_;
   Clock clock_;
@@ -80,7 +80,7 @@ class Daemon {
   std::atomic<int64_t> version_{0};
   std::atomic<bool> is_stopping_{false};
   std::unique_ptr<JournalledCore> core_;
-  std::thread ticker_;
+  std::thread timekeeper_;
 };
 
 }  // namespace wattle::scheduler

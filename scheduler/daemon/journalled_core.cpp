@@ -7,7 +7,6 @@
 #include <chrono>
 
 #include "common/error.h"
-#include "scheduler/core/engine/state.h"
 #include "scheduler/core/journal/journal.h"
 
 namespace wattle::scheduler {
@@ -58,25 +57,40 @@ void JournalledCore::replay() {
 
 int64_t JournalledCore::enqueue(EventBody body, const Attachment& attach,
                                 std::vector<Decision>* decisions) {
-  const std::lock_guard lock(mutex_);
-  Event event{std::max(now_seconds_(), core_.state().now_seconds), std::move(body)};
+  Event event{now(), std::move(body)};
   std::vector<Decision> decided = core_.apply(event);
-  batch_.records.push_back({0, to_line(event), lines_of(decided)});
   if (attach) attach(decided, core_.state(), batch_);
   if (decisions) *decisions = decided;
-  entries_.push_back({std::move(event), std::move(decided)});
+  entries_.push_back({core_.state().events, std::move(event), std::move(decided)});
   pending_.notify_one();
   return ++last_ticket_;
 }
 
 std::vector<Decision> JournalledCore::apply(EventBody body, const Attachment& attach) {
   std::vector<Decision> decisions;
-  wait_for(enqueue(std::move(body), attach, &decisions));
+  int64_t ticket = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    ticket = enqueue(std::move(body), attach, &decisions);
+  }
+  wait_for(ticket);
   return decisions;
 }
 
 void JournalledCore::post(EventBody body, const Attachment& attach) {
+  const std::lock_guard lock(mutex_);
   enqueue(std::move(body), attach, nullptr);
+}
+
+void JournalledCore::tick() {
+  const std::lock_guard lock(mutex_);
+  if (core_.is_tick_due(now())) enqueue(Tick{}, {}, nullptr);
+}
+
+std::optional<PlanRequest> JournalledCore::plan_request() {
+  const std::lock_guard lock(mutex_);
+  if (!core_.is_plan_due(now())) return std::nullopt;
+  return core_.request_plan(now());
 }
 
 void JournalledCore::record(StoreBatch batch) {
@@ -130,9 +144,12 @@ void JournalledCore::commit_all() {
     pending_.wait(lock, [this] { return is_stopping_ || done_ticket_ < last_ticket_; });
     if (done_ticket_ == last_ticket_) return;
     const std::vector<Entry> entries = std::exchange(entries_, {});
-    const StoreBatch batch = std::exchange(batch_, {});
+    StoreBatch batch = std::exchange(batch_, {});
     const int64_t ticket = last_ticket_;
     lock.unlock();
+    for (const Entry& entry : entries) {
+      batch.records.push_back({entry.number, to_line(entry.event), lines_of(entry.decisions)});
+    }
     commit_until_done(batch);
     lock.lock();
     if (!fault_.empty()) break;

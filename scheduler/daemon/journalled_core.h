@@ -1,14 +1,18 @@
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "scheduler/core/core.h"
+#include "scheduler/core/engine/state.h"
+#include "scheduler/core/planning.h"
 #include "scheduler/store/store.h"
 
 namespace wattle::scheduler {
@@ -41,6 +45,10 @@ class JournalledCore {
   std::vector<Decision> apply(EventBody body, const Attachment& attach = {});
   /// The same without waiting.
   void post(EventBody body, const Attachment& attach = {});
+  /// Lets time pass: applies a Tick if one would do anything.
+  void tick();
+  /// What a plan is to be made from, if one is due; it comes back as an event.
+  std::optional<PlanRequest> plan_request();
   /// Makes records durable that belong to no event, and waits for it.
   void record(StoreBatch batch);
 
@@ -62,10 +70,13 @@ class JournalledCore {
 
  private:
   struct Entry {
+    int64_t number = 0;
     Event event;
     std::vector<Decision> decisions;
   };
+  /// With the core locked.
   int64_t enqueue(EventBody body, const Attachment& attach, std::vector<Decision>* decisions);
+  double now() const { return std::max(now_seconds_(), core_.state().now_seconds); }
   void replay();
   void commit_all();
   void commit_until_done(const StoreBatch& batch);
@@ -81,7 +92,7 @@ class JournalledCore {
   std::condition_variable done_;
   Core core_;
   std::vector<Entry> entries_;  ///< applied, not durable yet
-  StoreBatch batch_;            ///< what makes them durable
+  StoreBatch batch_;            ///< what becomes durable with them
   int64_t last_ticket_ = 0;
   int64_t done_ticket_ = 0;
   std::string fault_;

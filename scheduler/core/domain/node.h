@@ -40,6 +40,9 @@ struct Node {
   bool removed = false;    ///< the operator says it is gone
   bool fell_safe = false;  ///< its lease has run out since it was lost
   double lost_seconds = 0;
+  /// The terms of its registration: its watts and runs are its own for so long after it is lost.
+  double lease_seconds = 0;
+  double orphan_grace_seconds = 0;
   std::vector<DeviceGroup> groups;
   double idle_watts = 0;  ///< of all its devices
   double safe_watts = 0;

@@ -42,6 +42,12 @@ void expect_start(const State& state, const Job& job, const Option& option, Acce
 
 }  // namespace
 
+bool has_joules(const State& state, const Job& job) {
+  const auto tenant_left = state.joules.tenant_left(job.request.tenant);
+  const auto own_left = state.joules.job_left(job.id);
+  return (!tenant_left || *tenant_left >= 1) && (!own_left || *own_left >= 1);
+}
+
 std::string never_fits(State& state, const Job& job) {
   if (state.types.empty()) return "";  // no node has registered: nothing can be said yet
   const std::vector<int>& devices = state.installed;
@@ -73,8 +79,8 @@ Accepted expect(State& state, const Job& job) {
   accepted.job = job.id;
   accepted.name = job.request.name;
   accepted.overrides = job.request.overrides;
-  const double watts = planning_cap(state) - state.least_cap_watts;
-  const auto options = state.profiles.options(job);
+  const double watts = planning_cap(state, state.now_seconds) - state.least_cap_watts;
+  const auto options = state.profiles.options(state.types, job);
   const Option* option = best_alone(state, *options, watts, state.installed);
   if (!option) {
     accepted.why = state.types.empty()

@@ -18,20 +18,39 @@ std::string wrong_with(const State& state, const CapSet& event) {
   return "";
 }
 
-void renew(Round& round, Job& job, const NodeShare& share) {
-  State& state = round.state;
+/// What a share of a run has and could have.
+struct Renewal {
+  double before = 0;  ///< joules leased since the run began
+  double after = 0;
+  bool is_last = false;  ///< no more than a checkpoint's worth is left
+};
+
+/// Nothing for a share whose lease is long enough, or that needs none.
+std::optional<Renewal> renewal(const State& state, const Job& job, const NodeShare& share) {
   const Token token = job.run->token;
-  if (!state.joules.limited(token, share.node)) return;
+  if (share.gone || state.nodes[share.node].state != NodeState::kUp) return std::nullopt;
+  if (!state.joules.limited(token, share.node)) return std::nullopt;
   const double watts = job.run->issued_watts * static_cast<double>(share.devices.size());
   const double need = watts * state.options.joule_lease_seconds;
   const double reported = state.joules.reported(token, share.node);
   const double before = state.joules.leased(token, share.node);
-  if (before - reported >= need / 2) return;
-  const double after = state.joules.lease(token, share.node, reported + need);
-  if (after > before) {
-    round.decide(job.id, LeaseJoules{job.id, token, state.nodes[share.node].name, after}, "");
+  if (before - reported >= need / 2) return std::nullopt;
+  const double after = state.joules.offer(token, share.node, reported + need);
+  const bool is_last = after - reported < watts * kCheckpointSeconds;
+  if (after <= before && !is_last) return std::nullopt;
+  return Renewal{before, after, is_last};
+}
+
+void renew(Round& round, Job& job, const NodeShare& share) {
+  State& state = round.state;
+  const Token token = job.run->token;
+  const auto due = renewal(state, job, share);
+  if (!due) return;
+  if (due->after > due->before) {
+    state.joules.lease(token, share.node, due->after);
+    round.decide(job.id, LeaseJoules{job.id, token, state.nodes[share.node].name, due->after}, "");
   }
-  if (after - reported < watts * kCheckpointSeconds) {
+  if (due->is_last) {
     stop_run(round, job, Reason::kEnergyBudget,
              fmt::format("{} has no joules left", state.joules.job_left(job.id).value_or(1) < 1
                                                       ? "the job"
@@ -67,7 +86,7 @@ void on(Round& round, const CapSet& event) {
     state.hard_cap.add(window);
   }
   round.decide(0, Noted{event.request_id, fmt::format("cap of {} W", event.watts)}, "");
-  plan(round);  // a lower cap does not wait for the next tick
+  state.note_change();
 }
 
 void on(Round& round, const BudgetSet& event) {
@@ -82,7 +101,7 @@ void on(Round& round, const BudgetSet& event) {
   }
   state.joules.set_budget(event.tenant, event.joules, event.period_seconds, state.now_seconds);
   state.tenants[event.tenant] = {event.tenant, event.weight};
-  state.dirty = true;
+  state.note_change();
   round.decide(0,
                Noted{event.tenant, event.joules ? fmt::format("budget of {} J every {} s",
                                                               *event.joules, event.period_seconds)
@@ -94,12 +113,35 @@ void renew_leases(Round& round) {
   for (JobId id : round.state.running) {
     Job& job = round.state.jobs.at(id);
     if (job.run->phase == Run::Phase::kStopping) continue;
+    for (const NodeShare& share : job.run->shares) renew(round, job, share);
+  }
+}
+
+bool is_renewal_due(const State& state) {
+  for (JobId id : state.running) {
+    const Job& job = state.jobs.at(id);
+    if (job.run->phase == Run::Phase::kStopping) continue;
     for (const NodeShare& share : job.run->shares) {
-      if (!share.gone && round.state.nodes[share.node].state == NodeState::kUp) {
-        renew(round, job, share);
-      }
+      if (renewal(state, job, share)) return true;
     }
   }
+  return false;
+}
+
+void on(Round& round, const Configured& event) {
+  State& state = round.state;
+  CoreOptions changed = state.options;
+  changed.policy = {event.policy, event.eta};
+  changed.lease_seconds = event.lease_seconds;
+  changed.orphan_grace_seconds = event.orphan_grace_seconds;
+  state.policy = make_policy(changed.policy);
+  state.options = changed;
+  state.note_change();
+  round.decide(
+      0,
+      Noted{"options", fmt::format("policy {}, eta {}, leases of {} s and {} s", event.policy,
+                                   event.eta, event.lease_seconds, event.orphan_grace_seconds)},
+      "");
 }
 
 }  // namespace wattle::scheduler

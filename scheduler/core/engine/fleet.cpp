@@ -138,7 +138,7 @@ std::string unfit(const State& state, const NodeUp& event, const Node* known) {
     return "has other devices than before: remove the node first, and register under a new name";
   }
   const double added = known && !known->removed ? 0 : idle_watts(event.groups);
-  if (state.least_cap_watts + added > planning_cap(state)) {
+  if (state.least_cap_watts + added > planning_cap(state, state.now_seconds)) {
     return fmt::format("its idle devices draw {:.0f} W, more than the cap leaves", added);
   }
   return "";
@@ -183,6 +183,8 @@ void on(Round& round, const NodeUp& event) {
   node.foreign_runs.clear();
   node.epoch = event.epoch;
   node.state = NodeState::kUp;
+  node.lease_seconds = state.options.lease_seconds;
+  node.orphan_grace_seconds = state.options.orphan_grace_seconds;
   node.removed = node.fell_safe = false;
   count_fleet(state);
   state.lost_nodes.erase(node.id);
@@ -191,7 +193,7 @@ void on(Round& round, const NodeUp& event) {
     state.pool.remove(node.id, state.devices[device].type, device);
     if (state.devices[device].job == 0) free_device(state, device);
   }
-  state.dirty = true;
+  state.note_change();
   round.decide(0, Noted{node.name, fmt::format("registered with {} devices", node.devices.size())},
                "");
 }
@@ -207,7 +209,7 @@ void on(Round& round, const NodeLost& event) {
   for (DeviceId device : node->devices) {
     state.pool.remove(node->id, state.devices[device].type, device);
   }
-  state.dirty = true;
+  state.note_change();
   round.decide(0, Noted{node->name, "lost: counts in full until its lease has surely run out"}, "");
 }
 
@@ -222,25 +224,40 @@ void give_up(Round& round, Node& node) {
     for (DeviceId device : devices) free_device(state, device);
   }
   node.foreign_runs.clear();
-  state.dirty = true;
+  state.note_change();
+}
+
+/// From then on a lost node is surely at its safe limits.
+double lease_end(const State& state, const Node& node) {
+  return node.lost_seconds + node.lease_seconds + state.options.clock_margin_seconds;
+}
+
+/// And from then on surely without runs.
+double orphans_end(const State& state, const Node& node) {
+  return lease_end(state, node) + node.orphan_grace_seconds;
 }
 
 }  // namespace
+
+bool is_expiry_due(const State& state, double now_seconds) {
+  return std::any_of(state.lost_nodes.begin(), state.lost_nodes.end(), [&](NodeId id) {
+    const Node& node = state.nodes[id];
+    return now_seconds >= (node.fell_safe ? orphans_end(state, node) : lease_end(state, node));
+  });
+}
 
 void expire_leases(Round& round) {
   State& state = round.state;
   const std::set<NodeId> lost = state.lost_nodes;
   for (NodeId id : lost) {
     Node& node = state.nodes[id];
-    const double lease_end =
-        node.lost_seconds + state.options.lease_seconds + state.options.clock_margin_seconds;
-    if (state.now_seconds < lease_end) continue;
+    if (state.now_seconds < lease_end(state, node)) continue;
     if (!node.fell_safe) {
       for (DeviceId device : node.devices) state.ledger.fall_to_safe(device);
       node.fell_safe = true;
-      state.dirty = true;
+      state.note_change();
     }
-    if (state.now_seconds < lease_end + state.options.orphan_grace_seconds) continue;
+    if (state.now_seconds < orphans_end(state, node)) continue;
     give_up(round, node);
     round.decide(0, Noted{node.name, "down: its runs have surely ended"}, "");
   }
@@ -282,7 +299,7 @@ void on(Round& round, const Drain& event) {
       free_device(state, device);
     }
   }
-  state.dirty = true;
+  state.note_change();
   round.decide(
       0, Noted{node.name, event.on ? "drained: nothing new starts there" : "takes jobs again"}, "");
 }

@@ -137,7 +137,7 @@ void on(Round& round, const Submit& event) {
   state.jobs_by_name[{event.spec.tenant, event.name}] = ids;
   state.jobs_of_request[event.request_id] = std::move(ids);
   release_dependents(round);
-  state.has_new_jobs = true;
+  state.new_job_event = state.events;
 }
 
 void on(Round& round, const Cancel& event) {
@@ -147,7 +147,7 @@ void on(Round& round, const Cancel& event) {
     return;
   }
   Job& job = found->second;
-  round.state.dirty = true;
+  round.state.note_change();
   if (job.run) {
     job.run->stop_reason =
         Reason::kCancelled;  // also when it is stopped already for another reason
@@ -172,7 +172,7 @@ void release_dependents(Round& round) {
       state.dependent.erase(job.id);
       job.eligible_seconds = state.now_seconds;
       round.change(job, JobState::kPending, Reason::kNone, "the jobs it waited for are completed");
-      state.dirty = true;
+      state.note_change();
       continue;
     }
     const Job& other = state.jobs.at(job.after.front());

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <tuple>
+#include <unordered_map>
 
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/engine/weight.h"
@@ -14,14 +16,6 @@ namespace {
 /// are planned with a pause in proportion, so that planning takes about a hundredth of the time.
 constexpr double kPauseSecondsPerWaitingJob = 1e-3;
 
-/// Runs that can be moved now: not stopping, all of their nodes in reach.
-bool steerable(const State& state, const Job& job) {
-  if (!job.run || job.run->phase == Run::Phase::kStopping) return false;
-  return std::all_of(job.run->shares.begin(), job.run->shares.end(), [&](const NodeShare& share) {
-    return !share.gone && state.nodes[share.node].state == NodeState::kUp;
-  });
-}
-
 /// Whether the devices of a share count as the planner's: its run can be moved, or is about to end
 /// and leaves them to others.
 bool planned_with(const State& state, const Job& job, const NodeShare& share) {
@@ -31,28 +25,22 @@ bool planned_with(const State& state, const Job& job, const NodeShare& share) {
   return steerable(state, job);
 }
 
-/// Whether a waiting job takes part; says why if it does not.
-bool eligible(Round& round, Job& job) {
-  if (!job.after.empty()) return false;
-  State& state = round.state;
+/// A waiting job whose tenant has no joules takes no part; it is told once.
+void hold_for_joules(const State& state, const Job& job, PlanRequest& request) {
   const auto tenant_left = state.joules.tenant_left(job.request.tenant);
-  const auto own_left = state.joules.job_left(job.id);
-  if (tenant_left && *tenant_left < 1) {
-    round.change(
-        job, job.state, Reason::kEnergyBudget,
-        fmt::format("tenant {} has no joules left until its next period at {:.0f}",
-                    job.request.tenant, state.joules.period_end_seconds(job.request.tenant)));
-    return false;
-  }
-  return !own_left || *own_left >= 1;
+  if (!tenant_left || *tenant_left >= 1 || job.reason == Reason::kEnergyBudget) return;
+  request.short_of_joules.push_back(
+      {job.id, 0, std::nullopt, Reason::kEnergyBudget,
+       fmt::format("tenant {} has no joules left until its next period at {:.0f}",
+                   job.request.tenant, state.joules.period_end_seconds(job.request.tenant))});
 }
 
-JobView view_of(State& state, const Job& job, int tenant) {
+JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
   JobView view;
   view.id = job.id;
   view.tenant = tenant;
-  view.options = state.profiles.options(job);
-  view.weight = weight_of(state, job, *view.options);
+  view.options = state.profiles.options(state.types, job);
+  view.weight = weight_of(state, job, *view.options, now_seconds);
   if (job.run) view.current = job.run->point;
   view.resizing = !job.run && job.reason == Reason::kResize;
   if (job.request.work.units > 0) {
@@ -63,77 +51,8 @@ JobView view_of(State& state, const Job& job, int tenant) {
   return view;
 }
 
-void move_run(Round& round, Job& job, const Choice& choice) {
-  Run& run = *job.run;
-  if (!choice.point) {
-    stop_run(round, job, choice.reason == Reason::kNone ? Reason::kPreempted : choice.reason,
-             choice.why);
-    return;
-  }
-  if (choice.point->type == run.point.type && choice.point->ranks == run.point.ranks) {
-    if (run.point.limit_watts != choice.point->limit_watts) run.point = *choice.point;
-    round.state.to_adjust.insert(job.id);
-    return;
-  }
-  const std::string remark = fmt::format("{} from {} to {} ranks: {}",
-                                         choice.point->ranks > run.point.ranks ? "grows" : "moves",
-                                         run.point.ranks, choice.point->ranks, choice.why);
-  round.decide(job.id, Resize{job.id, run.point.ranks, choice.point->ranks, choice.why}, remark);
-  stop_run(round, job, Reason::kResize, choice.why);
-}
-
-void carry_out(Round& round, const Snapshot& snapshot, Plan plan) {
-  State& state = round.state;
-  state.pending_starts.clear();
-  for (size_t i = 0; i < plan.choices.size(); ++i) {
-    Choice& choice = plan.choices[i];
-    Job& job = state.jobs.at(snapshot.jobs[i].id);
-    if (job.run) {
-      move_run(round, job, choice);
-    } else if (choice.point) {
-      state.pending_starts.push_back({job.id, *choice.point, std::move(choice.why)});
-    } else {
-      round.change(job, job.state, choice.reason, choice.why);
-    }
-  }
-}
-
-void look_ahead(State& state, const Snapshot& snapshot) {
-  Outlook& outlook = state.outlook;
-  outlook.capacity.clear();
-  outlook.queued_device_seconds.assign(snapshot.types.size(), 0);
-  Amount free{{}, snapshot.watts};
-  for (const TypeView& type : snapshot.types) {
-    free.devices.push_back(type.capacity);
-    outlook.capacity.push_back(type.capacity);
-  }
-  std::vector<Release> releases;
-  for (const JobView& job : snapshot.jobs) {
-    if (job.options->empty()) continue;
-    const OperatingPoint point = job.current.value_or(job.options->front().point);
-    const double rate = [&] {
-      for (const Option& option : *job.options) {
-        if (option.point == point) return option.performance.units_per_second;
-      }
-      return job.options->front().performance.units_per_second;
-    }();
-    const double seconds = job.units_left && rate > 0 ? *job.units_left / rate : 0;
-    if (!job.current) {
-      outlook.queued_device_seconds[point.type] += seconds * point.ranks;
-      continue;
-    }
-    free.devices[point.type] -= point.ranks;
-    free.watts -= run_watts(snapshot, point);
-    if (job.units_left) {
-      releases.push_back(
-          {state.now_seconds + seconds, point.type, point.ranks, run_watts(snapshot, point)});
-    }
-  }
-  outlook.timeline = Timeline(state.now_seconds, std::move(free), std::move(releases));
-}
-
-}  // namespace
-
+/// What of the cap is taken before any run that can be planned: idle devices, nodes out of reach,
+/// runs that can't be steered now.
 double base_watts(const State& state) {
   double watts = 0;
   auto add = [&](const std::vector<DeviceId>& devices, bool beyond_idle) {
@@ -160,14 +79,12 @@ double base_watts(const State& state) {
   return watts;
 }
 
-namespace {
-
 /// With a soft cap, limits may exceed it by the slack: what devices were measured to draw less.
-double cap_for_plan(const State& state) {
-  double cap = planning_cap(state);
+double cap_for_plan(const State& state, double now_seconds) {
+  double cap = planning_cap(state, now_seconds);
   if (!state.soft_cap) return cap;
   const double soft =
-      state.soft_cap->lowest(state.now_seconds, state.now_seconds + state.options.settle_seconds);
+      state.soft_cap->lowest(now_seconds, now_seconds + state.options.settle_seconds);
   double slack = 0;
   for (JobId id : state.running) {
     const Run& run = *state.jobs.at(id).run;
@@ -179,75 +96,119 @@ double cap_for_plan(const State& state) {
   return std::min(cap, soft * (1 - state.options.soft_reserve) + slack);
 }
 
-}  // namespace
-
-namespace {
-
-void count_capacity(const State& state, Snapshot& snapshot) {
-  for (size_t t = 0; t < state.types.size(); ++t) {
-    snapshot.types[t].capacity = state.pool.free(static_cast<int>(t));
+std::vector<TypeView> capacities(const State& state) {
+  std::vector<TypeView> types;
+  for (const DeviceType& type : state.types) {
+    types.push_back({type, state.pool.free(static_cast<int>(types.size()))});
   }
   for (JobId id : state.running) {
     const Job& job = state.jobs.at(id);
     for (const NodeShare& share : job.run->shares) {
       if (!planned_with(state, job, share)) continue;
-      snapshot.types[job.run->point.type].capacity += static_cast<int>(share.devices.size());
+      types[job.run->point.type].capacity += static_cast<int>(share.devices.size());
     }
   }
+  return types;
 }
 
-}  // namespace
-
-Snapshot make_snapshot(State& state) {
-  Decisions unused;
-  Round round{state, unused};
-  Snapshot snapshot;
-  snapshot.now_seconds = state.now_seconds;
-  snapshot.watts = std::max(0.0, cap_for_plan(state) - base_watts(state));
-  for (const DeviceType& type : state.types) snapshot.types.push_back({type, 0});
-  count_capacity(state, snapshot);
-  std::map<std::string, int> tenant_index;
+std::vector<TenantView> tenants_of(const State& state, double now_seconds) {
+  std::vector<TenantView> tenants;
   for (const auto& [name, tenant] : state.tenants) {
-    tenant_index[name] = static_cast<int>(snapshot.tenants.size());
-    snapshot.tenants.push_back({name, state.joules.tenant_left(name),
-                                state.joules.period_end_seconds(name) - state.now_seconds});
+    tenants.push_back({name, state.joules.tenant_left(name),
+                       state.joules.period_end_seconds(name) - now_seconds});
   }
+  return tenants;
+}
+
+/// In the queue's order.
+std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request) {
   std::vector<const Job*> jobs;
   for (JobId id : state.running) {
     if (steerable(state, state.jobs.at(id))) jobs.push_back(&state.jobs.at(id));
   }
   for (JobId id : state.waiting) {
-    if (eligible(round, state.jobs.at(id))) jobs.push_back(&state.jobs.at(id));
+    const Job& job = state.jobs.at(id);
+    if (!job.after.empty()) continue;
+    if (has_joules(state, job)) {
+      jobs.push_back(&job);
+    } else {
+      hold_for_joules(state, job, request);
+    }
   }
   std::sort(jobs.begin(), jobs.end(), [](const Job* a, const Job* b) {
     return std::tuple(-a->request.priority, a->submitted_seconds, a->id) <
            std::tuple(-b->request.priority, b->submitted_seconds, b->id);
   });
-  for (const Job* job : jobs) {
-    snapshot.jobs.push_back(view_of(state, *job, tenant_index[job->request.tenant]));
-  }
+  return jobs;
+}
+
+/// Whether a choice says anything that is not so already.
+bool is_news(const JobView& job, const Choice& choice) {
+  if (job.current) return choice.point != job.current;
+  return choice.point || choice.reason != job.last_reason;
+}
+
+}  // namespace
+
+bool steerable(const State& state, const Job& job) {
+  if (!job.run || job.run->phase == Run::Phase::kStopping) return false;
+  return std::all_of(job.run->shares.begin(), job.run->shares.end(), [&](const NodeShare& share) {
+    return !share.gone && state.nodes[share.node].state == NodeState::kUp;
+  });
+}
+
+Snapshot make_snapshot(const State& state, double now_seconds) {
+  Snapshot snapshot;
+  snapshot.now_seconds = now_seconds;
+  snapshot.watts = std::max(0.0, cap_for_plan(state, now_seconds) - base_watts(state));
+  snapshot.types = capacities(state);
+  snapshot.tenants = tenants_of(state, now_seconds);
   return snapshot;
 }
 
-void plan(Round& round) {
-  State& state = round.state;
-  const Snapshot snapshot = make_snapshot(state);
-  carry_out(round, snapshot, state.policy->plan(snapshot));
-  look_ahead(state, snapshot);
-  state.dirty = state.has_new_jobs = false;
-  state.planned_seconds = state.now_seconds;
-  state.planned_cap_watts = planning_cap(state);
+PlanRequest request_plan(State& state, double now_seconds) {
+  PlanRequest request;
+  Snapshot& snapshot = request.snapshot = make_snapshot(state, now_seconds);
+  std::unordered_map<std::string_view, int> tenant_index;
+  for (const TenantView& tenant : snapshot.tenants) {
+    tenant_index.emplace(tenant.name, static_cast<int>(tenant_index.size()));
+  }
+  const std::vector<const Job*> jobs = jobs_to_plan(state, request);
+  snapshot.jobs.reserve(jobs.size());
+  request.tokens.reserve(jobs.size());
+  for (const Job* job : jobs) {
+    const int tenant = tenant_index.at(job->request.tenant);
+    snapshot.jobs.push_back(view_of(state, *job, tenant, now_seconds));
+    request.tokens.push_back(job->run ? job->run->token : 0);
+  }
+  request.cap_watts = planning_cap(state, now_seconds);
+  request.seen_events = state.events;
+  request.policy = state.policy;
+  return request;
 }
 
-void plan_if_due(Round& round) {
-  const State& state = round.state;
-  const bool overdue = state.now_seconds >= state.planned_seconds + state.options.replan_seconds;
-  const double pause = kPauseSecondsPerWaitingJob * static_cast<double>(state.waiting.size());
-  const bool is_queue_due =
-      state.has_new_jobs && state.now_seconds >= state.planned_seconds + pause;
-  if (state.dirty || is_queue_due || overdue || planning_cap(state) != state.planned_cap_watts) {
-    plan(round);
+Planned make_plan(const PlanRequest& request) {
+  const Snapshot& snapshot = request.snapshot;
+  Planned planned{request.seen_events, snapshot.now_seconds, request.cap_watts,
+                  request.short_of_joules};
+  Plan plan = request.policy->plan(snapshot);
+  for (size_t i = 0; i < plan.choices.size(); ++i) {
+    Choice& choice = plan.choices[i];
+    if (!is_news(snapshot.jobs[i], choice)) continue;
+    planned.jobs.push_back({snapshot.jobs[i].id, request.tokens[i], choice.point, choice.reason,
+                            std::move(choice.why)});
   }
+  return planned;
+}
+
+bool is_plan_due(const State& state, double now_seconds) {
+  if (state.changed_event > state.planned_event) return true;
+  if (planning_cap(state, now_seconds) != state.planned_cap_watts) return true;
+  const double pause = kPauseSecondsPerWaitingJob * static_cast<double>(state.waiting.size());
+  const bool has_new_jobs = state.new_job_event > state.planned_event;
+  if (has_new_jobs && now_seconds >= state.planned_seconds + pause) return true;
+  const bool has_jobs = !state.running.empty() || !state.waiting.empty();
+  return has_jobs && now_seconds >= state.planned_seconds + state.options.replan_seconds;
 }
 
 }  // namespace wattle::scheduler

@@ -8,7 +8,9 @@
 namespace wattle::scheduler {
 namespace {
 
-double headroom(const State& state) { return planning_cap(state) - state.ledger.possible_watts(); }
+double headroom(const State& state) {
+  return planning_cap(state, state.now_seconds) - state.ledger.possible_watts();
+}
 
 std::vector<int> indices_on(const Node& node, const std::vector<DeviceId>& devices) {
   std::vector<int> indices;
@@ -155,24 +157,37 @@ void start_pending(Round& round) {
   state.pending_starts = std::move(left);
 }
 
+/// The command that was sent at a moment, if it should be sent once more.
+const CapLedger::Command* unanswered(const State& state, Sequence sequence, double sent_seconds,
+                                     double now_seconds) {
+  if (now_seconds < sent_seconds + state.options.resend_seconds) return nullptr;
+  auto command = state.ledger.outstanding().find(sequence);
+  if (command == state.ledger.outstanding().end()) return nullptr;
+  const Device& device = state.devices[command->second.devices.front()];
+  const bool can_answer = device.job > 0 && state.nodes[device.node].state == NodeState::kUp;
+  return can_answer ? &command->second : nullptr;
+}
+
 void send_again(Round& round) {
   State& state = round.state;
   for (auto& [sequence, sent] : state.sent_seconds) {
-    if (state.now_seconds < sent + state.options.resend_seconds) continue;
-    auto command = state.ledger.outstanding().find(sequence);
-    if (command == state.ledger.outstanding().end()) continue;
-    const Device& device = state.devices[command->second.devices.front()];
-    if (device.job <= 0 || state.nodes[device.node].state != NodeState::kUp) continue;
+    const auto* command = unanswered(state, sequence, sent, state.now_seconds);
+    if (!command) continue;
     sent = state.now_seconds;
-    round.decide(
-        0, limit_command(state, state.jobs.at(device.job), command->second, "not acknowledged yet"),
-        "");
+    const Job& job = state.jobs.at(state.devices[command->devices.front()].job);
+    round.decide(0, limit_command(state, job, *command, "not acknowledged yet"), "");
   }
   std::erase_if(state.sent_seconds,
                 [&](const auto& sent) { return !state.ledger.outstanding().contains(sent.first); });
 }
 
 }  // namespace
+
+bool is_resend_due(const State& state, double now_seconds) {
+  return std::any_of(state.sent_seconds.begin(), state.sent_seconds.end(), [&](const auto& sent) {
+    return unanswered(state, sent.first, sent.second, now_seconds) != nullptr;
+  });
+}
 
 void reconcile(Round& round) {
   squeeze_stopping(round);

@@ -78,7 +78,7 @@ void finish_run(Round& round, Job& job) {
     state.waiting.insert(job.id);
   }
   round.change(job, end.state, end.reason, end.why);
-  state.dirty = true;
+  state.note_change();
   release_dependents(round);
 }
 
@@ -90,8 +90,7 @@ double unreported_joules(const State& state, const Run& run, const NodeShare& sh
       share.watts > 0 ? share.watts : run.issued_watts * static_cast<double>(share.devices.size());
   double until = state.now_seconds;
   if (node.state != NodeState::kUp) {
-    until = std::min(until, node.lost_seconds + state.options.lease_seconds +
-                                state.options.orphan_grace_seconds);
+    until = std::min(until, node.lost_seconds + node.lease_seconds + node.orphan_grace_seconds);
   }
   return watts * std::max(0.0, until - share.reported_seconds);
 }
@@ -122,7 +121,7 @@ void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code
     all_gone = all_gone && share.gone;
   }
   if (!exit_code) run.node_failed = true;
-  state.dirty = true;
+  state.note_change();
   // Nothing goes on without the first node, which runs mpirun: not even a share whose ranks it
   // never reached.
   if (exit_code && node == run.shares.front().node) {
@@ -188,7 +187,7 @@ void on(Round& round, const JobExited& event) {
   }
   node->foreign_runs.erase(foreign);
   state.joules.close(event.token, node->id);
-  state.dirty = true;
+  state.note_change();
 }
 
 void on(Round& round, const Measured& event) {
@@ -207,13 +206,10 @@ void on(Round& round, const Measured& event) {
     // One node's draw stands for its like on the others.
     const double watts = event.watts * run.point.ranks / static_cast<double>(share.devices.size());
     const OperatingPoint point{run.point.type, run.point.ranks, event.limit_watts};
-    state.profiles.record(*job, point, *event.units_per_second, watts);
+    state.profiles.record(state.types, *job, point, *event.units_per_second, watts);
   }
 }
 
-void on(Round& round, const Tick&) {
-  renew_leases(round);
-  plan_if_due(round);
-}
+void on(Round& round, const Tick&) { renew_leases(round); }
 
 }  // namespace wattle::scheduler

@@ -12,6 +12,7 @@
 #include "scheduler/core/joules/joule_ledger.h"
 #include "scheduler/core/plan/device_pool.h"
 #include "scheduler/core/plan/timeline.h"
+#include "scheduler/core/planning.h"
 #include "scheduler/core/power/cap_ledger.h"
 #include "scheduler/core/power/cap_schedule.h"
 #include "scheduler/core/profile/profile_book.h"
@@ -49,9 +50,13 @@ struct Tenant {
 struct State {
   explicit State(const CoreOptions& options);
 
+  /// Something has happened that a plan should know of.
+  void note_change() { changed_event = events; }
+
   CoreOptions options;
-  std::unique_ptr<Policy> policy;
+  std::shared_ptr<const Policy> policy;
   double now_seconds = 0;
+  int64_t events = 0;  ///< that were applied, the present one included
 
   std::vector<DeviceType> types;
   std::vector<Node> nodes;
@@ -86,8 +91,9 @@ struct State {
   std::vector<PendingStart> pending_starts;
   std::set<JobId> to_adjust;  ///< running jobs whose wanted limit is not the issued one
   std::map<Sequence, double> sent_seconds;
-  bool dirty = false;         ///< something has happened that a plan should know of
-  bool has_new_jobs = false;  ///< the same, but while many wait it may wait, too
+  int64_t changed_event = 0;  ///< the newest event that a plan should know of
+  int64_t new_job_event = 0;  ///< the same, but while many wait it may wait, too
+  int64_t planned_event = 0;  ///< the newest one that the newest plan has seen
   double planned_seconds = 0;
   double planned_cap_watts = 0;
   Outlook outlook;  ///< as of the newest plan
@@ -112,7 +118,9 @@ void release_dependents(Round& round);
 // budgets.cpp: what operators allow
 void on(Round& round, const CapSet& event);
 void on(Round& round, const BudgetSet& event);
+void on(Round& round, const Configured& event);
 void renew_leases(Round& round);
+bool is_renewal_due(const State& state);
 
 // fleet.cpp: what happens to nodes
 void on(Round& round, const NodeUp& event);
@@ -120,6 +128,7 @@ void on(Round& round, const NodeLost& event);
 void on(Round& round, const NodeRemoved& event);
 void on(Round& round, const Drain& event);
 void expire_leases(Round& round);
+bool is_expiry_due(const State& state, double now_seconds);
 
 // runs.cpp: what happens to runs
 void on(Round& round, const LimitAcknowledged& event);
@@ -131,28 +140,34 @@ void stop_run(Round& round, Job& job, Reason reason, const std::string& why);
 /// Nothing of the run is left on a node: with its exit code, or with none if the node was lost.
 void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code);
 
-// planner.cpp: from the state to a wanted state
-void plan_if_due(Round& round);
-void plan(Round& round);
-Snapshot make_snapshot(State& state);
-/// What of the cap is taken before any run that can be planned: idle devices, nodes out of reach,
-/// runs that can't be steered now.
-double base_watts(const State& state);
+// planned.cpp: what a plan wants becomes what is wanted
+void on(Round& round, const Planned& event);
+
+// planner.cpp: what a plan is made from
+bool is_plan_due(const State& state, double now_seconds);
+PlanRequest request_plan(State& state, double now_seconds);
+/// Everything but the jobs.
+Snapshot make_snapshot(const State& state, double now_seconds);
+/// A run that can be moved now: it is not stopping, and all of its nodes are in reach.
+bool steerable(const State& state, const Job& job);
 
 // reconciler.cpp: towards the wanted state, lower before raise
 void reconcile(Round& round);
+bool is_resend_due(const State& state, double now_seconds);
 
 // admission.cpp: what a new job is expected to use
 Accepted expect(State& state, const Job& job);
 /// "" or why the job can never run.
 std::string never_fits(State& state, const Job& job);
+/// Whether neither tenant nor job is short of joules.
+bool has_joules(const State& state, const Job& job);
 
 /// The node of an agent's message if it is up and the epoch is the current one.
 Node* live_node(State& state, const std::string& name, int64_t epoch);
 /// Gives a device that no run holds any more back to the pool, if it may be used.
 void free_device(State& state, DeviceId device);
-/// The cap on the sum of limits that holds for decisions made now.
-double planning_cap(const State& state);
+/// The cap on the sum of limits that holds for decisions made at a moment.
+double planning_cap(const State& state, double now_seconds);
 /// Brings State::installed and least_cap_watts up to date after a node's state has changed.
 void count_fleet(State& state);
 

@@ -9,6 +9,6 @@ namespace wattle::scheduler {
 /// three times after two of them, without end: nothing starves), and up to nine times as its
 /// deadline comes so near that it needs all its speed. A deadline that can't be met any more counts
 /// no more.
-double weight_of(const State& state, const Job& job, const Options& options);
+double weight_of(const State& state, const Job& job, const Options& options, double now_seconds);
 
 }  // namespace wattle::scheduler

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace wattle::scheduler {
 
@@ -23,14 +24,25 @@ void JouleLedger::set_budget(const std::string& tenant, std::optional<double> jo
 
 void JouleLedger::set_job_budget(JobId job, double joules) { jobs_[job].budget = joules; }
 
-void JouleLedger::roll(double now_seconds) {
+bool JouleLedger::roll(double now_seconds) {
+  bool rolled = false;
   for (auto& [name, account] : tenants_) {
     if (account.period_seconds <= 0 || now_seconds < account.period_end) continue;
     const double periods =
         std::floor((now_seconds - account.period_end) / account.period_seconds) + 1;
     account.period_end += periods * account.period_seconds;
     account.spent = 0;
+    rolled = true;
   }
+  return rolled;
+}
+
+double JouleLedger::next_period() const {
+  double next = std::numeric_limits<double>::infinity();
+  for (const auto& [name, account] : tenants_) {
+    if (account.period_seconds > 0) next = std::min(next, account.period_end);
+  }
+  return next;
 }
 
 JouleLedger::Share* JouleLedger::find(Token token, NodeId node) {
@@ -56,15 +68,21 @@ void JouleLedger::set_outstanding(Share& share) {
   share.outstanding = outstanding;
 }
 
-double JouleLedger::lease(Token token, NodeId node, double total) {
-  Share* share = find(token, node);
+double JouleLedger::offer(Token token, NodeId node, double total) const {
+  const Share* share = find(token, node);
   if (!share || !share->open) return 0;
   double grow = total - share->lease;
-  for (const std::optional<double>& left :
-       {tenants_[share->tenant].left(), jobs_[share->job].left()}) {
+  for (const std::optional<double>& left : {tenant_left(share->tenant), job_left(share->job)}) {
     if (left) grow = std::min(grow, *left);
   }
-  if (grow > 0) share->lease += grow;
+  return share->lease + std::max(0.0, grow);
+}
+
+double JouleLedger::lease(Token token, NodeId node, double total) {
+  const double offered = offer(token, node, total);
+  Share* share = find(token, node);
+  if (!share || !share->open) return 0;
+  share->lease = offered;
   set_outstanding(*share);
   return share->lease;
 }

@@ -22,12 +22,16 @@ class JouleLedger {
                   double now_seconds);
   void set_job_budget(JobId job, double joules);
 
-  /// Starts the new period of every account whose period is over.
-  void roll(double now_seconds);
+  /// Starts the new period of every account whose period is over; says whether there was one.
+  bool roll(double now_seconds);
+  /// When the next period begins.
+  double next_period() const;
 
   void open(Token token, NodeId node, JobId job, const std::string& tenant);
   /// Grows the share's lease to `total` joules, or as far as its accounts go; gives the new total.
   double lease(Token token, NodeId node, double total);
+  /// What lease() would give.
+  double offer(Token token, NodeId node, double total) const;
   void report(Token token, NodeId node, double total);
   /// The share is lost with its node and will use no more: charges what it may have used since the
   /// last report, at most its lease, and gives the rest of the lease back. Should the node come

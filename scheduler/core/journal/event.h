@@ -151,7 +151,7 @@ struct Measured {
   }
 };
 
-/// Time passes; a round of planning is due.
+/// Time passes: leases on watts run out, those on joules are renewed, commands are sent again.
 struct Tick {
   static constexpr const char* kName = "tick";
   template <class Self, class V>
@@ -191,10 +191,55 @@ struct BudgetSet {
   }
 };
 
+/// What a plan wants of one job. Jobs of the plan that are not named stay as they are.
+struct PlannedJob {
+  JobId job = 0;
+  Token token = 0;                      ///< of the run that is to be moved; 0 = the job waited
+  std::optional<OperatingPoint> point;  ///< none: it is to be stopped, or waits on
+  Reason reason = Reason::kNone;
+  std::string why;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("job", s.job), v("token", s.token), v("point", s.point), v("reason", s.reason);
+    v("why", s.why);
+  }
+};
+
+/// A plan is made (planning.h) from what was so after `seen_events` events, at `made_seconds`,
+/// under a cap of `cap_watts`. Of it counts what is still possible.
+struct Planned {
+  static constexpr const char* kName = "planned";
+  int64_t seen_events = 0;
+  double made_seconds = 0;
+  double cap_watts = 0;
+  std::vector<PlannedJob> jobs;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("seen_events", s.seen_events), v("made_seconds", s.made_seconds);
+    v("cap_watts", s.cap_watts), v("jobs", s.jobs);
+  }
+};
+
+/// The operator has started the daemon with other options. The cap is no part of it: CapSet
+/// changes that.
+struct Configured {
+  static constexpr const char* kName = "configured";
+  std::string policy;
+  double eta = 0;
+  double lease_seconds = 0;
+  double orphan_grace_seconds = 0;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("policy", s.policy), v("eta", s.eta), v("lease_seconds", s.lease_seconds);
+    v("orphan_grace_seconds", s.orphan_grace_seconds);
+  }
+  bool operator==(const Configured&) const = default;
+};
+
 struct Event {
   double time_seconds = 0;  ///< since 1970; never goes back
   std::variant<Submit, Cancel, NodeUp, NodeLost, NodeRemoved, Drain, LimitAcknowledged, JobStarted,
-               JobExited, Measured, Tick, CapSet, BudgetSet>
+               JobExited, Measured, Tick, CapSet, BudgetSet, Planned, Configured>
       body;
 };
 

@@ -23,6 +23,11 @@ void visit_fields(Self& s, V&& v) requires std::is_same_v<std::remove_const_t<Se
   v("type", s.type), v("count", s.count), v("safe_watts", s.safe_watts);
 }
 template <class Self, class V>
+void visit_fields(Self& s,
+                  V&& v) requires std::is_same_v<std::remove_const_t<Self>, OperatingPoint> {
+  v("type", s.type), v("ranks", s.ranks), v("limit_watts", s.limit_watts);
+}
+template <class Self, class V>
 void visit_fields(Self& s, V&& v) requires std::is_same_v<std::remove_const_t<Self>, WorkEstimate> {
   v("units", s.units), v("kind", s.kind), v("rank_counts", s.rank_counts);
   v("units_per_second", s.units_per_second);

@@ -39,8 +39,8 @@ ProfileBook::Page& ProfileBook::page_of(const Job& job) {
   return page;
 }
 
-void ProfileBook::record(const Job& job, const OperatingPoint& point, double units_per_second,
-                         double watts) {
+void ProfileBook::record(const Types& types, const Job& job, const OperatingPoint& point,
+                         double units_per_second, double watts) {
   if (units_per_second <= 0 || watts <= 0) return;
   Page& page = page_of(job);
   Series& series = page.series[{point.type, point.ranks}];
@@ -51,11 +51,21 @@ void ProfileBook::record(const Job& job, const OperatingPoint& point, double uni
     at = series.samples.insert(at, LimitSample{point.limit_watts});
   }
   add_interval(*at, units_per_second / point.ranks, watts / point.ranks);
-  series.fit = fit_curve(types_[point.type], series.samples);
+  series.fit = fit_curve(types[point.type], series.samples);
   page.cached.clear();
 }
 
-Performance ProfileBook::predict(const Page& page, const OperatingPoint& point) const {
+void ProfileBook::refit(const Types& types) {
+  for (auto& [name, page] : pages_) {
+    for (auto& [key, series] : page.series) {
+      series.fit = fit_curve(types[key.first], series.samples);
+    }
+    page.cached.clear();
+  }
+}
+
+Performance ProfileBook::predict(const Types& types, const Page& page,
+                                 const OperatingPoint& point) {
   auto scaled = [&](Performance p, double per_device) {
     p.units_per_second *= per_device * point.ranks;
     p.watts *= point.ranks;
@@ -81,26 +91,22 @@ Performance ProfileBook::predict(const Page& page, const OperatingPoint& point) 
     return scaled(p, scaling);
   }
   const double hint = page.units_per_second_hint > 0 ? page.units_per_second_hint : 1;
-  return scaled(performance_at(prior_curve(types_[point.type]), {}, point.limit_watts),
+  return scaled(performance_at(prior_curve(types[point.type]), {}, point.limit_watts),
                 hint * scaling);
 }
 
-Performance ProfileBook::predict(const Job& job, const OperatingPoint& point) {
-  return predict(page_of(job), point);
-}
-
-std::shared_ptr<const Options> ProfileBook::options(const Job& job) {
+std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Job& job) {
   Page& page = page_of(job);
-  if (page.cached_types != types_.size()) page.cached.clear();
-  page.cached_types = types_.size();
+  if (page.cached_types != types.size()) page.cached.clear();
+  page.cached_types = types.size();
   std::shared_ptr<const Options>& cached = page.cached[job.rank_counts];
   if (cached) return cached;
   Options options;
-  for (int type = 0; type < static_cast<int>(types_.size()); ++type) {
+  for (int type = 0; type < static_cast<int>(types.size()); ++type) {
     for (int ranks : job.rank_counts) {
-      for (double limit : limit_levels(types_[type])) {
+      for (double limit : limit_levels(types[type])) {
         const OperatingPoint point{type, ranks, limit};
-        options.push_back({point, predict(page, point)});
+        options.push_back({point, predict(types, page, point)});
       }
     }
   }

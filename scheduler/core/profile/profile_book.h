@@ -20,42 +20,56 @@ struct Option {
 /// All operating points of a job, by type, then ranks, then limit, each ascending.
 using Options = std::vector<Option>;
 
+using Types = std::vector<DeviceType>;
+
 /// What is known of every kind of job at every operating point. Jobs of one kind share what was
 /// measured; a job without a kind has its own page. Measured online, predicted until then: at other
 /// limits by the curve, at other rank counts by the scaling seen (T ∝ ranks^α, α = 0.9 unseen), on
-/// other device types by their prior.
+/// other device types by their prior. All members take the
+/// cluster's device types, which points name by their index.
 class ProfileBook {
  public:
   /// The page of a job: set as Job::profile when it is taken.
   static std::string page_name(const Job& job);
 
-  explicit ProfileBook(const std::vector<DeviceType>& types) : types_(types) {}
-
   /// Progress in one interval at a point. Intervals without progress are no measurement.
-  void record(const Job& job, const OperatingPoint& point, double units_per_second, double watts);
+  void record(const Types& types, const Job& job, const OperatingPoint& point,
+              double units_per_second, double watts);
 
   /// The options of a job on all device types. Shared between jobs of a kind, and valid until the
   /// next measurement of that kind; the pointer stays alive as long as it is held.
-  std::shared_ptr<const Options> options(const Job& job);
+  std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
-  Performance predict(const Job& job, const OperatingPoint& point);
+  /// Its fields, for the journal; the fits follow from the samples: refit() after they are set.
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("pages", s.pages_);
+  }
+  void refit(const Types& types);
 
  private:
   struct Series {                      ///< one device type and rank count
     std::vector<LimitSample> samples;  ///< per device, sorted by limit
     PowerCurve fit;
+    template <class Self, class V>
+    static void visit(Self& s, V&& v) {
+      v("samples", s.samples);
+    }
   };
   struct Page {
     std::map<std::pair<int, int>, Series> series;  ///< (type, ranks)
     double units_per_second_hint = 0;              ///< one rank at full power
     std::map<std::vector<int>, std::shared_ptr<const Options>> cached;
     size_t cached_types = 0;
+    template <class Self, class V>
+    static void visit(Self& s, V&& v) {
+      v("series", s.series), v("units_per_second_hint", s.units_per_second_hint);
+    }
   };
 
   Page& page_of(const Job& job);
-  Performance predict(const Page& page, const OperatingPoint& point) const;
+  static Performance predict(const Types& types, const Page& page, const OperatingPoint& point);
 
-  const std::vector<DeviceType>& types_;
   std::unordered_map<std::string, Page> pages_;
 };
 

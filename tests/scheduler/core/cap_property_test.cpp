@@ -22,6 +22,7 @@ class History {
   History(uint64_t seed, const std::string& policy, bool cap_moves)
       : cluster_(options_of(policy, 2400), seed), cap_moves_(cap_moves) {
     cluster_.network = {0.01, 4, 0.3};
+    cluster_.planning_seconds = seed % 2 ? 3 : 0;
     cluster_.check = [this] { check(); };
     for (int i = 0; i < kNodes; ++i) {
       cluster_.add_node(fmt::format("n{}", i), {kV100, 4, 60});

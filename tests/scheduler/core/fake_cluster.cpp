@@ -35,7 +35,22 @@ std::vector<Decision> FakeCluster::apply(decltype(Event::body) body) {
     deliver(decision);
   }
   if (check) check();
+  if (std::holds_alternative<CapSet>(event.body)) plan_if_due();
   return decisions;
+}
+
+void FakeCluster::plan_if_due() {
+  if (is_planning_ || !core.is_plan_due(now_)) return;
+  Planned plan = make_plan(core.request_plan(now_));
+  if (planning_seconds <= 0) {
+    apply(std::move(plan));
+    return;
+  }
+  is_planning_ = true;
+  after(uniform(0, planning_seconds), [this, plan = std::move(plan)] {
+    is_planning_ = false;
+    apply(plan);
+  });
 }
 
 void FakeCluster::add_node(const std::string& name, const DeviceGroup& group) {
@@ -218,7 +233,8 @@ void FakeCluster::second() {
     if (!agent.connected) fall_back(agent);
   }
   progress_jobs();
-  apply(Tick{});
+  if (core.is_tick_due(now_)) apply(Tick{});
+  plan_if_due();
   after(1, [this] { second(); });
 }
 

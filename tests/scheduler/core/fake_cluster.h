@@ -9,6 +9,7 @@
 
 #include "scheduler/core/core.h"
 #include "scheduler/core/engine/state.h"
+#include "scheduler/core/planning.h"
 
 namespace wattle::scheduler {
 
@@ -28,6 +29,8 @@ class FakeCluster {
   Network network;
   /// Seconds that a job needs for its checkpoint when it is told to stop.
   double checkpoint_seconds = 1;
+  /// A plan takes up to so long, in which the core goes on.
+  double planning_seconds = 0;
   /// What is checked after every event and at every moment at which something changes.
   std::function<void()> check;
 
@@ -105,12 +108,14 @@ class FakeCluster {
   void end_run(Token token, int exit_code);
   void exit_share(Agent& agent, Token token, int exit_code);
   void second();
+  void plan_if_due();
   void fall_back(Agent& agent);
   void progress_jobs();
   bool whole(Token token) const;
 
   std::mt19937_64 random_;
   double now_ = 1000;
+  bool is_planning_ = false;
   int64_t order_ = 0;
   std::priority_queue<Moment> moments_;
   std::map<std::string, Agent> agents_;

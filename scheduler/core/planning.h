@@ -1,0 +1,25 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "scheduler/core/journal/event.h"
+#include "scheduler/core/policy/policy.h"
+
+namespace wattle::scheduler {
+
+/// What a plan is made from: a copy, so that the core can go on meanwhile.
+struct PlanRequest {
+  Snapshot snapshot;
+  std::vector<Token> tokens;                ///< of each of its jobs; 0 = it waits
+  std::vector<PlannedJob> short_of_joules;  ///< jobs that take no part
+  double cap_watts = 0;
+  int64_t seen_events = 0;
+  std::shared_ptr<const Policy> policy;
+};
+
+/// The plan as an event for the core it was asked of. Equal requests give equal plans; may run on
+/// any thread, beside everything else.
+Planned make_plan(const PlanRequest& request);
+
+}  // namespace wattle::scheduler
