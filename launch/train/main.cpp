@@ -1,10 +1,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
+#include <sstream>
 
 #include "common/error.h"
 #include "launch/train/commands/commands.h"
+#include "launch/train/early_error.h"
 #include "parallel/communicators/make_communicator.h"
 #include "parallel/communicators/mpi/mpi_session.h"
 #include "parallel/process_mesh.h"
@@ -20,12 +21,6 @@ struct Arguments {
   bool json = false;
   std::string command = "train";
 };
-
-/// Known before MPI starts, so that a wrong file is reported once and fast.
-bool is_first_rank() {
-  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
-  return rank == nullptr || std::string_view(rank) == "0";
-}
 
 void add_run_arguments(CLI::App& app, Arguments& arguments) {
   app.add_option("config", arguments.config, "the run's YAML file");
@@ -75,7 +70,9 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv, const Arguments& 
     if (arguments.config.empty()) throw CLI::RequiredError("config: the run's YAML file");
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);
-    if (is_first_rank()) app.exit(e);
+    std::ostringstream usage;
+    app.exit(e, usage, usage);
+    say_early_error(usage.str());
     return kExitUsage;
   }
   return std::nullopt;
@@ -112,10 +109,10 @@ int main(int argc, char** argv) {
   try {
     return wattle::run_program(argc, argv);
   } catch (const wattle::Error& e) {
-    if (wattle::is_first_rank()) std::cerr << e.what() << std::endl;
+    wattle::say_early_error(e.what());
     return wattle::exit_code(e.code());
   } catch (const std::exception& e) {
-    std::cerr << "wattle-train: " << e.what() << std::endl;
+    wattle::say_early_error(std::string("wattle-train: ") + e.what());
     return wattle::kExitFailed;
   }
 }

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import unittest
 
-from wattle_runs import RunTest
+from wattle_runs import BIN, RunTest
 
 
 def gguf_header() -> bytes:
@@ -89,6 +89,26 @@ class ConfigurationTest(RunTest):
     def test_each_mistake_is_said_once_whatever_the_ranks(self):
         done = self.refuse(r"train\.step: ", ranks=3, train="{step: 6}")
         self.assertEqual(done.stderr.count("unknown key"), 1)
+
+    def refuse_after(self, script: str, config, ranks: int) -> str:
+        """What a job says that is refused; each rank runs a line of shell before its program."""
+        words = self.command(config, ranks)
+        program = words.index(str(BIN / "wattle-train"))
+        done = subprocess.run([*words[:program], "sh", "-c", script + 'exec "$@"', "sh",
+                               *words[program:]],
+                              cwd=self.folder, capture_output=True, text=True, timeout=240)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        return done.stderr
+
+    def test_the_first_rank_speaks_though_it_comes_last(self):
+        said = self.refuse_after('test "$OMPI_COMM_WORLD_RANK" != 0 || sleep 2; ',
+                                 self.text_config(train="{step: 6}"), ranks=3)
+        self.assertEqual(said.count("unknown key"), 1)
+
+    def test_a_file_that_another_rank_lacks(self):
+        said = self.refuse_after('test "$OMPI_COMM_WORLD_RANK" = 0 || cd /; ',
+                                 self.text_config(), ranks=2)
+        self.assertRegex(said, r"rank 1: .*data\.path: no such file: 'text\.txt'")
 
     def test_a_file_that_is_not_there(self):
         done = self.train("none.yaml", ranks=0, expect=2)

@@ -27,6 +27,17 @@ class TwoNodes(AgentTest):
         self.daemon.launch(token, self.yaml(**run), nodes=["n1", "n2"], watts=watts,
                            inputs=self.text())
 
+    def wait_mean_watts(self, node: str, wanted, samples: int = 10, seconds: float = 60):
+        """Until the mean of the last samples, all of them from now on, is as wanted."""
+        start, end = len(self.daemon.all_said("measured", node)), time.monotonic() + seconds
+        while True:
+            watts = [m.watts for m in self.daemon.all_said("measured", node)[start:]]
+            mean = sum(watts[-samples:]) / samples
+            if len(watts) >= samples and wanted(mean):
+                return
+            self.assertLess(time.monotonic(), end, f"{watts} W")
+            time.sleep(0.2)
+
     def check_a_job_of_two_ranks(self):
         self.launch(steps=40, every=20)
         self.daemon.wait_said("run_started", token=1)
@@ -102,11 +113,7 @@ class OneMachineTest(TwoNodes):
             self.daemon.send("n2", set_limit={"token": 1, "devices": [0], "limit_watts": LOWEST,
                                               "sequence": self.daemon.next_sequence()})
             self.daemon.wait_said("acknowledged", "n2", sequence=self.daemon.sequence)
-            time.sleep(5)
-            late = len(self.daemon.all_said("measured", "n2"))
-            time.sleep(5)
-            watts = [m.watts for m in self.daemon.all_said("measured", "n2")[late:]]
-            self.assertLess(sum(watts) / len(watts), LOWEST * 1.05)
+            self.wait_mean_watts("n2", lambda watts: watts < LOWEST * 1.05)
         finally:
             os.kill(nodes[0].process.pid, signal.SIGCONT)
 
