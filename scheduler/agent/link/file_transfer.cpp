@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -59,26 +60,36 @@ void check(const grpc::Status& status, const std::string& what) {
               fmt::format("{}: the daemon says: {}", what, status.error_message()));
 }
 
-bool is_there(const std::string& path, const v1::FileRef& ref) {
+int64_t size_of(const std::string& path) {
   std::error_code error;
   const auto size = fs::file_size(path, error);
-  return !error && size == static_cast<uintmax_t>(ref.size_bytes()) &&
-         sha256_of(path) == ref.sha256();
+  if (error) throw Error(ErrorCode::kIo, fmt::format("{}: {}", path, error.message()));
+  return static_cast<int64_t>(size);
 }
 
-/// Reads a file in pieces; the last one may be short.
+bool is_there(const std::string& path, const v1::FileRef& ref, Growth growth) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  const auto expected = static_cast<uintmax_t>(ref.size_bytes());
+  if (error || size < expected || (size > expected && growth == Growth::kNone)) return false;
+  return sha256_of(path, ref.size_bytes()) == ref.sha256();
+}
+
+/// Reads a file's first `bytes` in pieces.
 template <class Take>
-void read_pieces(const std::string& path, Take&& take) {
+void read_pieces(const std::string& path, int64_t bytes, Take&& take) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw Error(ErrorCode::kIo, fmt::format("{}: can't be read", path));
   std::string piece(kChunkBytes, '\0');
-  while (true) {
-    file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
-    if (file.bad()) throw Error(ErrorCode::kIo, fmt::format("{}: can't be read", path));
-    if (file.gcount() > 0) {
-      take(std::string_view(piece.data(), static_cast<size_t>(file.gcount())));
+  for (int64_t left = bytes; left > 0;) {
+    file.read(piece.data(), std::min(static_cast<std::streamsize>(piece.size()), left));
+    if (file.bad() || file.gcount() == 0) {
+      throw Error(ErrorCode::kIo,
+                  fmt::format("{}: expected {} bytes, got {}", path, bytes,
+                              file.bad() ? "an error" : std::to_string(bytes - left)));
     }
-    if (!file) return;
+    take(std::string_view(piece.data(), static_cast<size_t>(file.gcount())));
+    left -= file.gcount();
   }
 }
 
@@ -95,16 +106,16 @@ std::string path_below(const std::string& folder, const std::string& path) {
   return fs::path(folder) / relative;
 }
 
-std::string sha256_of(const std::string& path) {
+std::string sha256_of(const std::string& path, int64_t bytes) {
   Sha256 sum;
-  read_pieces(path, [&sum](std::string_view piece) { sum.add(piece); });
+  read_pieces(path, bytes, [&sum](std::string_view piece) { sum.add(piece); });
   return sum.digits();
 }
 
-void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder) const {
+void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder, Growth growth) const {
   const std::string path = path_below(folder, ref.path());
   const AsUser as_user(account_);
-  if (is_there(path, ref)) return;
+  if (is_there(path, ref, growth)) return;
   std::error_code error;
   fs::create_directories(fs::path(path).parent_path(), error);
   if (error) throw Error(ErrorCode::kIo, fmt::format("{}: {}", path, error.message()));
@@ -141,8 +152,8 @@ v1::FileRef FileTransfer::store(const std::string& folder, const std::string& pa
   const AsUser as_user(account_);
   v1::FileChunk chunk;
   chunk.mutable_file()->set_path(path);
-  chunk.mutable_file()->set_sha256(sha256_of(whole));
-  chunk.mutable_file()->set_size_bytes(static_cast<int64_t>(fs::file_size(whole)));
+  chunk.mutable_file()->set_size_bytes(size_of(whole));
+  chunk.mutable_file()->set_sha256(sha256_of(whole, chunk.file().size_bytes()));
   const v1::FileRef ref = chunk.file();
   grpc::ClientContext context;
   set_deadline(context, ref.size_bytes());
@@ -151,11 +162,17 @@ v1::FileRef FileTransfer::store(const std::string& folder, const std::string& pa
   const auto writer = stub->Store(&context, &stored);
   bool goes_on = writer->Write(chunk);  // the name alone: what the daemon has is not sent
   chunk.clear_file();
-  read_pieces(whole, [&](std::string_view piece) {
-    if (!goes_on) return;
-    chunk.set_data(piece.data(), piece.size());
-    goes_on = writer->Write(chunk);
-  });
+  try {
+    read_pieces(whole, ref.size_bytes(), [&](std::string_view piece) {
+      if (!goes_on) return;
+      chunk.set_data(piece.data(), piece.size());
+      goes_on = writer->Write(chunk);
+    });
+  } catch (...) {
+    context.TryCancel();
+    writer->Finish();
+    throw;
+  }
   writer->WritesDone();
   check(writer->Finish(), fmt::format("storing {}", path));
   return ref;

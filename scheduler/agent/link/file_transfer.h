@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,8 +18,12 @@ namespace wattle::agent {
 /// leave the folder.
 std::string path_below(const std::string& folder, const std::string& path);
 
-/// Of a whole file, in lower-case hexadecimal digits. Throws Error(kIo).
-std::string sha256_of(const std::string& path);
+/// Of a file's first `bytes`, in lower-case hexadecimal digits. Throws Error(kIo), also if the file
+/// is shorter.
+std::string sha256_of(const std::string& path, int64_t bytes);
+
+/// What may happen to a file besides being written once.
+enum class Growth { kNone, kAppended };
 
 /// Files to and from the daemon, by their content. May be used by several threads. All files are
 /// touched as the jobs' account.
@@ -27,13 +32,15 @@ class FileTransfer {
   FileTransfer(std::shared_ptr<grpc::Channel> channel, std::optional<Account> account)
       : channel_(std::move(channel)), account_(std::move(account)) {}
 
-  /// Brings the file to its place below `folder`, unless what is there has that content already.
-  /// It appears whole or not at all. Throws Error(kCommunication) if the daemon does not give it,
-  /// Error(kIo) if it can't be written, Error(kFormat) on another content or a path that leaves
-  /// the folder.
-  void fetch(const v1::FileRef& ref, const std::string& folder) const;
+  /// Brings the file to its place below `folder`, unless what is there has that content already,
+  /// or began with it and has grown since (kAppended). It appears whole or not at all. Throws
+  /// Error(kCommunication) if the daemon does not give it, Error(kIo) if it can't be written,
+  /// Error(kFormat) on another content or a path that leaves the folder.
+  void fetch(const v1::FileRef& ref, const std::string& folder,
+             Growth growth = Growth::kNone) const;
 
-  /// Gives `folder`/`path` to the daemon and says what it is called. Throws like fetch().
+  /// Gives `folder`/`path` to the daemon and says what it is called: the file as it is at the call;
+  /// what is appended to it meanwhile is left out. Throws like fetch().
   v1::FileRef store(const std::string& folder, const std::string& path) const;
 
  private:

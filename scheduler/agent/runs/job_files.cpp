@@ -90,7 +90,12 @@ void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& 
                             launch.hosts(0).node() != settings.node;
   if (others_do_it) return;
   for (const v1::FileRef& input : launch.inputs()) transfer.fetch(input, files.folder);
-  for (const v1::FileRef& part : launch.checkpoint()) transfer.fetch(part, files.folder);
+  const fs::path record = fs::path(files.metrics_file()).lexically_normal();
+  for (const v1::FileRef& part : launch.checkpoint()) {
+    // Steps of this node that nobody has stored belong to the job's record.
+    const bool is_record = path_below(files.folder, part.path()) == record;
+    transfer.fetch(part, files.folder, is_record ? Growth::kAppended : Growth::kNone);
+  }
   const AsUser as_user(settings.account);
   AtomicFile yaml(files.folder + "/run.yaml");
   yaml.write(launch.yaml());
