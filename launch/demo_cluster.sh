@@ -6,41 +6,48 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/setup.sh
-install_packages
-fetch_libtorch
-build default wattle wattled wattle-agent wattle-train
+if [ -z "${WATTLE_BIN:-}" ]; then # set by tests, which are built already
+  install_packages
+  fetch_libtorch
+  build default wattle wattled wattle-agent wattle-train
+fi
 
 root=$PWD
 folder=runs/demo-cluster
 high=150W low=90W
+# A quiet machine takes a third of it.
+phase_seconds=250
 rm -rf "$folder" && mkdir -p "$folder" && cd "$folder"
-PATH=$root/build/bin:$PATH
-export WATTLE_SERVER=127.0.0.1:7443 WATTLE_CONFIG=/dev/null
+PATH=${WATTLE_BIN:-$root/build/bin}:$PATH
+export WATTLE_SERVER=127.0.0.1:7443 WATTLE_CA=certs/ca.crt WATTLE_CONFIG=/dev/null
 pids=()
 
 fail() { printf '\033[31mThe demo failed: %s\033[0m\n' "$*" >&2; exit 1; }
 
+jobs_in() { as eve queue "$@" --json | grep -o '"job":[0-9]*' | cut -d: -f2; }
+
 # Agents first get time to end what they run; nothing is left behind.
 clean_up() {
-  local code=$?
+  local code=$? job
   trap - EXIT INT TERM
+  if [ "$code" != 0 ]; then
+    tail -n 5 ./*.log >&2 2>/dev/null || true
+    for job in $(jobs_in --state failed 2>/dev/null); do as eve logs "$job" --tail 2000 >&2 || true; done
+  fi
   [ -z "${sampler:-}" ] || kill "$sampler" 2>/dev/null || true
-  as eve cancel $(as eve queue --json 2>/dev/null | python3 -c \
-    'import json, sys; print(*[job["job"] for job in json.load(sys.stdin)])' 2>/dev/null) \
-    >/dev/null 2>&1 || true
+  as eve cancel $(jobs_in 2>/dev/null) >/dev/null 2>&1 || true
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-  [ "$code" = 0 ] || tail -n 5 *.log >&2 2>/dev/null || true
   exit "$code"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# as USER COMMAND...: what that user's wattle says.
+# as USER COMMAND...: the command with that user's certificate.
 as() {
   local user=$1
   shift
-  wattle "$@" --ca certs/ca.crt --cert "certs/user-$user.crt" --key "certs/user-$user.key"
+  WATTLE_CERT=certs/user-$user.crt WATTLE_KEY=certs/user-$user.key wattle "$@"
 }
 
 # show USER COMMAND...: the same, with the command as it would be typed.
@@ -51,49 +58,19 @@ show() {
   as "$user" "$@"
 }
 
-# wait_until SECONDS WHAT COMMAND...
-wait_until() {
-  local seconds=$1 what=$2 began=$SECONDS
-  shift 2
-  until "$@"; do
-    [ $((SECONDS - began)) -lt "$seconds" ] || fail "$what within $seconds s"
+nodes_up() { [ "$(as eve nodes --json 2>/dev/null | grep -o '"state":"UP"' | wc -l)" = 3 ]; }
+
+wait_for_nodes() {
+  local began=$SECONDS
+  until nodes_up; do
+    [ $((SECONDS - began)) -lt 60 ] || fail "three nodes did not come up within 60 s"
     sleep 0.5
   done
 }
 
-nodes_up() { [ "$(as eve nodes --json 2>/dev/null | grep -o '"state":"UP"' | wc -l)" = 3 ]; }
-half_done() { [ "$(as eve queue --state completed --json | grep -o '"job":' | wc -l)" -ge 2 ]; }
-all_done() { [ "$(as eve queue --json)" = "[]" ]; }
-
-# A picture of the cluster: in place on a terminal, now and then elsewhere.
-picture() {
-  local text
-  text=$(as eve cap show | head -n 4; echo; as eve nodes; echo; as eve queue --all)
-  if [ -t 1 ]; then
-    printf '\033[H\033[2J\033[1mWattle: %s, %d s\033[0m\n\n%s\n' "$1" "$SECONDS" "$text"
-  elif [ $((SECONDS - ${pictured:--30})) -ge 30 ]; then
-    pictured=$SECONDS
-    printf '\n== %s, %d s\n%s\n' "$1" "$SECONDS" "$text"
-  fi
-}
-
-watch_until() {
-  local seconds=$1 title=$2 began=$SECONDS
-  shift 2
-  until "$@"; do
-    [ $((SECONDS - began)) -lt "$seconds" ] || fail "$title was not over within $seconds s"
-    picture "$title"
-    sleep 1
-  done
-  pictured=-30 picture "$title"
-}
-
-sample() {
-  while true; do
-    python3 "$root/launch/demo/sample.py" <(as eve cap show --json) <(as eve queue --json) \
-      >>samples.jsonl 2>/dev/null || true
-    sleep 1
-  done
+# watch half|all: shows the cluster until half of all steps, or all jobs, are done.
+watch() {
+  python3 "$root/launch/demo/watch.py" samples.jsonl "$1" "$phase_seconds" || fail "see above"
 }
 
 say "A site of its own: an authority, and a certificate for everyone"
@@ -110,9 +87,10 @@ wattled "$root/configs/cluster/demo.yaml" >daemon.log 2>&1 & pids+=($!)
 for i in 1 2 3; do
   wattle-agent "$root/configs/cluster/demo_agent_$i.yaml" >"node-$i.log" 2>&1 & pids+=($!)
 done
-wait_until 30 "three nodes did not come up" nodes_up
+wait_for_nodes
 show eve nodes
-sample & sampler=$!
+WATTLE_CERT=certs/user-eve.crt WATTLE_KEY=certs/user-eve.key \
+  python3 "$root/launch/demo/sample.py" samples.jsonl wattle & sampler=$!
 
 say "Six jobs of two tenants"
 cat "$root"/docs/*.md >text.txt
@@ -124,16 +102,16 @@ show bob "${submit[@]}" --set job.tenant=team-b --name first
 show bob "${submit[@]}" --set job.tenant=team-b --name second
 show bob "${submit[@]}" --set job.tenant=team-b --name after-first --set 'job.after=[first]'
 
-watch_until 140 "under a cap of $high" half_done
+watch half
 show eve cap set "$low"
-watch_until 140 "under a cap of $low" all_done
+watch all
 
 say "How it ended"
 show eve queue --all
 show ada explain 1
 show eve report --by tenant
 show eve report --by job
-completed=$(as eve queue --state completed --json | grep -o '"job":' | wc -l)
+completed=$(jobs_in --state completed | wc -l)
 [ "$completed" = 6 ] || fail "$completed of 6 jobs are completed"
 kill "$sampler" && wait "$sampler" 2>/dev/null || true
 python3 "$root/launch/demo/check_samples.py" samples.jsonl

@@ -1,5 +1,6 @@
 #include "scheduler/core/core.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "common/error.h"
@@ -73,7 +74,8 @@ std::string Core::explain(JobId id) const {
   text += "\n";
   if (auto history = state_->history.find(id); history != state_->history.end()) {
     for (const Remark& remark : history->second) {
-      text += fmt::format("  {:.3f}  {}\n", remark.time_seconds, remark.text);
+      const auto time = static_cast<std::time_t>(remark.time_seconds);
+      text += fmt::format("  {:%Y-%m-%dT%H:%M:%SZ}  {}\n", fmt::gmtime(time), remark.text);
     }
   }
   return text;

@@ -41,15 +41,21 @@ class CheckSamplesTest(unittest.TestCase):
     def test_a_lower_cap_is_no_leave_to_rise(self):
         self.assertEqual(len(check(run(at={22: {"limit_watts": 151}}))), 1)
 
-    def test_drawn_watts_count_10_s_after_the_change(self):
-        self.assertEqual(check(run(at={29: {"watts": 140}})), [])
-        self.assertEqual(len(check(run(at={31: {"watts": 95}}))), 1)
-        self.assertEqual(check(run(at={31: {"watts": 94}})), [])
+    def test_drawn_watts_count_on_average_from_10_s_after_the_change(self):
+        def drawn(watts, seconds):
+            return check(run(at={second: {"watts": watts} for second in seconds}))
+        self.assertEqual(drawn(140, range(20, 31)), [])
+        self.assertEqual(drawn(94, range(20, 60)), [])
+        self.assertEqual(drawn(120, [45]), [])
+        self.assertEqual(len(drawn(120, range(45, 50))), 8)  # 4 of 10 s at 120 W, the rest at 79
+        self.assertEqual(len(drawn(95, range(31, 60))), 19)
 
     def test_a_run_that_shows_nothing_is_no_proof(self):
         flat = [sample(second, 150, 100, 50, {}) for second in range(30)]
         self.assertEqual(len(missing(flat)), 3)
         self.assertIn("nothing was drawn", missing([s | {"watts": 0} for s in run()]))
+        self.assertIn("for more than 30 s nothing was sampled",
+                      missing(run()[:10] + run()[41:]))
         self.assertIn("the cap was never nearly used",
                       missing([s | {"limit_watts": 40} for s in run()]))
 
