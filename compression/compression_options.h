@@ -20,6 +20,7 @@ enum class WeightTargetType {
   kGgufQ4_0,
   kGgufQ4_1,
   kGgufQ8_0,
+  kGgufQ6K,
   kInt8,
   kInt16,
   kInt4,

@@ -23,7 +23,8 @@ constexpr int64_t kPiece = 2048;
 
 class GgmlFormat : public WeightFormat {
  public:
-  explicit GgmlFormat(DType type) : type_(type), traits_(traits_of(type)) {}
+  explicit GgmlFormat(DType type)
+      : type_(type), traits_(traits_of(type)), groups_(type == DType::kQ6_K ? 16 : 1) {}
 
   std::string name() const override {
     std::string name = traits_.name;
@@ -49,12 +50,10 @@ class GgmlFormat : public WeightFormat {
   WeightScales scales_of(const at::Tensor& values) const override {
     const EncodedWeight encoded = encode(values, nullptr);
     const int64_t blocks = values.numel() / traits_.block_elements;
-    at::Tensor scale = at::empty({blocks}, at::kFloat);
+    at::Tensor scale = at::empty({blocks * groups_}, at::kFloat);
     float* out = scale.mutable_data_ptr<float>();
     for (int64_t i = 0; i < blocks; ++i) {
-      uint16_t half = 0;
-      std::memcpy(&half, encoded.blocks.data() + i * traits_.block_bytes, sizeof(half));
-      out[i] = float_from_f16(half);
+      block_scales(encoded.blocks.data() + i * traits_.block_bytes, out + i * groups_);
     }
     return {scale, {}};
   }
@@ -84,13 +83,15 @@ class GgmlFormat : public WeightFormat {
   }
 
   /// The largest magnitude of a Q4_0 block has code -8, so that values beyond 7.5 steps on the
-  /// other side are clipped; the other types clip nothing.
+  /// other side are clipped; Q6_K's groups clip where their search found that to be better; the
+  /// other types clip nothing.
   void clip_gradient(const at::Tensor& values, const WeightScales* scales,
                      at::Tensor& gradient) const override {
     refuse_scales(scales);
-    if (type_ != DType::kQ4_0) return;
+    if (type_ != DType::kQ4_0 && type_ != DType::kQ6_K) return;
     const float* x = weight_data(values);
     float* g = mutable_weight(gradient);
+    if (type_ == DType::kQ6_K) return clip_groups(x, scales_of(values).scale, g);
     in_pieces(values, [&](int64_t begin, int64_t count) {
       for (int64_t b = begin; b < begin + count; b += traits_.block_elements)
         clip_block(x + b, g + b);
@@ -100,6 +101,29 @@ class GgmlFormat : public WeightFormat {
  private:
   size_t bytes_in(int64_t elements) const {
     return static_cast<size_t>(elements / traits_.block_elements * traits_.block_bytes);
+  }
+
+  /// The scale of each of a block's groups.
+  void block_scales(const std::byte* block, float* out) const {
+    const size_t at = type_ == DType::kQ6_K ? traits_.block_bytes - sizeof(uint16_t) : 0;
+    uint16_t half = 0;
+    std::memcpy(&half, block + at, sizeof(half));
+    std::fill_n(out, groups_, float_from_f16(half));
+    if (type_ != DType::kQ6_K) return;
+    for (int64_t g = 0; g < groups_; ++g) {
+      out[g] *= static_cast<float>(std::to_integer<int8_t>(block[at - groups_ + g]));
+    }
+  }
+
+  void clip_groups(const float* x, const at::Tensor& scales, float* gradient) const {
+    const int64_t group = traits_.block_elements / groups_;
+    const float* scale = scales.const_data_ptr<float>();
+    at::parallel_for(0, scales.numel(), kPiece / group, [&](int64_t first, int64_t end) {
+      for (int64_t i = first * group; i < end * group; ++i) {
+        const float position = scale[i / group] == 0 ? 0 : x[i] / scale[i / group];
+        if (position < -32.5f || position > 31.5f) gradient[i] = 0;
+      }
+    });
   }
 
   void clip_block(const float* x, float* gradient) const {
@@ -144,14 +168,16 @@ class GgmlFormat : public WeightFormat {
 
   DType type_;
   const DTypeTraits& traits_;
+  int64_t groups_;  ///< of a block, each with its scale
 };
 
 }  // namespace
 
 std::shared_ptr<const WeightFormat> make_ggml_format(DType type) {
-  if (type != DType::kQ4_0 && type != DType::kQ4_1 && type != DType::kQ8_0) {
+  constexpr std::array kTypes = {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ6_K};
+  if (std::ranges::find(kTypes, type) == kTypes.end()) {
     throw Error(ErrorCode::kUnsupported,
-                fmt::format("{}: expected Q4_0, Q4_1 or Q8_0", name_of(type)));
+                fmt::format("{}: expected Q4_0, Q4_1, Q8_0 or Q6_K", name_of(type)));
   }
   return std::make_shared<GgmlFormat>(type);
 }

@@ -104,8 +104,13 @@ class GridRounder : public FormatRounder {
 
 }  // namespace
 
+bool rounds_by_columns(const WeightFormat& format) { return format.block_type() != DType::kQ6_K; }
+
 std::unique_ptr<FormatRounder> make_format_rounder(const WeightFormat& format,
                                                    const at::Tensor& weight) {
+  if (!rounds_by_columns(format)) {
+    throw Error(ErrorCode::kInternal, format.name() + " can't be rounded column by column");
+  }
   if (const auto grid = parse_grid_format(format.name())) {
     return std::make_unique<GridRounder>(*grid, weight);
   }

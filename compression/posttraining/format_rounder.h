@@ -20,7 +20,11 @@ class FormatRounder : public ColumnRounder {
   virtual std::optional<WeightScales> scales() const = 0;
 };
 
-/// For a weight [rows, columns] that the format holds.
+/// Whether a format's scales can be kept while its columns are rounded one after the other: Q6_K's
+/// are searched over all values of a block, and each rounding finds others.
+bool rounds_by_columns(const WeightFormat& format);
+
+/// For a weight [rows, columns] that the format holds; Error(kInternal) if it can't be rounded so.
 std::unique_ptr<FormatRounder> make_format_rounder(const WeightFormat& format,
                                                    const at::Tensor& weight);
 

@@ -109,25 +109,29 @@ void round_by_gptq(Model& model, const std::vector<WeightTarget>& targets,
   if (const std::string refusal = gptq_refusal(targets, model); !refusal.empty()) {
     throw Error(ErrorCode::kConfig, refusal);
   }
+  std::vector<size_t> chosen;  // of the targets
   std::vector<Parameter*> weights;
-  for (const WeightTarget& target : targets) {
-    weights.push_back(&parameter_named(model, target.parameter));
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (!rounds_by_columns(*targets[i].format)) continue;
+    chosen.push_back(i);
+    weights.push_back(&parameter_named(model, targets[i].parameter));
   }
   const std::vector<InputHessian> hessians =
       hessians_of(model, weights, calibration, options.samples);
   Communicator& ranks = calibration.ranks();
   GptqWeight mine;
-  for (size_t i = 0; i < targets.size(); ++i) {
+  for (size_t i = 0; i < chosen.size(); ++i) {
     const int root = static_cast<int>(i % ranks.size());
     // The ranks round as many weights at a time as there are ranks.
     const size_t own = i + static_cast<size_t>(ranks.rank());
-    if (root == 0 && own < targets.size()) {
-      mine = gptq_rounded(*targets[own].format, weights[own]->value().detach().contiguous(),
+    if (root == 0 && own < chosen.size()) {
+      mine = gptq_rounded(*targets[chosen[own]].format, weights[own]->value().detach().contiguous(),
                           hessians[own].sums(), {.damping = options.damping});
     }
     GptqWeight rounded = root == ranks.rank() ? mine : GptqWeight();
-    share(rounded, *targets[i].format, weights[i]->value().detach().contiguous(), root, ranks);
-    take(i, rounded);
+    share(rounded, *targets[chosen[i]].format, weights[i]->value().detach().contiguous(), root,
+          ranks);
+    take(chosen[i], rounded);
   }
 }
 

@@ -17,8 +17,9 @@ namespace wattle {
 ///
 /// Collective. Sums are all-reduced, each weight is rounded by one rank and sent to the others: all
 /// get the same bits. `take(i, rounded)` gets those of targets[i]. A weight that multiplied nothing
-/// (an embedding's rows are only looked up) is rounded to the nearest. Throws Error(kConfig) for a
-/// weight that is no matrix, Error(kNonFinite) for data or inputs that are not finite.
+/// (an embedding's rows are only looked up) is rounded to the nearest; one whose format doesn't
+/// round by columns is left out, for the format's own rounding. Throws Error(kConfig) for a weight
+/// that is no matrix, Error(kNonFinite) for data or inputs that are not finite.
 void round_by_gptq(Model& model, const std::vector<WeightTarget>& targets,
                    const CalibrationSet& calibration, const GptqSection& options,
                    const std::function<void(size_t i, const GptqWeight& rounded)>& take);

@@ -11,7 +11,8 @@ namespace wattle {
 namespace {
 
 constexpr int64_t kSuperBlock = 256;  ///< of the K types
-constexpr const char* kLargerType = "gguf:q8_0";
+constexpr const char* kLargerType = "gguf:q6_k";
+constexpr const char* kLargestType = "gguf:q8_0";
 
 /// What of a language model lies outside of its blocks.
 struct Ends {
@@ -40,16 +41,10 @@ const Weight& weight_named(const Model& model, const std::string& name) {
 
 }  // namespace
 
-std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format, int64_t columns,
-                                                        const std::string& key) {
-  if (format.name() != kLargerType && columns % kSuperBlock == 0) {
-    throw Error(ErrorCode::kConfig,
-                fmt::format("{}.embeddings: mixed gives the output layer of this model, with rows "
-                            "of {} values, the type Q6_K, which Wattle can't write; target or "
-                            "float can be had",
-                            key, columns));
-  }
-  return make_weight_format(kLargerType);
+std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format,
+                                                        int64_t columns) {
+  const bool larger = format.name() != kLargestType && columns % kSuperBlock == 0;
+  return make_weight_format(larger ? kLargerType : kLargestType);
 }
 
 std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const Model& model,
@@ -66,8 +61,8 @@ std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const M
     const EmbeddingFormat wanted = options.resolved_embeddings();
     if (is_end && wanted == EmbeddingFormat::kFloat) continue;
     const bool larger = &parameter == ends.output && wanted == EmbeddingFormat::kMixed;
-    WeightTarget target{
-        name, larger ? mixed_output_format(*format, parameter.value().size(1), key) : format};
+    WeightTarget target{name,
+                        larger ? mixed_output_format(*format, parameter.value().size(1)) : format};
     if (options.fold_batch_norm && !options.is_gguf()) target.norm = weight.norm;
     const std::string refusal = target.format->refusal(parameter.value().sizes());
     if (!refusal.empty()) {

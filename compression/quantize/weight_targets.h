@@ -26,10 +26,10 @@ std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const M
                                          const std::string& key);
 
 /// The type that llama-quantize gives the output layer (or the embedding that it is tied to) when
-/// it quantises a model to `format` without --pure: Q6_K, or Q8_0 where a row is no multiple of 256
-/// (llama-quant.cpp, llama_tensor_get_type). Throws Error(kConfig) where that is Q6_K, which has no
-/// codec here.
-std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format, int64_t columns,
-                                                        const std::string& key);
+/// it quantises a model to `format` without --pure and without an importance matrix: Q6_K, or Q8_0
+/// where that is the format or a row is no multiple of 256 (llama-quant.cpp,
+/// llama_tensor_get_type_impl and tensor_type_fallback).
+std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format,
+                                                        int64_t columns);
 
 }  // namespace wattle

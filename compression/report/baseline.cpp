@@ -77,6 +77,12 @@ void BaselineCallback::before(const TrainingView& view) {
     round_by_gptq(
         view.model, targets, *parts_.calibration, GptqSection(),
         [&](size_t i, const GptqWeight& rounded) { given.set(indices[i], rounded.values); });
+    for (size_t i = 0; i < indices.size(); ++i) {  // what GPTQ leaves to the format
+      if (given.applies_to(indices[i], *view.parameters.parameters()[indices[i]])) continue;
+      at::Tensor values = view.parameters.master_of(indices[i]).clone();
+      targets[i].format->fake_quantise(values);
+      given.set(indices[i], values);
+    }
     const Applied applied(view.parameters, given);
     found.gptq_loss = parts_.evaluator.run()->loss;
   }

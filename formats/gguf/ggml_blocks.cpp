@@ -10,14 +10,9 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "formats/gguf/clones.h"
+#include "formats/gguf/q6_k.h"
 #include "formats/half.h"
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__)
-#define WATTLE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define WATTLE_CLONES
-#endif
 
 namespace wattle {
 namespace {
@@ -257,6 +252,7 @@ constexpr Codec kCodecs[] = {
     {DType::kF32, encode_f32, decode_f32},    {DType::kF16, encode_f16, decode_f16},
     {DType::kBF16, encode_bf16, decode_bf16}, {DType::kQ4_0, encode_q4_0, decode_q4_0},
     {DType::kQ4_1, encode_q4_1, decode_q4_1}, {DType::kQ8_0, encode_q8_0, decode_q8_0},
+    {DType::kQ6_K, encode_q6_k, decode_q6_k},
 };
 
 const Codec* find_codec(DType dtype) {
@@ -270,7 +266,7 @@ const Codec& codec_of(DType dtype) {
   throw Error(
       ErrorCode::kUnsupported,
       fmt::format("tensor type {} ({} elements in {} bytes) has no codec here; F32, F16, "
-                  "BF16, Q4_0, Q4_1 and Q8_0 have one",
+                  "BF16, Q4_0, Q4_1, Q8_0 and Q6_K have one",
                   name_of(dtype), traits_of(dtype).block_elements, traits_of(dtype).block_bytes));
 }
 
@@ -296,10 +292,11 @@ void encode(DType dtype, std::span<const float> values, std::span<std::byte> byt
   const size_t blocks = block_count(dtype, bytes.size(), values.size());
   const size_t encoded = codec.encode(values.data(), bytes.data(), blocks);
   if (encoded == blocks) return;
+  const size_t first = encoded * traits_of(dtype).block_elements;
   throw Error(ErrorCode::kNonFinite,
               fmt::format("elements {} to {} can't be encoded as {}: one is not finite, or their "
                           "scale is beyond f16",
-                          encoded * kBlock, encoded * kBlock + kBlock - 1, name_of(dtype)));
+                          first, first + traits_of(dtype).block_elements - 1, name_of(dtype)));
 }
 
 }  // namespace wattle

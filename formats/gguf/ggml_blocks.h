@@ -7,11 +7,13 @@
 
 namespace wattle {
 
-/// The codecs of F32, F16, BF16, Q4_0, Q4_1 and Q8_0, bit for bit those of ggml's reference
-/// (quantize_row_*_ref and dequantize_row_* in ggml-quants.c, float32 arithmetic, no contraction).
+/// The codecs of F32, F16, BF16, Q4_0, Q4_1, Q8_0 and Q6_K (see q6_k.h), bit for bit those of
+/// ggml's reference (quantize_row_*_ref and dequantize_row_* in ggml-quants.c, float32 arithmetic,
+/// no contraction).
 ///
 /// Encoding what was decoded from an encoded block gives the same bits again, unless the block's
-/// scale has vanished in f16 or, for Q4_1, its minimum is thousands of times its scale.
+/// scale has vanished in f16 or, for Q4_1, its minimum is thousands of times its scale. Q6_K's
+/// scales are searched: encoding again may find others.
 ///
 /// Two points that the reference leaves open are fixed here. A block whose scale's reciprocal
 /// overflows (all magnitudes below 3e-38) encodes zeros. A block that holds a NaN or an infinity,

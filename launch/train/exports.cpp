@@ -28,6 +28,9 @@ std::optional<QuantizeOptions> rounding_of(const ExportOptions& wanted) {
     case Type::kQ8_0:
       options.target = WeightTargetType::kGgufQ8_0;
       return options;
+    case Type::kQ6K:
+      options.target = WeightTargetType::kGgufQ6K;
+      return options;
     case Type::kQ4_0:
       options.target = WeightTargetType::kGgufQ4_0;
       return options;
@@ -53,10 +56,11 @@ DType block_type_of(const WeightFormat& format, const std::string& parameter) {
                           parameter, format.name()));
 }
 
-/// The weights before rounding where they are quantised, so that their blocks are made once, from
-/// what they were made from for forward.
-std::vector<NamedTensor> before_rounding(const ExportedModel& exported) {
+/// As forward reads them; or before rounding where they are quantised, so that their blocks are
+/// made once, from what they were made from for forward.
+std::vector<NamedTensor> parameters_of(const ExportedModel& exported, bool before_rounding) {
   std::vector<NamedTensor> parameters = exported.parameters;
+  if (!before_rounding) return parameters;
   for (NamedTensor& parameter : parameters) {
     const auto found = exported.deployment.find(parameter.name);
     if (found != exported.deployment.end()) parameter.value = found->second.values;
@@ -73,13 +77,13 @@ void write_gguf(const std::string& path, const ExportOptions& wanted,
   if (!exported.compression_ledger.empty()) {
     contents.more.add(kLedgerKey, text_hash(exported.compression_ledger));
   }
-  std::vector<NamedTensor> parameters = exported.parameters;
+  std::vector<NamedTensor> parameters = parameters_of(exported, wanted.masters);
   if (const auto rounding = rounding_of(wanted)) {
     for (const WeightTarget& target : weight_targets(*rounding, exported.model, "export")) {
       contents.types[target.parameter] = block_type_of(*target.format, target.parameter);
     }
   } else if (wanted.type == Type::kAuto) {
-    parameters = before_rounding(exported);
+    parameters = parameters_of(exported, true);
     for (const auto& [name, weight] : exported.deployment) {
       contents.types[name] = block_type_of(*weight.format, name);
     }
@@ -109,7 +113,8 @@ void write_exports(const RunConfig& config, const ExportedModel& exported) {
       save_onnx(path, exported.model, exported.parameters, exported.deployment,
                 exported.compression_ledger);
     } else {
-      save_hugging_face(path, exported.options, exported.parameters, DType::kF32);
+      save_hugging_face(path, exported.options, parameters_of(exported, wanted.masters),
+                        DType::kF32);
     }
     std::cerr << "exported: " << path << std::endl;
   }

@@ -20,7 +20,7 @@ using testing::HasSubstr;
 class GgmlFormats : public testing::TestWithParam<const char*> {
  protected:
   std::shared_ptr<const WeightFormat> format_ = make_weight_format(GetParam());
-  at::Tensor values_ = at::randn({70, 96});
+  at::Tensor values_ = at::randn({70, 768});
 
   at::Tensor rounded() const {
     at::Tensor rounded = values_.clone();
@@ -52,7 +52,10 @@ TEST_P(GgmlFormats, DoesNotDependOnThreadsOrOnWhereRowsAreSplit) {
   }
 }
 
-TEST_P(GgmlFormats, RoundingAgainChangesNothing) {
+/// Those whose scales follow from the values in closed form.
+class ClosedFormats : public GgmlFormats {};
+
+TEST_P(ClosedFormats, RoundingAgainChangesNothing) {
   at::Tensor twice = rounded();
   format_->fake_quantise(twice);
   EXPECT_TRUE(at::equal(twice, rounded()));
@@ -60,19 +63,19 @@ TEST_P(GgmlFormats, RoundingAgainChangesNothing) {
 
 TEST_P(GgmlFormats, SaysItsNameAndWhatItRefuses) {
   EXPECT_EQ(format_->name(), GetParam());
-  EXPECT_EQ(format_->refusal({70, 96}), "");
+  EXPECT_EQ(format_->refusal({70, 768}), "");
   EXPECT_THAT(format_->refusal({70, 100}), HasSubstr("100 values is no whole number"));
   EXPECT_THAT(format_->refusal({70, 32, 3, 3}), HasSubstr("matrices only"));
 }
 
 TEST_P(GgmlFormats, NamesTheElementThatHasNoEncoding) {
-  values_[69][95] = INFINITY;
+  values_[69][767] = INFINITY;
   try {
     rounded();
     FAIL() << "an infinity was rounded";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kNonFinite);
-    EXPECT_THAT(error.what(), HasSubstr("from element 6144 on"));
+    EXPECT_THAT(error.what(), HasSubstr("from element 53248 on"));
   }
 }
 
@@ -85,7 +88,11 @@ TEST_P(GgmlFormats, FiguresFollowFromTheRounding) {
   EXPECT_GT(figures.mean_scale, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, GgmlFormats, testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0"),
+INSTANTIATE_TEST_SUITE_P(Types, ClosedFormats,
+                         testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0"),
+                         [](const auto& info) { return std::string(info.param).substr(5); });
+INSTANTIATE_TEST_SUITE_P(Types, GgmlFormats,
+                         testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0", "gguf:q6_k"),
                          [](const auto& info) { return std::string(info.param).substr(5); });
 
 TEST(GgmlFormat, ClipsWhatLiesBeyondTheShortEndOfQ40) {
@@ -102,6 +109,26 @@ TEST(GgmlFormat, ClipsWhatLiesBeyondTheShortEndOfQ40) {
   EXPECT_EQ(gradient[1][1].item<float>(), 0);
   EXPECT_EQ(gradient.sum().item<float>(), 62);
   EXPECT_NEAR(figures_of(*format, values).clipped_share, 2.0 / 64, 1e-12);
+}
+
+TEST(GgmlFormat, ClipsWhereA6BitScaleIsRoundedDown) {
+  const auto format = make_weight_format("gguf:q6_k");
+  at::Tensor values = at::zeros({1, 256});
+  values[0][0] = -32.0F;  // the block's largest scale, 1 = -128 * (-1 / 128)
+  values[0][1] = 31.0F;
+  const float small = 1.4F / 128;  // rounded to 1 / 128: codes reach from -32 / 1.4 to 31 / 1.4
+  values[0][16] = -32 * small;
+  values[0][17] = 31 * small;
+  values[0][18] = 20 * small;
+  const WeightScales scales = format->scales_of(values);
+  ASSERT_EQ(scales.scale.numel(), 16);
+  EXPECT_EQ(scales.scale[0].item<float>(), 1.0F);
+  EXPECT_EQ(scales.scale[1].item<float>(), 1.0F / 128);
+  at::Tensor gradient = at::zeros({1, 256}).fill_(1);
+  format->clip_gradient(values, nullptr, gradient);
+  EXPECT_EQ(gradient[0][16].item<float>(), 0);
+  EXPECT_EQ(gradient[0][17].item<float>(), 0);
+  EXPECT_EQ(gradient.sum().item<float>(), 254);
 }
 
 TEST(GgmlFormat, AnUnknownNameIsRefused) { EXPECT_THROW(make_weight_format("gguf:q4_k"), Error); }

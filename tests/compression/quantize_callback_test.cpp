@@ -120,6 +120,18 @@ TEST_F(Quantising, OfUntiedEndsOnlyTheOutputIsLarger) {
   EXPECT_EQ(format_of("head.weight"), "gguf:q8_0");
 }
 
+TEST_F(Quantising, RowsOf256GiveTheOutputQ6K) {
+  using enum WeightTargetType;
+  for (const auto& entry : {std::pair{kGgufQ4_0, "gguf:q6_k"}, std::pair{kGgufQ4_1, "gguf:q6_k"},
+                            std::pair{kGgufQ8_0, "gguf:q8_0"}}) {
+    build(tiny_llama(false, 256));
+    add({quantize([target = entry.first](auto& o) { o.target = target; })});
+    begin_step(0);
+    EXPECT_EQ(format_of("head.weight"), entry.second);
+    EXPECT_NE(format_of("embed.tokens.weight"), "gguf:q6_k");
+  }
+}
+
 TEST_F(Quantising, ASavedStateGoesOnAsItWas) {
   build(tiny_llama(true));
   add({quantize([](auto& o) { o.begin_step = 2; })});
@@ -151,9 +163,9 @@ TEST_F(Quantising, RefusesWhatTheModelCannotHave) {
   build(tiny_llama(true, 40));
   EXPECT_THAT(refusal_of({quantize()}),
               HasSubstr("compression.0.quantize: embed.tokens.weight: a row of 40 values"));
-  build(tiny_llama(true, 256));
-  EXPECT_THAT(refusal_of({quantize()}), HasSubstr("Q6_K"));
   build(tiny_llama(true));
+  EXPECT_THAT(refusal_of({quantize([](auto& o) { o.target = WeightTargetType::kGgufQ6K; })}),
+              HasSubstr("a row of 64 values is no whole number of Q6_K's blocks of 256"));
   EXPECT_THAT(refusal_of({quantize([](auto& o) { o.targets = {"blocks.7"}; })}),
               HasSubstr("matches no weight"));
   EXPECT_THAT(refusal_of({quantize([](auto& o) { o.end_step = 6; }),

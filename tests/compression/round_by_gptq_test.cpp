@@ -110,6 +110,23 @@ TEST(RoundByGptq, IsTheSameOnAnyNumberOfRanks) {
   }
 }
 
+TEST(RoundByGptq, LeavesQ6KToTheFormatItself) {
+  const CountingText text(40);
+  for (const int ranks : {1, 2}) {
+    run_as_threads(ranks, [&](Communicator& world) {
+      Model model = build_model(support::tiny_llama(), 1);
+      std::vector<WeightTarget> targets = all_weights(model, "gguf:q4_0");
+      targets[1].format = make_weight_format("gguf:q6_k");
+      std::map<size_t, at::Tensor> taken;
+      round_by_gptq(model, targets, CalibrationSet(text, 2, world), {.samples = 4},
+                    [&](size_t i, const GptqWeight& weight) { taken[i] = weight.values.clone(); });
+      EXPECT_EQ(taken.size(), targets.size() - 1);
+      EXPECT_FALSE(taken.contains(1));
+      EXPECT_EQ(taken.at(2).sizes(), model.weights[2].weight->value().sizes());
+    });
+  }
+}
+
 TEST(RoundByGptq, LooksAtTheInputs) {
   const auto some = rounded_by(1, CountingText(40), "gguf:q4_0");
   const auto others = rounded_by(1, CountingText(40, 5), "gguf:q4_0");

@@ -24,6 +24,7 @@ void ExportOptions::describe(Fields& f) {
             {"f16", Type::kF16},
             {"bf16", Type::kBf16},
             {"q8_0", Type::kQ8_0},
+            {"q6_k", Type::kQ6K},
             {"q4_0", Type::kQ4_0},
             {"q4_1", Type::kQ4_1}},
            "gguf: auto writes each weight in the format that it was trained in, f32 without; any "
@@ -33,6 +34,9 @@ void ExportOptions::describe(Fields& f) {
             {"target", EmbeddingFormat::kTarget},
             {"float", EmbeddingFormat::kFloat}},
            "with a q type: what becomes of embedding and output layer, as in compression");
+  f("masters", masters,
+    "gguf with a type of its own, safetensors: the weights before rounding, as the optimizer has "
+    "them, instead of those that forward reads");
   f.check([this](Checker& c) {
     const std::filesystem::path wanted = resolved_path();
     const bool climbs = std::ranges::find(wanted, "..") != wanted.end();
@@ -40,7 +44,11 @@ void ExportOptions::describe(Fields& f) {
               "leaves output_dir/export; give an absolute path for a place outside of it");
     const bool is_gguf = format == Format::kGguf;
     c.require(is_gguf || type == Type::kAuto, "type", "only gguf has this setting");
-    const bool blocks = type == Type::kQ8_0 || type == Type::kQ4_0 || type == Type::kQ4_1;
+    const bool blocks =
+        type == Type::kQ8_0 || type == Type::kQ6K || type == Type::kQ4_0 || type == Type::kQ4_1;
+    const bool own = is_gguf && type != Type::kAuto;
+    c.require(!masters || own || format == Format::kSafetensors, "masters",
+              "needs safetensors, or gguf with a type other than auto");
     c.require(blocks || embeddings == EmbeddingFormat::kMixed, "embeddings", "needs a q type");
   });
 }

@@ -12,12 +12,13 @@ namespace wattle {
 /// One entry of the list `export:`.
 struct ExportOptions {
   enum class Format { kSafetensors, kGguf, kCompressedTensors, kOnnx };
-  enum class Type { kAuto, kF32, kF16, kBf16, kQ8_0, kQ4_0, kQ4_1 };
+  enum class Type { kAuto, kF32, kF16, kBf16, kQ8_0, kQ6K, kQ4_0, kQ4_1 };
 
   Format format = Format::kSafetensors;
   std::optional<std::string> path;
   Type type = Type::kAuto;
   EmbeddingFormat embeddings = EmbeddingFormat::kMixed;
+  bool masters = false;
 
   void describe(Fields& f);
   std::string resolved_path() const;

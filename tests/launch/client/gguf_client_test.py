@@ -23,7 +23,9 @@ LLAMA = ("model: {family: llama, layers: 2, width: 64, heads: 4, kv_heads: 2, ff
          "vocab: 49152, positions: 128}")
 GPT2 = ("model: {family: gpt2, layers: 2, width: 64, heads: 2, vocab: 49152, positions: 128, "
         "tied_embeddings: false}")
+ROWS_OF_256 = ("width: 64, heads: 4, kv_heads: 2, ffn_width: 128", "width: 256, heads: 4, ffn_width: 512")
 EXPORT = ("[{format: gguf}, {format: gguf, type: f32, path: float.gguf}, "
+          "{format: gguf, type: f32, masters: true, path: masters.gguf}, "
           "{format: safetensors, path: hf}]")
 
 
@@ -48,7 +50,7 @@ class GgufClientTest(RunTest):
             run=f"{{seed: 7, output_dir: {output}}}",
             data=f"{{kind: text, path: text.txt, validation: heldout.txt, tokenizer: {TOKENIZER}, "
                  "sequence_length: 64}",
-            train="{steps: 20, global_batch: 8, micro_batch: 8}",
+            train=f"{{steps: {5 if 'width: 256' in model else 20}, global_batch: 8, micro_batch: 8}}",
             evaluate="{window: 128, score: second_half}",
             compression=compression, export=export)
         self.train(config)
@@ -90,15 +92,16 @@ class GgufClientTest(RunTest):
         done = self.train(config, overrides=overrides, arguments=("eval", "--json"))
         return json.loads(done.stdout)["perplexity"]
 
-    def check_target(self, model: str, target: str, embeddings: str):
-        """All that must hold of a target: bits, llama-quantize's bytes, the same perplexity."""
+    def check_target(self, model: str, target: str, embeddings: str, source: str = "float.gguf"):
+        """All that must hold of a target: bits, llama-quantize's bytes, the same perplexity. Q6_K's
+        scales are searched, and found anew in values that it has rounded: then the source is what
+        was rounded, masters.gguf."""
         config = self.trained(
             model, f"[{{quantize: {{target: 'gguf:{target}', embeddings: {embeddings}}}}}]")
         file = self.exported("model.gguf")
         self.check_bits()
         pure = ["--pure"] if embeddings == "target" else []
-        self.llama("llama-quantize", *pure, self.exported("float.gguf"), "theirs.gguf",
-                   target.upper())
+        self.llama("llama-quantize", *pure, self.exported(source), "theirs.gguf", target.upper())
         self.assert_same_tensors(file, self.folder / "theirs.gguf")
         ours = self.perplexity(config)
         self.assertAlmostEqual(self.perplexity(config, f"model.init_from={file}"), ours, places=6)
@@ -114,6 +117,22 @@ class GgufClientTest(RunTest):
     def test_llama_pure(self):
         self.check_target(LLAMA, "q4_0", "target")
         self.assertEqual(self.kinds(self.exported("model.gguf"))["token_embd.weight"], "Q4_0")
+
+    def test_llama_mixed_with_rows_of_256(self):
+        self.check_target(LLAMA.replace(*ROWS_OF_256), "q4_0", "mixed", "masters.gguf")
+        kinds = self.kinds(self.exported("model.gguf"))
+        self.assertEqual(kinds["token_embd.weight"], "Q6_K")
+        self.assertEqual(kinds["blk.0.ffn_down.weight"], "Q4_0")
+
+    def test_gpt2_mixed_with_rows_of_256(self):
+        gpt2 = GPT2.replace("width: 64, heads: 2", "width: 256, heads: 2")
+        self.check_target(gpt2, "q4_1", "mixed", "masters.gguf")
+        kinds = self.kinds(self.exported("model.gguf"))
+        self.assertEqual((kinds["output.weight"], kinds["token_embd.weight"]), ("Q6_K", "Q4_1"))
+
+    def test_llama_q6_k(self):
+        self.check_target(LLAMA.replace(*ROWS_OF_256), "q6_k", "target", "masters.gguf")
+        self.assertEqual(set(self.kinds(self.exported("model.gguf")).values()), {"Q6_K", "F32"})
 
     def test_gpt2_q4_1(self):
         self.check_target(GPT2, "q4_1", "mixed")
@@ -140,13 +159,14 @@ class GgufClientTest(RunTest):
     def test_rounding_after_training_is_llama_quantize(self):
         ptq = ", ".join(f"{{format: gguf, type: {kind}, embeddings: {how}, path: {kind}-{how}.gguf}}"
                         for kind in ("q4_0", "q4_1") for how in ("mixed", "target"))
-        config = self.trained(LLAMA, "[]", export=f"[{{format: gguf}}, {ptq}]")
-        float_file = self.exported("model.gguf")
-        for kind in ("q4_0", "q4_1"):
-            for how, pure in (("mixed", []), ("target", ["--pure"])):
-                self.llama("llama-quantize", *pure, float_file, "theirs.gguf", kind.upper())
-                self.assert_same_tensors(self.exported(f"{kind}-{how}.gguf"),
-                                         self.folder / "theirs.gguf")
+        for model, output in ((LLAMA, "narrow"), (LLAMA.replace(*ROWS_OF_256), "wide")):
+            config = self.trained(model, "[]", f"[{{format: gguf}}, {ptq}]", output)
+            float_file = self.exported("model.gguf", output)
+            for kind in ("q4_0", "q4_1"):
+                for how, pure in (("mixed", []), ("target", ["--pure"])):
+                    self.llama("llama-quantize", *pure, float_file, "theirs.gguf", kind.upper())
+                    self.assert_same_tensors(self.exported(f"{kind}-{how}.gguf", output),
+                                             self.folder / "theirs.gguf")
         self.check_perplexity(config, float_file, self.perplexity(config))
 
     def test_the_tokenizer_is_the_one_that_the_model_came_with(self):

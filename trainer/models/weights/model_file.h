@@ -13,8 +13,8 @@
 
 namespace wattle {
 
-/// A model that others wrote, of the gpt2 or llama family: a GGUF file (F32, F16, BF16, Q8_0, Q4_0,
-/// Q4_1) or a Hugging Face folder (config.json and safetensors, whole or in shards; F32, F16,
+/// A model that others wrote, of the gpt2 or llama family: a GGUF file (F32, F16, BF16, Q8_0, Q6_K,
+/// Q4_0, Q4_1) or a Hugging Face folder (config.json and safetensors, whole or in shards; F32, F16,
 /// BF16).
 ///
 ///     const ModelFile file(path);

@@ -25,6 +25,8 @@ uint32_t file_type_of(DType dtype) {
       return 3;
     case DType::kQ8_0:
       return 7;
+    case DType::kQ6_K:
+      return 18;
     case DType::kBF16:
       return 32;
     default:
