@@ -10,16 +10,11 @@ namespace {
 
 const std::vector<std::pair<std::string, WeightTargetType>>& target_names() {
   static const std::vector<std::pair<std::string, WeightTargetType>> names = {
-      {"gguf:q4_0", WeightTargetType::kGgufQ4_0},
-      {"gguf:q4_1", WeightTargetType::kGgufQ4_1},
-      {"gguf:q8_0", WeightTargetType::kGgufQ8_0},
-      {"gguf:q6_k", WeightTargetType::kGgufQ6K},
-      {"int8", WeightTargetType::kInt8},
-      {"int16", WeightTargetType::kInt16},
-      {"int4", WeightTargetType::kInt4},
-      {"int2", WeightTargetType::kInt2},
-      {"ternary", WeightTargetType::kTernary},
-      {"fp8", WeightTargetType::kFp8}};
+      {"gguf:q4_0", WeightTargetType::kGgufQ4_0}, {"gguf:q4_1", WeightTargetType::kGgufQ4_1},
+      {"gguf:q8_0", WeightTargetType::kGgufQ8_0}, {"gguf:q6_k", WeightTargetType::kGgufQ6K},
+      {"int8", WeightTargetType::kInt8},          {"int16", WeightTargetType::kInt16},
+      {"int4", WeightTargetType::kInt4},          {"int2", WeightTargetType::kInt2},
+      {"ternary", WeightTargetType::kTernary},    {"fp8", WeightTargetType::kFp8}};
   return names;
 }
 
