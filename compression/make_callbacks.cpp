@@ -91,7 +91,7 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
       throw Error(ErrorCode::kConfig, quantize_name(i) + ": needs training samples");
     }
     auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
-                                                      tools.calibration);
+                                                      tools.calibration, tools.budget_joules);
     const WeightQuantizer& quantizer = weights->quantizer();
     if (tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(

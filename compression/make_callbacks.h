@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ struct CompressionTools {
   const CalibrationSet* calibration = nullptr;  ///< null: entries that need samples are refused
   /// Loads a teacher; throws Error(kConfig) naming `key` if it doesn't fit the model.
   std::function<Model(const std::string& path, const std::string& key)> load_teacher;
-  Evaluator* evaluator = nullptr;  ///< null: baselines are not measured
+  Evaluator* evaluator = nullptr;            ///< null: baselines are not measured
+  std::optional<double> budget_joules = {};  ///< of the run
 };
 
 /// The callbacks of the list `compression`, in its order. `model` and `parameters` must outlive

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "common/run/metrics.h"
@@ -18,6 +19,8 @@ struct TrainingView {
   int64_t steps = 0;  ///< steps in all
   int rank = 0;
   int ranks = 1;
+  /// Enters a change of the model into the metrics, as it stands in step `step`; may be empty.
+  std::function<void(const std::string& event)> record_event = {};
 };
 
 /// Something that acts beside the training loop: compression, early stop, logging. Called on every

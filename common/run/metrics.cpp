@@ -36,6 +36,7 @@ void for_each_member(Record& r, Visit visit) {
   visit("eval_loss", r.eval_loss);
   visit("perplexity", r.perplexity);
   visit("accuracy", r.accuracy);
+  visit("event", r.event);
   visit("skipped", r.skipped);
 }
 

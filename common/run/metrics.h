@@ -8,12 +8,12 @@
 
 namespace wattle {
 
-/// One line of output_dir/metrics.jsonl: a training step, an evaluation, or (phase "energy") what
-/// the run has used so far, as noted after start-up, after each checkpoint and at the end, so that
-/// the next attempt goes on from there. Keys are the names of the members; absent values are left
-/// out.
+/// One line of output_dir/metrics.jsonl: a training step, an evaluation, (phase "compression") a
+/// change that a callback made to the model, or (phase "energy") what the run has used so far, as
+/// noted after start-up, after each checkpoint and at the end, so that the next attempt goes on
+/// from there. Keys are the names of the members; absent values are left out.
 struct MetricsRecord {
-  std::string phase = "train";  ///< "train", "evaluate" or "energy"
+  std::string phase = "train";  ///< "train", "evaluate", "compression" or "energy"
   int64_t attempt = 1;          ///< grows with every start of the run
   int64_t step = 0;             ///< steps finished, from 1
   std::optional<double> loss;   ///< mean over the step's global batch
@@ -33,7 +33,8 @@ struct MetricsRecord {
   std::optional<double> eval_loss;
   std::optional<double> perplexity;
   std::optional<double> accuracy;
-  bool skipped = false;  ///< the update was left out because a gradient was not finite
+  std::optional<std::string> event;  ///< what changed, of phase "compression"
+  bool skipped = false;              ///< the update was left out because a gradient was not finite
 
   std::string to_json() const;
   /// Throws Error(kFormat) if the line is no record.

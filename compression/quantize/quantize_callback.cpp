@@ -14,17 +14,39 @@ namespace wattle {
 
 using nlohmann::json;
 
+namespace {
+
+std::vector<AdaptableWeight> adaptable_weights(const WeightQuantizer& quantizer,
+                                               const QuantizeOptions& options,
+                                               const FlatParameters& parameters) {
+  std::vector<AdaptableWeight> weights;
+  for (const int64_t index : quantizer.indices()) {
+    const WeightTarget& target = quantizer.target_of(index);
+    weights.push_back({index, target.parameter,
+                       width_formats(target, parameters.master_of(index).sizes(), options)});
+  }
+  return weights;
+}
+
+}  // namespace
+
 QuantizeCallback::QuantizeCallback(std::string name, const QuantizeOptions& options,
                                    const Model& model, FlatParameters& parameters,
-                                   const CalibrationSet* calibration)
+                                   const CalibrationSet* calibration,
+                                   std::optional<double> budget_joules)
     : name_(std::move(name)),
       options_(options),
       parameters_(parameters),
       calibration_(calibration),
       quantizer_(name_, weight_targets(options, model, name_), parameters.parameters(),
-                 options.clip_gradients) {}
+                 options.clip_gradients) {
+  if (!options_.widths || !options_.widths->adapt) return;
+  adaptive_.emplace(name_, *options_.widths, adaptable_weights(quantizer_, options_, parameters_),
+                    parameters_.parameters(), budget_joules);
+}
 
-void QuantizeCallback::step_ends(const TrainingView& view, const MetricsRecord&) {
+void QuantizeCallback::step_ends(const TrainingView& view, const MetricsRecord& record) {
+  if (active_ && adaptive_) adaptive_->step_ends(record);
   if (view.step == view.steps && !active_ && options_.begin_step == view.step) {
     follow_schedule(view);
   }
@@ -40,6 +62,7 @@ void QuantizeCallback::follow_schedule(const TrainingView& view) {
     set_active(wanted);
     note(step, wanted ? "begins" : "ends");
   }
+  if (active_ && adaptive_ && !frozen_) adapt_formats(view);
   if (active_ && !frozen_ && options_.freeze_observers_step &&
       step >= *options_.freeze_observers_step) {
     freeze_scales();
@@ -71,6 +94,27 @@ void QuantizeCallback::choose_formats(const TrainingView& view) {
   note(view.step, what);
 }
 
+void QuantizeCallback::adapt_formats(const TrainingView& view) {
+  const int64_t eighths = adaptive_->eighths();
+  const std::vector<WidthChange> changes = adaptive_->step_begins(view, quantizer_);
+  const auto record = [&](const std::string& what) {
+    note(view.step, what);
+    if (view.record_event) view.record_event(name_ + ": " + what);
+  };
+  if (adaptive_->eighths() != eighths) {
+    record(fmt::format("the energy budget {}: widths may take {}/8 of theirs",
+                       adaptive_->eighths() < eighths ? "tightens" : "eases",
+                       adaptive_->eighths()));
+  }
+  for (const WidthChange& change : changes) {
+    record(fmt::format("{}: {} becomes {} (gradient noise scale {:.4g} batches)", change.parameter,
+                       change.from, change.to, change.noise_scale));
+  }
+  if (changes.empty()) return;
+  if (options_.learn != ScaleLearning::kNone) begin_learning();
+  parameters_.publish();
+}
+
 void QuantizeCallback::round_masters(Model& model) {
   const std::vector<int64_t> indices = quantizer_.indices();
   std::vector<WeightTarget> targets;
@@ -85,6 +129,7 @@ void QuantizeCallback::round_masters(Model& model) {
 void QuantizeCallback::begin_learning() {
   const at::NoGradGuard no_grad;
   for (const int64_t index : quantizer_.indices()) {
+    if (quantizer_.learning_of(index) != ScaleLearning::kNone) continue;
     if (quantizer_.scales_of(index)) {  // GPTQ's
       quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
       continue;
@@ -117,7 +162,9 @@ void QuantizeCallback::set_active(bool active) {
   active_ = active;
   if (active) {
     parameters_.add_transform(quantizer_);
+    if (adaptive_) parameters_.add_transform(adaptive_->noise());
   } else {
+    if (adaptive_) parameters_.remove_transform(adaptive_->noise());
     parameters_.remove_transform(quantizer_);
   }
 }
@@ -126,14 +173,15 @@ std::string QuantizeCallback::save_state() const {
   QuantizeOptions options = options_;
   json events = json::array();
   for (const auto& [step, what] : events_) events.push_back({{"step", step}, {"what", what}});
-  return json{{"active", active_},
-              {"frozen", frozen_},
-              {"norms_frozen", norms_frozen_},
-              {"clip_gradients", quantizer_.clips_gradients()},
-              {"options", write_config(fields_of(options))},
-              {"weights", weights_to_json(quantizer_)},
-              {"events", events}}
-      .dump();
+  json state = {{"active", active_},
+                {"frozen", frozen_},
+                {"norms_frozen", norms_frozen_},
+                {"clip_gradients", quantizer_.clips_gradients()},
+                {"options", write_config(fields_of(options))},
+                {"weights", weights_to_json(quantizer_)},
+                {"events", events}};
+  if (adaptive_) state["adaptive"] = adaptive_->save();
+  return state.dump();
 }
 
 void QuantizeCallback::load_state(const std::string& text) {
@@ -143,6 +191,7 @@ void QuantizeCallback::load_state(const std::string& text) {
   frozen_ = state.at("frozen");
   norms_frozen_ = state.at("norms_frozen");
   weights_from_json(state.at("weights"), parameters_.parameters(), options_.scale_lr, quantizer_);
+  if (adaptive_) adaptive_->load(state.at("adaptive"));
   set_active(state.at("active"));
 }
 

@@ -7,6 +7,7 @@
 
 #include "compression/calibration/calibration_set.h"
 #include "compression/quantize/weight_quantizer.h"
+#include "compression/widths/adaptive_widths.h"
 #include "compression/widths/assign_widths.h"
 #include "trainer/callback.h"
 #include "trainer/state/flat_parameters.h"
@@ -22,13 +23,14 @@ class QuantizeCallback : public Callback {
   /// `name` tells the entries of a run's list apart ("compression.0.quantize") and is the place in
   /// the file that messages name. `model` and `parameters` must outlive this, and not be
   /// published any more once this is gone. Throws Error(kConfig) as weight_targets() does.
-  /// `calibration` may be null where the options ask for no samples.
+  /// `calibration` may be null where the options ask for no samples; `budget_joules` is the run's.
   QuantizeCallback(std::string name, const QuantizeOptions& options, const Model& model,
-                   FlatParameters& parameters, const CalibrationSet* calibration);
+                   FlatParameters& parameters, const CalibrationSet* calibration,
+                   std::optional<double> budget_joules = {});
 
   void train_begins(const TrainingView& view) override { follow_schedule(view); }
   void step_begins(const TrainingView& view) override { follow_schedule(view); }
-  /// After the last step of all: what begins there is post-training quantisation.
+  /// After the last step of all, what begins there is post-training quantisation.
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;
 
   std::string name() const override { return name_; }
@@ -42,6 +44,8 @@ class QuantizeCallback : public Callback {
   bool is_active() const { return active_; }
   /// What the sensitivity scan of this attempt found; empty without one.
   const std::vector<WidthAssignment>& widths() const { return widths_; }
+  /// How formats changed since, over all attempts; nullptr where they don't.
+  const AdaptiveWidths* adaptive() const { return adaptive_ ? &*adaptive_ : nullptr; }
   /// Enters something into the ledger; the same on every rank, no times, paths or joules.
   void note(int64_t step, std::string what) { events_.emplace_back(step, std::move(what)); }
 
@@ -49,6 +53,7 @@ class QuantizeCallback : public Callback {
   void set_active(bool active);
   void follow_schedule(const TrainingView& view);
   void choose_formats(const TrainingView& view);
+  void adapt_formats(const TrainingView& view);
   void round_masters(Model& model);
   void begin_learning();
   void freeze_scales();
@@ -59,6 +64,7 @@ class QuantizeCallback : public Callback {
   const CalibrationSet* calibration_;
   std::vector<WidthAssignment> widths_;
   WeightQuantizer quantizer_;
+  std::optional<AdaptiveWidths> adaptive_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are

@@ -126,6 +126,24 @@ Json widths_json(const std::vector<const QuantizeCallback*>& quantizers) {
   return widths;
 }
 
+/// How formats changed while the model trained.
+Json width_changes_json(const std::vector<const QuantizeCallback*>& quantizers) {
+  Json changes = Json::array();
+  for (const QuantizeCallback* quantizer : quantizers) {
+    if (quantizer->adaptive() == nullptr) continue;
+    for (const WidthChange& change : quantizer->adaptive()->changes()) {
+      changes.push_back(
+          {{"step", change.step},
+           {"name", change.parameter},
+           {"from", change.from},
+           {"to", change.to},
+           {"noise_scale",
+            std::isfinite(change.noise_scale) ? Json(change.noise_scale) : Json(nullptr)}});
+    }
+  }
+  return changes;
+}
+
 int64_t sum_of(const Json& tensors, const char* key) {
   int64_t sum = 0;
   for (const Json& tensor : tensors) sum += tensor.at(key).get<int64_t>();
@@ -193,6 +211,18 @@ void add_tables(const Json& compression, Json& tables) {
                       {"rows", rows}});
   }
   rows = Json::array();
+  for (const Json& c : compression.at("width_changes")) {
+    rows.push_back({c.at("step"), c.at("name"), c.at("from"), c.at("to"), c.at("noise_scale")});
+  }
+  if (!rows.empty()) {
+    tables.push_back({{"title", "Widths that changed in training"},
+                      {"note",
+                       "after which step; noise scale: of the weight's gradient, in global batches "
+                       "that would have to be averaged for it to be as large as its noise"},
+                      {"columns", {"step", "weight", "from", "to", "noise scale"}},
+                      {"rows", rows}});
+  }
+  rows = Json::array();
   for (const Json& t : compression.at("tensors")) {
     rows.push_back({t.at("name"), t.at("format"), t.at("bits_per_weight"), t.at("mean_scale"),
                     fmt::format("{:.2f}\u00a0%", 100 * t.at("clipped_share").get<double>()),
@@ -240,6 +270,7 @@ void add_compression(const CompressionFacts& facts, Json& report) {
     }
   }
   compression["widths"] = widths_json(facts.quantizers);
+  compression["width_changes"] = width_changes_json(facts.quantizers);
   compression["exported"] = files_json(facts.exported);
   compression["ledger_xxh3_128"] = facts.ledger_hash;
   add_cards(compression, facts.unit, report["summary"]);

@@ -19,16 +19,8 @@ const Parameter& parameter_named(const Model& model, const std::string& name) {
 /// The formats that a weight could have, not yet tried.
 std::vector<WidthReading> candidates(const WeightTarget& target, at::IntArrayRef shape,
                                      const QuantizeOptions& options) {
-  std::vector<std::shared_ptr<const WeightFormat>> formats;
-  if (target.format->name() == format_name(options)) {
-    for (const std::string& name : options.widths->formats) {
-      formats.push_back(make_weight_format(name));
-    }
-    std::erase_if(formats, [&](const auto& format) { return !format->refusal(shape).empty(); });
-  }
-  if (formats.empty()) formats.push_back(target.format);
   std::vector<WidthReading> readings;
-  for (const auto& format : formats) {
+  for (const auto& format : width_formats(target, shape, options)) {
     readings.push_back({.format = format, .bytes = format->bytes_of(shape)});
   }
   return readings;
@@ -47,6 +39,20 @@ void try_formats(at::Tensor value, LossProbe& probe, double float_loss,
 }
 
 }  // namespace
+
+std::vector<std::shared_ptr<const WeightFormat>> width_formats(const WeightTarget& target,
+                                                               at::IntArrayRef shape,
+                                                               const QuantizeOptions& options) {
+  std::vector<std::shared_ptr<const WeightFormat>> formats;
+  if (target.format->name() == format_name(options)) {
+    for (const std::string& name : options.widths->formats) {
+      formats.push_back(make_weight_format(name));
+    }
+    std::erase_if(formats, [&](const auto& format) { return !format->refusal(shape).empty(); });
+  }
+  if (formats.empty()) formats.push_back(target.format);
+  return formats;
+}
 
 std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model& model,
                            const QuantizeOptions& options) {

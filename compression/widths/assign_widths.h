@@ -27,6 +27,12 @@ struct WidthAssignment {
   size_t chosen = 0;
 };
 
+/// The formats that a weight of this shape could have: those of the options that hold it, where its
+/// target is the entry's own, else (the larger output layer of embeddings: mixed) its target alone.
+std::vector<std::shared_ptr<const WeightFormat>> width_formats(const WeightTarget& target,
+                                                               at::IntArrayRef shape,
+                                                               const QuantizeOptions& options);
+
 /// "" or why the budget can't be kept, from the weights' shapes alone; and for a weight that batch
 /// norm is folded into, which can't be tried by itself.
 std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model& model,
@@ -34,9 +40,8 @@ std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model
 
 /// The sensitivity scan: rounds one weight at a time in the float model, reads the loss on the
 /// calibration samples and the divergence from what the model gave before, and puts the weight back
-/// as it was. Then chooses formats by choose_widths(), by increase of loss. A weight whose target
-/// isn't the entry's own (the larger output layer of embeddings: mixed) keeps it. Collective; the
-/// same on every rank and on any number of ranks.
+/// as it was. Then chooses formats by choose_widths(), by increase of loss. Collective; the same on
+/// every rank and on any number of ranks.
 std::vector<WidthAssignment> assign_widths(Model& model, const std::vector<WeightTarget>& targets,
                                            const QuantizeOptions& options,
                                            const CalibrationSet& calibration);

@@ -17,6 +17,19 @@ std::string refusal_of(const std::string& format) {
 
 }  // namespace
 
+void AdaptOptions::describe(Fields& f) {
+  f("every", every,
+    "steps whose gradients are measured, after which each weight may get another format")
+      .at_least(2)
+      .unit("steps");
+  f("margin", margin,
+    "formats change where the estimated increase of the loss falls by more than this share, or the "
+    "budget asks for it")
+      .at_least(0)
+      .less_than(1);
+  f("values", values, "values of each weight whose gradient is followed, at most").at_least(2);
+}
+
 void WidthOptions::describe(Fields& f) {
   f("formats", formats,
     "the formats that a weight may get: gguf:q4_0, gguf:q4_1, gguf:q6_k, gguf:q8_0 with a gguf "
@@ -36,6 +49,10 @@ void WidthOptions::describe(Fields& f) {
       .unit("joules");
   f("samples", samples, "training samples on which each weight is tried in each format")
       .at_least(1);
+  f("adapt", adapt,
+    "where it stands, formats go on changing while the model trains: from the measured noise of "
+    "each "
+    "weight's gradient, and to smaller ones while energy.budget_joules looks to be too little");
   f.check([this](Checker& c) {
     c.require(formats.size() >= 2, "formats", "needs at least two to choose from");
     for (const std::string& format : formats) {

@@ -9,6 +9,15 @@
 
 namespace wattle {
 
+/// `adapt:` of widths: formats change while the model trains.
+struct AdaptOptions {
+  int64_t every = 100;
+  double margin = 0.1;
+  int64_t values = 4096;
+
+  void describe(Fields& f);
+};
+
 /// `widths:` of a quantize entry: each weight gets its own of these formats, within a budget.
 struct WidthOptions {
   std::vector<std::string> formats;
@@ -16,6 +25,7 @@ struct WidthOptions {
   std::optional<double> budget_joules;
   double joules_per_byte = 1.6e-10;
   int64_t samples = 8;
+  std::optional<AdaptOptions> adapt;
 
   void describe(Fields& f);
 

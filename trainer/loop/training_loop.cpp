@@ -328,9 +328,27 @@ void TrainingLoop::finish_checkpoint() {
   settle_checkpoint(static_cast<WriteState>(static_cast<int>(state)));
 }
 
-TrainingView TrainingLoop::view() const {
-  return {parts_.model,    parts_.state.parameters, step_,
-          settings_.steps, parts_.exchange.rank(),  parts_.exchange.size()};
+void TrainingLoop::record_event(const std::string& event) {
+  MetricsRecord r;
+  r.phase = "compression";
+  r.attempt = settings_.attempt;
+  r.step = step_;
+  r.run_energy_joules = parts_.accounts.run_joules();
+  r.energy_source = parts_.accounts.source();
+  r.peak_memory_bytes = peak_memory_bytes();
+  r.event = event;
+  publish(r);
+  if (parts_.progress) parts_.progress->note(fmt::format("after step {}: {}", step_, event));
+}
+
+TrainingView TrainingLoop::view() {
+  return {parts_.model,
+          parts_.state.parameters,
+          step_,
+          settings_.steps,
+          parts_.exchange.rank(),
+          parts_.exchange.size(),
+          [this](const std::string& event) { record_event(event); }};
 }
 
 }  // namespace wattle

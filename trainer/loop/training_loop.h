@@ -95,7 +95,8 @@ class TrainingLoop {
   void publish(const MetricsRecord& record);
   void show(const MetricsRecord& record);
   void show(const MetricsRecord& evaluation, int64_t scored);
-  TrainingView view() const;
+  TrainingView view();
+  void record_event(const std::string& event);
 
   Parts parts_;
   LoopSettings settings_;

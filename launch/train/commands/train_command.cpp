@@ -228,7 +228,7 @@ void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
                                  return load_teacher(config_, path, key, replica_.options,
                                                      replica_.tokenizer);
                                },
-                               evaluator});
+                               evaluator, config_.energy.budget_joules});
   for (const auto& callback : callbacks_) {
     if (auto it = resume_.sections.find(callback->name()); it != resume_.sections.end()) {
       callback->load_state(it->second);

@@ -1,0 +1,176 @@
+#include "compression/widths/adaptive_widths.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "compression/formats/weight_checks.h"
+#include "trainer/state/flat_parameters.h"
+
+namespace wattle {
+namespace {
+
+using nlohmann::json;
+using Choices = std::vector<std::vector<WidthChoice>>;
+
+constexpr int64_t kEighths = 8;
+
+std::vector<int64_t> indices_of(const std::vector<AdaptableWeight>& weights) {
+  std::vector<int64_t> indices;
+  for (const AdaptableWeight& weight : weights) indices.push_back(weight.index);
+  return indices;
+}
+
+size_t present_of(const AdaptableWeight& weight, const WeightQuantizer& quantizer) {
+  const std::string name = quantizer.target_of(weight.index).format->name();
+  const auto found = std::ranges::find_if(
+      weight.formats, [&](const auto& format) { return format->name() == name; });
+  return static_cast<size_t>(found - weight.formats.begin());
+}
+
+double squared_error(const WeightFormat& format, const WeightScales* scales,
+                     const at::Tensor& values) {
+  at::Tensor rounded = values.clone();
+  format.fake_quantise(rounded, scales);
+  const float* x = weight_data(values);
+  const float* y = weight_data(rounded);
+  double sum = 0;
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    const double difference = static_cast<double>(x[i]) - y[i];
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+WidthChoice sum_of(const Choices& choices, const std::vector<size_t>& chosen) {
+  WidthChoice sum;
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    sum.cost += choices[i][chosen[i]].cost;
+    sum.loss_increase += choices[i][chosen[i]].loss_increase;
+  }
+  return sum;
+}
+
+double least_cost(const Choices& choices) {
+  double sum = 0;
+  for (const auto& of_one : choices) {
+    sum += std::ranges::min_element(of_one, {}, &WidthChoice::cost)->cost;
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::optional<std::vector<size_t>> better_widths(const Choices& choices,
+                                                 const std::vector<size_t>& present, double budget,
+                                                 double margin) {
+  const std::vector<size_t> best = choose_widths(choices, budget);
+  const WidthChoice now = sum_of(choices, present), then = sum_of(choices, best);
+  const bool fits = now.cost <= budget;
+  if (fits && !(then.loss_increase < (1 - margin) * now.loss_increase)) return std::nullopt;
+  return best == present ? std::nullopt : std::optional(best);
+}
+
+int64_t affordable_eighths(double budget_joules, double spent_joules, double needed_joules) {
+  const double left = budget_joules - spent_joules;
+  if (needed_joules <= left) return kEighths;
+  return std::clamp(static_cast<int64_t>(std::floor(kEighths * left / needed_joules)), int64_t{1},
+                    kEighths);
+}
+
+AdaptiveWidths::AdaptiveWidths(const std::string& name, const WidthOptions& options,
+                               std::vector<AdaptableWeight> weights,
+                               const std::vector<Parameter*>& parameters,
+                               std::optional<double> budget_joules)
+    : options_(options),
+      weights_(std::move(weights)),
+      noise_(name + ".noise", indices_of(weights_), parameters, options.adapt->values),
+      budget_joules_(budget_joules) {}
+
+void AdaptiveWidths::step_ends(const MetricsRecord& record) {
+  noise_.end_step(!record.skipped);
+  spent_joules_ = record.run_energy_joules.value_or(0);
+  if (!record.energy_joules) return;
+  window_joules_ += *record.energy_joules;
+  ++window_steps_;
+}
+
+std::vector<WidthChange> AdaptiveWidths::step_begins(const TrainingView& view,
+                                                     WeightQuantizer& quantizer) {
+  std::vector<WidthChange> changes;
+  if (noise_.steps() < options_.adapt->every) return changes;
+  const at::NoGradGuard no_grad;
+  follow_budget(view);
+  const Choices choices = choices_of(view, quantizer);
+  std::vector<size_t> present;
+  for (const AdaptableWeight& weight : weights_) present.push_back(present_of(weight, quantizer));
+  const double share = static_cast<double>(eighths_) / kEighths;
+  const double budget = std::max(options_.budget() * share, least_cost(choices));
+  const auto better = better_widths(choices, present, budget, options_.adapt->margin);
+  for (size_t i = 0; better && i < weights_.size(); ++i) {
+    if ((*better)[i] == present[i]) continue;
+    const AdaptableWeight& weight = weights_[i];
+    const auto& format = weight.formats[(*better)[i]];
+    changes.push_back({view.step, weight.parameter, weight.formats[present[i]]->name(),
+                       format->name(), noise_.reading(weight.index).scale()});
+    quantizer.set_format(weight.index, format);
+  }
+  changes_.insert(changes_.end(), changes.begin(), changes.end());
+  noise_.begin_window();
+  window_joules_ = 0;
+  window_steps_ = 0;
+  return changes;
+}
+
+void AdaptiveWidths::follow_budget(const TrainingView& view) {
+  if (!budget_joules_ || window_steps_ == 0) return;
+  const double each = window_joules_ / static_cast<double>(window_steps_);
+  eighths_ = affordable_eighths(*budget_joules_, spent_joules_,
+                                each * static_cast<double>(view.steps - view.step));
+}
+
+Choices AdaptiveWidths::choices_of(const TrainingView& view,
+                                   const WeightQuantizer& quantizer) const {
+  Choices choices;
+  for (const AdaptableWeight& weight : weights_) {
+    const GradientNoiseReading noise = noise_.reading(weight.index);
+    const double curvature = noise.variance / static_cast<double>(noise.values);
+    const at::Tensor values = view.parameters.master_of(weight.index);
+    const size_t present = present_of(weight, quantizer);
+    choices.emplace_back();
+    for (size_t i = 0; i < weight.formats.size(); ++i) {
+      const WeightScales* scales = i == present ? quantizer.scales_of(weight.index) : nullptr;
+      const double error = squared_error(*weight.formats[i], scales, values);
+      choices.back().push_back(
+          {options_.cost_of(weight.formats[i]->bytes_of(values.sizes())), 0.5 * curvature * error});
+    }
+  }
+  return choices;
+}
+
+json AdaptiveWidths::save() const {
+  json changes = json::array();
+  for (const WidthChange& change : changes_) {
+    changes.push_back({{"step", change.step},
+                       {"name", change.parameter},
+                       {"from", change.from},
+                       {"to", change.to},
+                       {"noise_scale", std::isfinite(change.noise_scale) ? json(change.noise_scale)
+                                                                         : json(nullptr)}});
+  }
+  return {{"budget_eighths", eighths_}, {"changes", changes}};
+}
+
+void AdaptiveWidths::load(const json& state) {
+  eighths_ = state.at("budget_eighths");
+  changes_.clear();
+  for (const json& change : state.at("changes")) {
+    const json& noise = change.at("noise_scale");
+    changes_.push_back({change.at("step"), change.at("name"), change.at("from"), change.at("to"),
+                        noise.is_null() ? INFINITY : noise.get<double>()});
+  }
+}
+
+}  // namespace wattle

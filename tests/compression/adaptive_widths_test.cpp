@@ -1,0 +1,168 @@
+#include "compression/widths/adaptive_widths.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/compression/compression_support.h"
+#include "trainer/state/flat_parameters.h"
+
+namespace wattle {
+namespace {
+
+using support::normal;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Optional;
+using testing::SizeIs;
+
+TEST(BetterWidths, TakesTheBestWithinTheBudget) {
+  const std::vector<std::vector<WidthChoice>> weights = {{{1, 4}, {2, 0}}, {{1, 3}, {2, 0}}};
+  EXPECT_THAT(better_widths(weights, {0, 1}, 3, 0.1), Optional(ElementsAre(1, 0)));
+  EXPECT_EQ(better_widths(weights, {1, 0}, 3, 0.1), std::nullopt) << "they are the best";
+  EXPECT_EQ(better_widths(weights, {0, 1}, 3, 0.3), std::nullopt) << "a quarter is too little";
+}
+
+TEST(BetterWidths, ATighterBudgetLowersWhateverItCosts) {
+  const std::vector<std::vector<WidthChoice>> weights = {{{1, 4}, {2, 0}}, {{1, 3}, {2, 0}}};
+  EXPECT_THAT(better_widths(weights, {1, 1}, 3, 0.9), Optional(ElementsAre(1, 0)));
+  EXPECT_THAT(better_widths(weights, {1, 0}, 2, 0.9), Optional(ElementsAre(0, 0)));
+  EXPECT_THAT(better_widths(weights, {0, 0}, 4, 0.1), Optional(ElementsAre(1, 1)));
+}
+
+TEST(AffordableEighths, AreOfWhatIsStillNeeded) {
+  EXPECT_EQ(affordable_eighths(1000, 200, 800), 8);
+  EXPECT_EQ(affordable_eighths(1000, 200, 801), 7);
+  EXPECT_EQ(affordable_eighths(1000, 200, 1600), 4);
+  EXPECT_EQ(affordable_eighths(1000, 990, 1600), 1);
+  EXPECT_EQ(affordable_eighths(1000, 1200, 1600), 1);
+}
+
+/// Two weights of 64 x 64, which may have 4 or 8 bits, and room for one of 8.
+class Adapting : public testing::Test {
+ protected:
+  static constexpr int64_t kNarrow = 64 * 64 / 2 + 128 * 4, kWide = 64 * 64 + 128 * 4;
+
+  Adapting() {
+    for (const char* name : {"one", "two"}) {
+      weights_.push_back(
+          std::make_unique<Parameter>(name, normal({64, 64}, 7), LayerKind::kDense, true));
+      model_.parameters.push_back(weights_.back().get());
+    }
+    const FlatLayout layout = layout_of(model_.parameters);
+    flat_ = std::make_unique<FlatParameters>(model_.parameters, layout, at::zeros({layout.numel}),
+                                             Precision::kFp32);
+    options_.formats = {"int4:group32", "int8:group32"};
+    options_.budget_bytes = kNarrow + kWide;
+    options_.adapt.emplace().every = 4;
+    quantizer_.emplace("q", targets(), model_.parameters, false);
+  }
+  std::vector<WeightTarget> targets() const {
+    return {{"one", make_weight_format("int4:group32")},
+            {"two", make_weight_format("int8:group32")}};
+  }
+  AdaptiveWidths widths(std::optional<double> budget_joules = {}) {
+    std::vector<AdaptableWeight> weights;
+    for (int64_t i = 0; i < 2; ++i) {
+      weights.push_back({i, model_.parameters[i]->name(), {}});
+      for (const std::string& format : options_.formats) {
+        weights.back().formats.push_back(make_weight_format(format));
+      }
+    }
+    return {"entry", options_, weights, model_.parameters, budget_joules};
+  }
+  /// Steps, with so much noise in the gradients of the weights, that take a joule each.
+  std::vector<WidthChange> steps(AdaptiveWidths& widths, double one, double two,
+                                 int64_t count = 4) {
+    std::vector<WidthChange> changes;
+    for (int64_t i = 0; i < count; ++i, ++step_) {
+      for (WidthChange& change : begin(widths)) changes.push_back(std::move(change));
+      for (int64_t weight = 0; weight < 2; ++weight) {
+        at::Tensor gradient =
+            normal({64, 64}, 100 + 2 * step_ + weight) * (weight == 0 ? one : two);
+        widths.noise().transform_gradient(weight, flat_->master_of(weight), gradient);
+      }
+      MetricsRecord record;
+      record.energy_joules = 1;
+      record.run_energy_joules = static_cast<double>(step_ + 1);
+      widths.step_ends(record);
+    }
+    return changes;
+  }
+  std::vector<WidthChange> begin(AdaptiveWidths& widths) {
+    return widths.step_begins({model_, *flat_, step_, 100, 0, 1}, *quantizer_);
+  }
+  std::string format_of(int64_t index) { return quantizer_->target_of(index).format->name(); }
+
+  std::vector<std::unique_ptr<Parameter>> weights_;
+  Model model_;
+  std::unique_ptr<FlatParameters> flat_;
+  WidthOptions options_;
+  std::optional<WeightQuantizer> quantizer_;
+  int64_t step_ = 0;
+};
+
+TEST_F(Adapting, TheWeightWithTheNoisierGradientGetsTheBits) {
+  AdaptiveWidths adaptive = widths();
+  EXPECT_THAT(steps(adaptive, 3, 1), IsEmpty()) << "a window isn't over";
+  const std::vector<WidthChange> changes = begin(adaptive);
+  ASSERT_THAT(changes, SizeIs(2));
+  EXPECT_EQ(changes[0].parameter, "one");
+  EXPECT_EQ(changes[0].from, "int4:group32");
+  EXPECT_EQ(changes[0].to, "int8:group32");
+  EXPECT_EQ(changes[0].step, 4);
+  EXPECT_GT(changes[0].noise_scale, 1);
+  EXPECT_EQ(format_of(0), "int8:group32");
+  EXPECT_EQ(format_of(1), "int4:group32");
+  EXPECT_THAT(begin(adaptive), IsEmpty()) << "the next window has begun";
+  EXPECT_THAT(steps(adaptive, 3, 1), IsEmpty());
+  EXPECT_THAT(begin(adaptive), IsEmpty()) << "nothing is better";
+  EXPECT_THAT(steps(adaptive, 1, 3), IsEmpty());
+  EXPECT_THAT(begin(adaptive), SizeIs(2));
+  EXPECT_EQ(format_of(1), "int8:group32");
+  EXPECT_THAT(adaptive.changes(), SizeIs(4));
+}
+
+TEST_F(Adapting, AScarceEnergyBudgetLowersWidthsAndMoreRaisesThem) {
+  AdaptiveWidths adaptive = widths(60);  // of the 100 joules that are needed
+  steps(adaptive, 1, 1);
+  ASSERT_THAT(begin(adaptive), SizeIs(1));
+  EXPECT_EQ(format_of(0), "int4:group32");
+  EXPECT_EQ(format_of(1), "int4:group32");
+  EXPECT_EQ(adaptive.eighths(), 4);
+  AdaptiveWidths more = widths(1000);
+  more.load(adaptive.save());
+  EXPECT_EQ(more.eighths(), 4);
+  steps(more, 1, 2);
+  ASSERT_THAT(begin(more), SizeIs(1));
+  EXPECT_EQ(more.eighths(), 8);
+  EXPECT_EQ(format_of(1), "int8:group32");
+}
+
+TEST_F(Adapting, WithoutKnownJoulesTheBudgetStaysAsItWas) {
+  AdaptiveWidths adaptive = widths(60);
+  steps(adaptive, 1, 1);
+  begin(adaptive);
+  for (int i = 0; i < 4; ++i, ++step_) adaptive.step_ends(MetricsRecord());
+  begin(adaptive);
+  EXPECT_EQ(adaptive.eighths(), 4);
+}
+
+TEST_F(Adapting, ASavedStateGoesOnAsItWas) {
+  AdaptiveWidths adaptive = widths();
+  steps(adaptive, 3, 1);
+  begin(adaptive);
+  AdaptiveWidths other = widths();
+  other.load(adaptive.save());
+  EXPECT_EQ(other.save(), adaptive.save());
+  EXPECT_THAT(other.changes(), SizeIs(2));
+  EXPECT_THAT(other.save().dump(), testing::Not(HasSubstr("joules")));
+}
+
+}  // namespace
+}  // namespace wattle
