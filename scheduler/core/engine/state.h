@@ -162,6 +162,9 @@ std::string never_fits(State& state, const Job& job);
 /// Whether neither tenant nor job is short of joules.
 bool has_joules(const State& state, const Job& job);
 
+// rebuild.cpp: what follows from the rest, after a state has been read
+void rebuild(State& state);
+
 /// The node of an agent's message if it is up and the epoch is the current one.
 Node* live_node(State& state, const std::string& name, int64_t epoch);
 /// Gives a device that no run holds any more back to the pool, if it may be used.

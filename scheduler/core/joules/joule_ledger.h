@@ -53,6 +53,12 @@ class JouleLedger {
   double reported(Token token, NodeId node) const;
   bool limited(Token token, NodeId node) const;
 
+  /// Its fields, for the journal.
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("tenants", s.tenants_), v("jobs", s.jobs_), v("shares", s.shares_);
+  }
+
  private:
   struct Account {
     std::optional<double> budget;
@@ -61,6 +67,11 @@ class JouleLedger {
     double spent = 0;
     double leased = 0;  ///< granted and neither reported nor given back
     std::optional<double> left() const;
+    template <class Self, class V>
+    static void visit(Self& s, V&& v) {
+      v("budget", s.budget), v("period_seconds", s.period_seconds);
+      v("period_end", s.period_end), v("spent", s.spent), v("leased", s.leased);
+    }
   };
   struct Share {
     JobId job = 0;
@@ -70,6 +81,11 @@ class JouleLedger {
     double outstanding = 0;  ///< its part of Account::leased
     bool open = true;
     bool estimated = false;
+    template <class Self, class V>
+    static void visit(Self& s, V&& v) {
+      v("job", s.job), v("tenant", s.tenant), v("lease", s.lease), v("charged", s.charged);
+      v("outstanding", s.outstanding), v("open", s.open), v("estimated", s.estimated);
+    }
   };
 
   Share* find(Token token, NodeId node);

@@ -7,9 +7,9 @@
 
 namespace wattle::scheduler {
 
-/// Events and decisions as JSON, one object a line without the line's end, keys in alphabetical
-/// order, numbers in the shortest form that reads back the same: equal values give equal bytes.
-///   {"event":"cancel","job":7,"time_seconds":1764000000.25}
+/// Events and decisions as JSON, one object a line without the line's end, keys in a fixed order,
+/// numbers in the shortest form that reads back the same: equal values give equal bytes.
+///   {"time_seconds":1764000000.25,"event":"cancel","job":7}
 ///   {"decision":"stop","job":7,"nodes":["a"],"reason":"Cancelled","token":12,"why":"…"}
 std::string to_line(const Event& event);
 std::string to_line(const Decision& decision);

@@ -32,6 +32,12 @@ class Timeline {
   };
   std::optional<Slot> earliest(int type, int count, double watts) const;
 
+  /// Its fields, for the journal.
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("now_seconds", s.now_seconds_), v("free", s.free_), v("releases", s.releases_);
+  }
+
  private:
   double now_seconds_;
   Amount free_;

@@ -64,6 +64,13 @@ class CapLedger {
   /// Commands not acknowledged yet, oldest first.
   const std::map<Sequence, Command>& outstanding() const { return outstanding_; }
 
+  /// Its fields, for the journal.
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("entries", s.entries_), v("outstanding", s.outstanding_), v("last", s.last_);
+    v("total_milliwatts", s.total_milliwatts_);
+  }
+
  private:
   struct Entry {
     double confirmed = 0;
@@ -71,6 +78,12 @@ class CapLedger {
     Sequence confirmed_sequence = 0;
     std::vector<std::pair<Sequence, double>> commanded;  ///< newer than the confirmed one
     int64_t counted_milliwatts = 0;
+    template <class Self, class V>
+    static void visit(Self& s, V&& v) {
+      v("confirmed", s.confirmed), v("safe", s.safe);
+      v("confirmed_sequence", s.confirmed_sequence), v("commanded", s.commanded);
+      v("counted_milliwatts", s.counted_milliwatts);
+    }
   };
 
   void recount(Entry& entry);

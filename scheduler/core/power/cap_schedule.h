@@ -16,7 +16,7 @@ struct CapWindow {
 /// overlap, the lowest of them holds.
 class CapSchedule {
  public:
-  explicit CapSchedule(double watts) : base_watts_(watts) {}
+  explicit CapSchedule(double watts = 0) : base_watts_(watts) {}
 
   void add(const CapWindow& window);
 
@@ -30,6 +30,12 @@ class CapSchedule {
   std::optional<double> next_change(double seconds) const;
   /// Drops windows that are over.
   void forget_before(double seconds);
+
+  /// Its fields, for the journal.
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("base_watts", s.base_watts_), v("windows", s.windows_);
+  }
 
  private:
   double base_watts_;

@@ -1,0 +1,41 @@
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+void rebuild_nodes(State& state) {
+  state.node_by_name.clear();
+  state.lost_nodes.clear();
+  state.pool = {};
+  for (const Node& node : state.nodes) {
+    state.node_by_name[node.name] = node.id;
+    if (node.state == NodeState::kLost) state.lost_nodes.insert(node.id);
+  }
+  for (size_t id = 0; id < state.devices.size(); ++id) {
+    if (state.devices[id].job == 0) free_device(state, static_cast<DeviceId>(id));
+  }
+  count_fleet(state);
+}
+
+void rebuild_jobs(State& state) {
+  state.waiting.clear(), state.running.clear(), state.dependent.clear();
+  state.job_of_token.clear(), state.jobs_of_request.clear();
+  for (const auto& [id, job] : state.jobs) {
+    state.jobs_of_request[job.submit_id].push_back(id);
+    if (is_finished(job.state)) continue;
+    (job.run ? state.running : state.waiting).insert(id);
+    if (job.run) state.job_of_token[job.run->token] = id;
+    if (!job.after.empty()) state.dependent.insert(id);
+  }
+}
+
+}  // namespace
+
+void rebuild(State& state) {
+  state.policy = make_policy(state.options.policy);
+  rebuild_nodes(state);
+  rebuild_jobs(state);
+  state.profiles.refit(state.types);
+}
+
+}  // namespace wattle::scheduler

@@ -1,0 +1,188 @@
+#include "scheduler/core/journal/state_text.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include "common/error.h"
+#include "scheduler/core/journal/journal.h"
+#include "tests/scheduler/core/fake_cluster.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using testing::HasSubstr;
+
+const DeviceType kV100{"V100", 25, 100, 250}, kCpu{"cpu \"16\"", 5, 10, 60};
+
+CoreOptions options_of(const std::string& policy) {
+  CoreOptions options;
+  options.cap_watts = 2400;
+  options.policy.name = policy;
+  return options;
+}
+
+/// A random history with everything that users, operators and agents can do; its state is kept
+/// before every third act.
+class Recording {
+ public:
+  struct Kept {
+    size_t events = 0, decisions = 0;
+    std::string text;
+  };
+
+  Recording(const std::string& policy, uint64_t seed) : cluster(options_of(policy), seed) {
+    cluster.keep_journal = true;
+    cluster.network = {0.01, 4, 0.2};
+    cluster.planning_seconds = 2;
+    for (int n = 0; n < kNodes; ++n) {
+      cluster.add_node(node_name(n), n % 2 ? DeviceGroup{kV100, 4, 60} : DeviceGroup{kCpu, 3, 10});
+    }
+    for (int act = 0; act < 60; ++act) {
+      if (act % 3 == 0) keep();
+      do_something();
+      cluster.run(3);
+    }
+    keep();
+  }
+
+  FakeCluster cluster;
+  std::vector<Kept> kept;
+
+ private:
+  static constexpr int kNodes = 5;
+
+  static std::string node_name(int n) { return fmt::format("n{}", n); }
+  int pick(int count) { return static_cast<int>(cluster.uniform(0, count)); }
+  double soon() { return cluster.now() + cluster.uniform(5, 40); }
+
+  void keep() {
+    kept.push_back(
+        {cluster.event_lines.size(), cluster.decision_lines.size(), to_text(cluster.core.state())});
+  }
+
+  void submit() {
+    const int ranks = 1 + pick(6), number = ++jobs_;
+    cluster.submit(fmt::format("job{}", number), std::min(ranks, 2), ranks,
+                   cluster.uniform(10, 120), [&](Submit& s) {
+                     s.spec.tenant = fmt::format("team \xc3\xa9{}", number % 3);
+                     s.spec.priority = number % 4;
+                     if (number % 2) s.work.kind = fmt::format("kind{}", number % 5);
+                     if (number % 5 == 0) s.spec.energy_budget_joules = 9000;
+                     if (number % 4 == 0) s.spec.deadline = "1970-01-01T00:40:00Z";
+                     if (number % 6 == 0) s.spec.sweep.grid = {{"a.b", {"1", "2"}}};
+                     if (number % 7 == 0) s.spec.after = {std::to_string(number - 1)};
+                   });
+  }
+
+  void do_something() {
+    const std::string node = node_name(pick(kNodes));
+    switch (pick(12)) {
+      case 0:
+        return cluster.cut_off(node);
+      case 1:
+        return cluster.power_off(node);
+      case 2:
+      case 3:
+        return cluster.reconnect(node);
+      case 4:
+        cluster.apply(CapSet{"cap", cluster.uniform(900, 3000), CapTier::kHard, {}, {}});
+        return;
+      case 5:
+        cluster.apply(CapSet{"cap", cluster.uniform(900, 3000),
+                             pick(2) ? CapTier::kHard : CapTier::kSoft, soon(), soon() + 60});
+        return;
+      case 6:
+        cluster.apply(BudgetSet{fmt::format("team \xc3\xa9{}", pick(3)), cluster.uniform(5e3, 1e5),
+                                100, 1 + cluster.uniform(0, 2)});
+        return;
+      case 7:
+        cluster.apply(Drain{node, pick(2) == 0});
+        return;
+      case 8:
+        cluster.apply(Configured{pick(2) ? "energy" : "backfill", cluster.uniform(0, 1), 6, 20});
+        return;
+      case 9:
+        if (jobs_ > 0) cluster.apply(Cancel{1 + pick(jobs_)});
+        return;
+      default:
+        return submit();
+    }
+  }
+
+  int jobs_ = 0;
+};
+
+class StateText : public testing::TestWithParam<const char*> {};
+
+/// From every state that was kept, the events after it give the same decisions and the same states.
+TEST_P(StateText, AStateThatIsReadBackGoesOnToTheSameBytes) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    const Recording past(GetParam(), seed);
+    ASSERT_GT(past.cluster.decision_lines.size(), 50u);
+    for (size_t from = 0; from + 1 < past.kept.size(); from += 4) {
+      Core core(state_from_text(past.kept[from].text));
+      size_t decided = past.kept[from].decisions;
+      for (size_t next = from; next + 1 < past.kept.size(); ++next) {
+        ASSERT_EQ(to_text(core.state()), past.kept[next].text) << "kept " << from << ", " << next;
+        for (size_t e = past.kept[next].events; e < past.kept[next + 1].events; ++e) {
+          for (const Decision& d : core.apply(event_from_line(past.cluster.event_lines[e]))) {
+            ASSERT_EQ(to_line(d), past.cluster.decision_lines.at(decided++)) << "event " << e;
+          }
+        }
+        ASSERT_EQ(decided, past.kept[next + 1].decisions);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, StateText, testing::Values("fifo", "energy"),
+                         [](const auto& info) { return std::string(info.param); });
+
+std::string edited(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+std::string fault_of(const std::string& text) {
+  try {
+    state_from_text(text);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(StateFile, NamesWhatItCanNotRead) {
+  const std::string text = to_text(Core(options_of("energy")).state());
+  EXPECT_EQ(fault_of(text), "");
+  EXPECT_THAT(fault_of(edited(text, "state 1", "state 7")), HasSubstr("got 'wattle-core-state 7'"));
+  EXPECT_THAT(fault_of(edited(text, "last_job 0", "last_job x")),
+              HasSubstr("last_job: has the wrong type"));
+  EXPECT_THAT(fault_of(text + "colour \"red\"\n"), HasSubstr("colour: is unknown"));
+  EXPECT_THAT(fault_of(edited(text, "\"eta\":", "\"theta\":")),
+              HasSubstr("options.policy: has unknown keys"));
+  EXPECT_THAT(fault_of(""), HasSubstr("expected 'wattle-core-state 1'"));
+}
+
+TEST(StateFile, FieldsThatAnOlderProgramDidNotKnowHaveTheirDefaults) {
+  const std::string text = to_text(Core(options_of("energy")).state());
+  const auto state = state_from_text(edited(text, "\"aging_seconds\":3600,", ""));
+  EXPECT_EQ(to_text(*state), text);
+}
+
+TEST(StateFile, NumbersThatJsonDoesNotKnowComeBack) {
+  Core core(options_of("energy"));
+  core.apply({1, CapSet{"soft", 900, CapTier::kSoft, 5.0, 9.0}});  // none outside of the window
+  const std::string text = to_text(core.state());
+  EXPECT_THAT(text, HasSubstr("\"base_watts\":\"inf\""));
+  EXPECT_EQ(to_text(*state_from_text(text)), text);
+}
+
+TEST(CoreFingerprint, IsAHash) {
+  EXPECT_THAT(core_fingerprint(), testing::MatchesRegex("[0-9a-f]{16}"));
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
