@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "scheduler/daemon/daemon.h"
+#include "scheduler/daemon/journal/verify.h"
 #include "scheduler/daemon/server.h"
 
 namespace wattle::scheduler {
@@ -34,20 +35,46 @@ void serve(const ClusterOptions& options) {
   spdlog::info("signal {}: the daemon stops, jobs go on", signal);
 }
 
+/// Throws if anything differs.
+void verify(const std::string& state_dir) {
+  const JournalCheck check =
+      verify_journal(state_dir, [](const std::string& line) { std::cout << line << std::endl; });
+  std::cout << fmt::format(
+                   "{} records decided the same again, {} plans were made the same again, {} "
+                   "states reached the same again",
+                   check.records, check.plans, check.states)
+            << std::endl;
+  if (check.others > 0) {
+    std::cout << fmt::format("{} records can be checked by the wattled that wrote them alone",
+                             check.others)
+              << std::endl;
+  }
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Wattle's scheduler: places jobs by watts, devices and joules", "wattled");
   std::string path;
   std::vector<std::string> overrides;
-  app.add_option("cluster.yaml", path, "the cluster file (docs/CONFIG.md)")->required();
+  std::string journal;
+  auto* file = app.add_option("cluster.yaml", path, "the cluster file (docs/CONFIG.md)");
   app.add_option("--set", overrides, "a.b=c: overrides a key of the file");
+  app.add_option("--verify-journal", journal,
+                 "STATE_DIR: replay what is kept of its journal and compare all bytes; 0 = the "
+                 "same, 1 = not; a daemon may work there meanwhile")
+      ->excludes(file);
   try {
     app.parse(argc, argv);
+    if (path.empty() && journal.empty()) throw CLI::RequiredError("cluster.yaml");
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e);
     return code == 0 ? kExitDone : kExitUsage;
   }
   try {
-    serve(read_cluster_options(path, overrides));
+    if (journal.empty()) {
+      serve(read_cluster_options(path, overrides));
+    } else {
+      verify(journal);
+    }
     return kExitDone;
   } catch (const Error& e) {
     std::cerr << "wattled: " << e.what() << std::endl;

@@ -17,6 +17,16 @@ void ClusterPolicyOptions::describe(Fields& f) {
   f("eta", eta, "energy: 0 counts throughput alone, 1 work per joule").at_least(0).at_most(1);
 }
 
+void ClusterJournalOptions::describe(Fields& f) {
+  f("keep_days", keep_days, "older events and decisions are dropped; audit and joules never")
+      .unit("d")
+      .at_least(0)
+      .at_most(36500);
+  f("snapshot_events", snapshot_events, "the state is kept after so many events")
+      .at_least(100)
+      .at_most(1000000000);
+}
+
 void ClusterTenantOptions::describe(Fields& f) {
   f("name", name, "as in its users' certificates").required();
   f("weight", weight, "worth of its jobs' progress").greater_than(0).at_most(1e6);
@@ -61,6 +71,7 @@ void ClusterOptions::describe(Fields& f) {
     "with less free space in state_dir no changes are taken from users")
       .unit("B")
       .at_least(0);
+  f("journal", journal, "how much history is kept");
   f.check([this](Checker& c) {
     c.require(!state_dir.empty(), "state_dir", "is empty");
     c.require(heartbeat_seconds * 2 <= lease_seconds, "heartbeat_seconds",

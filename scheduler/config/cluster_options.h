@@ -16,6 +16,13 @@ struct ClusterPolicyOptions {
   void describe(Fields& f);
 };
 
+/// How much of the history of decisions is kept (docs/SCHEDULER.md).
+struct ClusterJournalOptions {
+  double keep_days = 7;
+  int64_t snapshot_events = 50000;
+  void describe(Fields& f);
+};
+
 /// A tenant as the file has it. `wattle budget set` changes it later; the file's word counts anew
 /// when it has changed.
 struct ClusterTenantOptions {
@@ -40,6 +47,7 @@ struct ClusterOptions {
   double heartbeat_seconds = 1;
   double report_seconds = 5;
   int64_t reserve_bytes = 64 << 20;
+  ClusterJournalOptions journal;
   void describe(Fields& f);
 };
 

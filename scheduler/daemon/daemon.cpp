@@ -8,10 +8,10 @@
 
 #include <chrono>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
+#include "scheduler/core/journal/journal.h"
 #include "scheduler/daemon/commands.h"
 #include "scheduler/daemon/rounds.h"
 
@@ -34,33 +34,12 @@ CoreOptions core_options(const ClusterOptions& options) {
   return core;
 }
 
-nlohmann::json to_json(const CoreOptions& core) {
-  return {{"cap_watts", core.cap_watts},
-          {"policy.name", core.policy.name},
-          {"policy.eta", core.policy.eta},
-          {"lease_seconds", core.lease_seconds},
-          {"orphan_grace_seconds", core.orphan_grace_seconds}};
+JournalLimits journal_limits(const ClusterOptions& options) {
+  return {options.journal.snapshot_events, options.journal.keep_days * 86400};
 }
 
-/// The journal is replayed with the options that it was made with. The cap of the file counts at
-/// the first start alone; other options can't change without a new journal.
-CoreOptions recorded_options(Store& store, CoreOptions core) {
-  const std::string recorded = store.setting("core_options");
-  if (recorded.empty()) {
-    store.set_setting("core_options", to_json(core).dump());
-    return core;
-  }
-  const nlohmann::json then = nlohmann::json::parse(recorded);
-  const nlohmann::json now = to_json(core);
-  for (const auto& [key, value] : now.items()) {
-    if (key == "cap_watts" || then.value(key, value) == value) continue;
-    throw Error(ErrorCode::kConfig,
-                fmt::format("{}: state_dir was begun with {}, the file says {}: put it back, or "
-                            "begin a new state_dir",
-                            key, then.at(key).dump(), value.dump()));
-  }
-  core.cap_watts = then.at("cap_watts");
-  return core;
+Configured configured(const CoreOptions& core) {
+  return {core.policy.name, core.policy.eta, core.lease_seconds, core.orphan_grace_seconds};
 }
 
 std::string below(const std::string& folder, const char* name) { return folder + "/" + name; }
@@ -88,7 +67,7 @@ Daemon::Daemon(const ClusterOptions& options, Clock clock)
       files_(below(options.state_dir, "files")),
       logs_(below(options.state_dir, "logs")) {
   core_ = std::make_unique<JournalledCore>(
-      store_, recorded_options(store_, core_options(options)), clock_,
+      store_, core_options(options), journal_limits(options), clock_,
       [this](const Event& event, const std::vector<Decision>& decisions) {
         carry_out(event, decisions);
       });
@@ -100,6 +79,19 @@ Daemon::Daemon(const ClusterOptions& options, Clock clock)
     }
   });
   for (NodeLost& event : lost) core_->post(std::move(event));
+  take_options();
+  timekeeper_ = std::thread([this] { keep_time(); });
+}
+
+/// What the file says anew since the last start.
+void Daemon::take_options() {
+  const Configured now = configured(core_options(options_));
+  const Configured before =
+      core_->read([](const Core& core) { return configured(core.state().options); });
+  if (now != before) {
+    core_->apply(now);
+    audit("wattled", "options", to_line(Event{clock_(), now}));
+  }
   for (const ClusterTenantOptions& tenant : options_.tenants) {
     BudgetSet event{tenant.name, std::nullopt, parse_duration(tenant.period).value_or(30 * 86400.0),
                     tenant.weight};
@@ -111,7 +103,6 @@ Daemon::Daemon(const ClusterOptions& options, Clock clock)
     core_->apply(event);
     core_->read_store([&](Store& store) { store.set_setting(key, text); });
   }
-  timekeeper_ = std::thread([this] { keep_time(); });
 }
 
 Daemon::~Daemon() {

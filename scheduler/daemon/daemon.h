@@ -11,7 +11,7 @@
 #include "scheduler/config/cluster_options.h"
 #include "scheduler/daemon/agent_hub.h"
 #include "scheduler/daemon/job_logs.h"
-#include "scheduler/daemon/journalled_core.h"
+#include "scheduler/daemon/journal/journalled_core.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {
@@ -30,9 +30,10 @@ class Daemon {
  public:
   using Clock = std::function<double()>;  ///< seconds since 1970
 
-  /// Opens `state_dir`, replays the journal, and counts every node as lost until it registers
-  /// again. Throws Error(kConfig) for options that the journal was not made with, otherwise as
-  /// Store and JournalledCore do; Error(kIo) if another daemon works in the folder.
+  /// Opens `state_dir`, goes on from its journal, and counts every node as lost until it registers
+  /// again. Options that have changed count from now on; the cap of the file only for a new
+  /// journal. Throws as Store and JournalledCore do; Error(kIo) if another daemon works in the
+  /// folder.
   Daemon(const ClusterOptions& options, Clock clock);
   ~Daemon();
 
@@ -64,6 +65,7 @@ class Daemon {
   void carry_out(const Event& event, const std::vector<Decision>& decisions);
   void welcome(const NodeUp& event);
   void keep_time();
+  void take_options();
 
   ClusterOptions options_;
   Clock clock_;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "scheduler/daemon/journalled_core.h"
+#include "scheduler/daemon/journal/journalled_core.h"
 
 namespace wattle::scheduler {
 

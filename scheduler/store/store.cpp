@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
@@ -27,7 +28,22 @@ constexpr std::array kMigrations = {
       CREATE TABLE audit(number INTEGER PRIMARY KEY, time_seconds REAL NOT NULL, who TEXT NOT NULL,
         what TEXT NOT NULL, outcome TEXT NOT NULL);
     )sql",
+    R"sql(
+      CREATE TABLE snapshot(id INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL,
+        time_seconds REAL NOT NULL, program TEXT NOT NULL, reason TEXT NOT NULL,
+        sha256 TEXT NOT NULL, state TEXT NOT NULL);
+    )sql",
 };
+
+constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
+
+int64_t version_of(Database& database) {
+  Statement read(database, "PRAGMA user_version");
+  const int64_t version = read.step() ? read.integer(0) : 0;
+  while (read.step()) {
+  }
+  return version;
+}
 
 std::string files_to_text(const std::vector<StoredFile>& files) {
   nlohmann::json list = nlohmann::json::array();
@@ -43,13 +59,6 @@ std::vector<StoredFile> files_from_text(const std::string& text) {
     files.push_back({file.at("path"), file.at("sha256"), file.at("size")});
   }
   return files;
-}
-
-void insert_records(Database& database, const std::vector<JournalRecord>& records) {
-  Statement insert(database, "INSERT INTO journal(event, decisions) VALUES(?, ?)");
-  for (const JournalRecord& record : records) {
-    insert.bind(1, record.event).bind(2, record.decisions).run();
-  }
 }
 
 void insert_submissions(Database& database, const std::vector<Submission>& submissions) {
@@ -78,20 +87,30 @@ bool StoreBatch::empty() const {
 
 Store::Store(const std::string& path) : database_(path) { migrate(); }
 
-void Store::migrate() {
-  int64_t version = 0;
-  {
-    Statement read(database_, "PRAGMA user_version");
-    if (read.step()) version = read.integer(0);
+std::unique_ptr<Database> Store::open_existing(const std::string& path) {
+  if (!std::filesystem::exists(path)) {
+    throw Error(ErrorCode::kConfig, fmt::format("{}: there is no such database", path));
   }
-  const auto newest = static_cast<int64_t>(kMigrations.size());
-  if (version > newest) {
+  auto database = std::make_unique<Database>(path);
+  const int64_t version = version_of(*database);
+  if (version != kNewest) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("{}: the database has version {}, this program looks at {}: use the "
+                            "wattled that writes it",
+                            path, version, kNewest));
+  }
+  return database;
+}
+
+void Store::migrate() {
+  int64_t version = version_of(database_);
+  if (version > kNewest) {
     throw Error(ErrorCode::kFormat,
                 fmt::format("the daemon's database has version {}, this program knows {}: "
                             "start the newer wattled",
-                            version, newest));
+                            version, kNewest));
   }
-  for (; version < newest; ++version) {
+  for (; version < kNewest; ++version) {
     Transaction transaction(database_);
     database_.execute(kMigrations[static_cast<size_t>(version)]);
     database_.execute(fmt::format("PRAGMA user_version = {}", version + 1));
@@ -101,7 +120,7 @@ void Store::migrate() {
 
 void Store::commit(const StoreBatch& batch) {
   Transaction transaction(database_);
-  insert_records(database_, batch.records);
+  journal_.append(batch.records);
   insert_submissions(database_, batch.submissions);
   for (const EnergyTotal& total : batch.energy) add_energy(total);
   insert_audit(database_, batch.audit);
@@ -131,13 +150,6 @@ void Store::add_energy(const EnergyTotal& total) {
                 "UPDATE SET joules = joules + excluded.joules, tokens = tokens + excluded.tokens");
   add.bind(1, total.day).bind(2, total.job).bind(3, total.source).bind(4, total.tenant);
   add.bind(5, new_joules).bind(6, new_tokens).run();
-}
-
-void Store::read_journal(int64_t number, const std::function<void(const JournalRecord&)>& take) {
-  Statement read(database_,
-                 "SELECT number, event, decisions FROM journal WHERE number > ? ORDER BY number");
-  read.bind(1, number);
-  while (read.step()) take({read.integer(0), read.text(1), read.text(2)});
 }
 
 std::optional<Submission> Store::submission(const std::string& request) {

@@ -1,22 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "scheduler/store/database.h"
+#include "scheduler/store/journal.h"
 
 namespace wattle::scheduler {
-
-/// An event of the core and what it decided, as journal/journal.h writes them: the decisions a line
-/// each, ending with a line's end.
-struct JournalRecord {
-  int64_t number = 0;  ///< counts from 1
-  std::string event;
-  std::string decisions;
-};
 
 /// A file by its content, and where it goes in a job's directory.
 struct StoredFile {
@@ -62,7 +53,7 @@ struct CheckpointFiles {
 
 /// All that becomes durable in one transaction.
 struct StoreBatch {
-  std::vector<JournalRecord> records;  ///< numbers are given by the store
+  std::vector<JournalRecord> records;
   std::vector<Submission> submissions;
   std::vector<EnergyTotal> energy;
   std::vector<AuditRecord> audit;
@@ -89,11 +80,14 @@ class Store {
   /// Makes the database, or brings an older one to this version. Throws Error(kFormat) for one that
   /// a newer version has written.
   explicit Store(const std::string& path);
+  /// Opens a database as it is, to look at it. Throws Error(kFormat) if it is of another version,
+  /// Error(kConfig) if there is none.
+  static std::unique_ptr<Database> open_existing(const std::string& path);
 
   void commit(const StoreBatch& batch);
 
-  /// Every record after `number`, in order.
-  void read_journal(int64_t number, const std::function<void(const JournalRecord&)>& take);
+  /// Records become durable with their batch.
+  Journal& journal() { return journal_; }
   std::optional<Submission> submission(const std::string& request);
   /// "" for a request that is not there.
   std::string user_of(const std::string& request);
@@ -116,6 +110,7 @@ class Store {
   void add_energy(const EnergyTotal& total);
 
   Database database_;
+  Journal journal_{database_};
 };
 
 }  // namespace wattle::scheduler

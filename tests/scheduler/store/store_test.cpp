@@ -19,15 +19,15 @@ class StoreTest : public testing::Test {
  protected:
   std::string path() const { return folder_.path(name_); }
 
-  static StoreBatch event(const std::string& text) {
+  StoreBatch event(const std::string& text) {
     StoreBatch batch;
-    batch.records.push_back({0, text, ""});
+    batch.records.push_back({++last_, text, ""});
     return batch;
   }
 
   std::vector<std::string> events() {
     std::vector<std::string> found;
-    Store(path()).read_journal(0, [&](const JournalRecord& r) { found.push_back(r.event); });
+    Store(path()).journal().read(0, [&](const JournalRecord& r) { found.push_back(r.event); });
     return found;
   }
 
@@ -37,6 +37,7 @@ class StoreTest : public testing::Test {
 
   ScratchFolder folder_;
   std::string name_ = "wattle.db";
+  int64_t last_ = 0;
 };
 
 TEST_F(StoreTest, KeepsTheJournalInOrderOverRestarts) {
@@ -105,6 +106,7 @@ TEST_F(StoreTest, WhatWasSaidToBeDurableSurvivesAKill) {
   std::mt19937 random(5);
   for (int round = 0; round < 5; ++round) {
     name_ = "wattle" + std::to_string(round) + ".db";
+    last_ = 0;
     int ends[2];
     ASSERT_EQ(pipe(ends), 0);
     const pid_t child = fork();

@@ -1,4 +1,4 @@
-#include "scheduler/daemon/journalled_core.h"
+#include "scheduler/daemon/journal/journalled_core.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -12,11 +12,8 @@
 namespace wattle::scheduler {
 namespace {
 
-std::string lines_of(const std::vector<Decision>& decisions) {
-  std::string lines;
-  for (const Decision& decision : decisions) lines += to_line(decision) + "\n";
-  return lines;
-}
+/// Fewer records than this are replayed faster than a state is kept.
+constexpr int64_t kFewRecords = 1000;
 
 template <class T>
 void append(std::vector<T>& to, std::vector<T>& from) {
@@ -25,13 +22,24 @@ void append(std::vector<T>& to, std::vector<T>& from) {
 
 }  // namespace
 
-JournalledCore::JournalledCore(Store& store, const CoreOptions& options,
+JournalledCore::JournalledCore(Store& store, const CoreOptions& first_options,
+                               const JournalLimits& limits, std::function<double()> now_seconds,
+                               Deliver deliver)
+    : JournalledCore(store, restore_core(store.journal(), first_options), limits,
+                     std::move(now_seconds), std::move(deliver)) {}
+
+JournalledCore::JournalledCore(Store& store, RestoredCore restored, const JournalLimits& limits,
                                std::function<double()> now_seconds, Deliver deliver)
     : store_(store),
       now_seconds_(std::move(now_seconds)),
       deliver_(std::move(deliver)),
-      core_(options) {
-  replay();
+      snapshots_(store, store_mutex_, limits, restored.core->state().events - restored.replayed),
+      core_(std::move(restored.core)) {
+  if (!restored.is_kept_by_this_core) {
+    snapshots_.keep(core_->state(), core_->state().events == 0 ? "beginning" : "version");
+  } else if (restored.replayed >= kFewRecords) {
+    snapshots_.keep(core_->state(), "start");
+  }
   committer_ = std::thread([this] { commit_all(); });
 }
 
@@ -42,26 +50,26 @@ JournalledCore::~JournalledCore() {
   }
   pending_.notify_all();
   committer_.join();
+  snapshots_.finish();
+  if (entries_.empty() && fault_.empty()) keep_last_state();
 }
 
-void JournalledCore::replay() {
-  store_.read_journal(0, [this](const JournalRecord& record) {
-    const std::string decided = lines_of(core_.apply(event_from_line(record.event)));
-    if (decided == record.decisions) return;
-    throw Error(ErrorCode::kFormat,
-                fmt::format("the journal's record {} can't be replayed: the core decides\n{}where "
-                            "the journal says\n{}(another version, or other options?)",
-                            record.number, decided, record.decisions));
-  });
+/// Another version of the program then has nothing to replay.
+void JournalledCore::keep_last_state() {
+  try {
+    if (!snapshots_.has(core_->state().events)) snapshots_.keep(core_->state(), "end");
+  } catch (const Error& e) {
+    spdlog::error("the last state can't be kept, and is replayed at the next start: {}", e.what());
+  }
 }
 
 int64_t JournalledCore::enqueue(EventBody body, const Attachment& attach,
                                 std::vector<Decision>* decisions) {
   Event event{now(), std::move(body)};
-  std::vector<Decision> decided = core_.apply(event);
-  if (attach) attach(decided, core_.state(), batch_);
+  std::vector<Decision> decided = core_->apply(event);
+  if (attach) attach(decided, core_->state(), batch_);
   if (decisions) *decisions = decided;
-  entries_.push_back({core_.state().events, std::move(event), std::move(decided)});
+  entries_.push_back({core_->state().events, std::move(event), std::move(decided)});
   pending_.notify_one();
   return ++last_ticket_;
 }
@@ -84,13 +92,13 @@ void JournalledCore::post(EventBody body, const Attachment& attach) {
 
 void JournalledCore::tick() {
   const std::lock_guard lock(mutex_);
-  if (core_.is_tick_due(now())) enqueue(Tick{}, {}, nullptr);
+  if (core_->is_tick_due(now())) enqueue(Tick{}, {}, nullptr);
 }
 
 std::optional<PlanRequest> JournalledCore::plan_request() {
   const std::lock_guard lock(mutex_);
-  if (!core_.is_plan_due(now())) return std::nullopt;
-  return core_.request_plan(now());
+  if (!core_->is_plan_due(now())) return std::nullopt;
+  return core_->request_plan(now());
 }
 
 void JournalledCore::record(StoreBatch batch) {
@@ -146,14 +154,18 @@ void JournalledCore::commit_all() {
     const std::vector<Entry> entries = std::exchange(entries_, {});
     StoreBatch batch = std::exchange(batch_, {});
     const int64_t ticket = last_ticket_;
+    std::unique_ptr<const State> state;
+    if (snapshots_.is_due(core_->state().events)) state = std::make_unique<State>(core_->state());
     lock.unlock();
     for (const Entry& entry : entries) {
-      batch.records.push_back({entry.number, to_line(entry.event), lines_of(entry.decisions)});
+      batch.records.push_back(
+          {entry.number, to_line(entry.event), decision_lines(entry.decisions)});
     }
     commit_until_done(batch);
     lock.lock();
     if (!fault_.empty()) break;
     lock.unlock();
+    if (state) snapshots_.keep_soon(std::move(state), "events");
     for (const Entry& entry : entries) deliver_(entry.event, entry.decisions);
     lock.lock();
     done_ticket_ = ticket;

@@ -13,7 +13,8 @@
 #include "scheduler/core/core.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/planning.h"
-#include "scheduler/store/store.h"
+#include "scheduler/daemon/journal/restore.h"
+#include "scheduler/daemon/journal/snapshots.h"
 
 namespace wattle::scheduler {
 
@@ -21,7 +22,9 @@ using EventBody = decltype(Event::body);
 
 /// The core with its journal: an event is applied at once, and event and decisions become durable
 /// together, many events in one transaction; only then are the decisions carried out and the caller
-/// told. At the start the journal is replayed; what it says must be what the core decides now.
+/// told. At the start the newest snapshot is taken and what came after it replayed; what the
+/// journal says must be what the core decides now. The state is kept again after many events, for
+/// another version of the program, and at the end.
 ///
 /// If the store fails (a full disk), nothing is carried out and nobody is told until it works
 /// again: it is tried every half second.
@@ -34,9 +37,10 @@ class JournalledCore {
   /// Carries durable decisions out, in the journal's order, on one thread. Must not call apply().
   using Deliver = std::function<void(const Event&, const std::vector<Decision>&)>;
 
-  /// Replays. Throws Error(kFormat) naming the record if the replay differs from the journal.
-  JournalledCore(Store& store, const CoreOptions& options, std::function<double()> now_seconds,
-                 Deliver deliver);
+  /// Throws as restore_core() does. The options count for a new journal; an old one goes on with
+  /// those that it has.
+  JournalledCore(Store& store, const CoreOptions& first_options, const JournalLimits& limits,
+                 std::function<double()> now_seconds, Deliver deliver);
   ~JournalledCore();
   JournalledCore(const JournalledCore&) = delete;
   JournalledCore& operator=(const JournalledCore&) = delete;
@@ -56,7 +60,7 @@ class JournalledCore {
   template <class Read>
   auto read(Read&& reader) const {
     const std::lock_guard lock(mutex_);
-    return reader(static_cast<const Core&>(core_));
+    return reader(static_cast<const Core&>(*core_));
   }
   /// Reads the store; nothing is committed meanwhile.
   template <class Read>
@@ -76,21 +80,24 @@ class JournalledCore {
   };
   /// With the core locked.
   int64_t enqueue(EventBody body, const Attachment& attach, std::vector<Decision>* decisions);
-  double now() const { return std::max(now_seconds_(), core_.state().now_seconds); }
-  void replay();
+  double now() const { return std::max(now_seconds_(), core_->state().now_seconds); }
+  JournalledCore(Store& store, RestoredCore restored, const JournalLimits& limits,
+                 std::function<double()> now_seconds, Deliver deliver);
   void commit_all();
   void commit_until_done(const StoreBatch& batch);
+  void keep_last_state();
   void wait_for(int64_t ticket);
 
   Store& store_;
   std::function<double()> now_seconds_;
   Deliver deliver_;
   std::mutex store_mutex_;
+  Snapshots snapshots_;
 
   mutable std::mutex mutex_;
   std::condition_variable pending_;
   std::condition_variable done_;
-  Core core_;
+  std::unique_ptr<Core> core_;
   std::vector<Entry> entries_;  ///< applied, not durable yet
   StoreBatch batch_;            ///< what becomes durable with them
   int64_t last_ticket_ = 0;

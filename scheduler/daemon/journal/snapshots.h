@@ -1,0 +1,65 @@
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "scheduler/core/engine/state.h"
+#include "scheduler/store/store.h"
+
+namespace wattle::scheduler {
+
+/// How much of the journal there is.
+struct JournalLimits {
+  int64_t snapshot_events = 50000;  ///< the state is kept after so many
+  double keep_seconds = 7 * 86400;  ///< records and snapshots older than this are dropped
+};
+
+/// Keeps states of the core, on a thread of its own, and drops what is older than the limits: all
+/// records before the oldest snapshot that is kept. The newest two snapshots always stay, and the
+/// records since the older of them. The audit log and the accounts of joules are other tables, and
+/// never shortened.
+class Snapshots {
+ public:
+  /// `store_mutex` is held while the store is used. `newest_number`: of the newest snapshot.
+  Snapshots(Store& store, std::mutex& store_mutex, const JournalLimits& limits,
+            int64_t newest_number);
+  ~Snapshots();
+  Snapshots(const Snapshots&) = delete;
+  Snapshots& operator=(const Snapshots&) = delete;
+
+  /// Ends the thread, after what was asked for.
+  void finish();
+  /// Whether the newest one has seen this record.
+  bool has(int64_t number) const;
+  /// Whether enough records have come since the newest snapshot, and none is being kept.
+  bool is_due(int64_t number) const;
+  /// Keeps a copy of a state whose records are durable.
+  void keep_soon(std::unique_ptr<const State> state, const std::string& reason);
+  /// The same, at once and by the caller's thread. Throws as the store does.
+  void keep(const State& state, const std::string& reason);
+
+ private:
+  struct Wanted {
+    std::unique_ptr<const State> state;
+    std::string reason;
+  };
+  void run();
+  void forget(double now_seconds);
+
+  Store& store_;
+  std::mutex& store_mutex_;
+  JournalLimits limits_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<Wanted> wanted_;
+  bool is_keeping_ = false;
+  int64_t newest_number_;
+  bool is_stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace wattle::scheduler

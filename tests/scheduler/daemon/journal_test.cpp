@@ -1,0 +1,239 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+#include "common/error.h"
+#include "scheduler/core/journal/state_text.h"
+#include "scheduler/daemon/journal/journalled_core.h"
+#include "scheduler/daemon/journal/verify.h"
+#include "scheduler/daemon/rounds.h"
+#include "tests/support/scratch_folder.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+/// A journal in a folder, and a core that writes it: with words for what happens.
+class JournalTest : public testing::Test {
+ protected:
+  JournalTest() { options_.cap_watts = 2000; }
+
+  std::string path() const { return folder_.path("wattle.db"); }
+  void edit(const std::string& sql) { Database(path()).execute(sql); }
+  /// As after a kill: the state of the end was not kept.
+  void forget_the_end() { edit("DELETE FROM snapshot WHERE reason = 'end'"); }
+
+  /// Opens, lets `events` happen, and gives the state that was reached.
+  template <class Events>
+  std::string live(Events&& events) {
+    Store store(path());
+    JournalledCore core(
+        store, options_, limits_, [this] { return now_ += 0.1; },
+        [](const Event&, const std::vector<Decision>&) {});
+    events(core);
+    return core.read([](const Core& c) { return to_text(c.state()); });
+  }
+  std::string live() {
+    return live([](JournalledCore&) {});
+  }
+
+  static Submit job(int number) {
+    Submit submit;
+    submit.request_id = submit.name = fmt::format("job{}", number);
+    submit.spec.tenant = "team-a";
+    submit.spec.ranks = {1, 2};
+    submit.work = {100, "", {}, 1};
+    return submit;
+  }
+  static NodeUp node(int64_t epoch) { return {"n", epoch, {{{"V100", 25, 100, 250}, 4, 60}}, {}}; }
+  void submit(JournalledCore& core, int from, int count) {
+    for (int i = from; i < from + count; ++i) core.apply(job(i));
+  }
+
+  static int64_t newest_snapshot(JournalledCore& core) {
+    return core.read_store([](Store& store) { return store.journal().snapshots().back().number; });
+  }
+
+  std::vector<SnapshotHead> snapshots() {
+    Store store(path());
+    return store.journal().snapshots();
+  }
+  std::vector<std::string> reasons() {
+    std::vector<std::string> found;
+    for (const SnapshotHead& head : snapshots()) found.push_back(head.reason);
+    return found;
+  }
+  std::vector<int64_t> records() {
+    Store store(path());
+    std::vector<int64_t> found;
+    store.journal().read(0, [&](const JournalRecord& r) { found.push_back(r.number); });
+    return found;
+  }
+
+  /// "" or what the check says is wrong.
+  std::string fault() {
+    try {
+      check_ = verify_journal(folder_.path(), [this](const std::string& line) { said_ = line; });
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  }
+  std::string start_fault() {
+    try {
+      live();
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  }
+
+  ScratchFolder folder_;
+  CoreOptions options_;
+  JournalLimits limits_;
+  double now_ = 1.8e9;
+  JournalCheck check_;
+  std::string said_;
+};
+
+TEST_F(JournalTest, AStartGoesOnFromTheNewestSnapshotAndWhatCameAfterIt) {
+  const std::string first = live([this](JournalledCore& core) {
+    core.apply(node(1));
+    submit(core, 0, 5);
+  });
+  EXPECT_THAT(reasons(), ElementsAre("beginning", "end"));
+  EXPECT_EQ(live(), first);
+  forget_the_end();
+  EXPECT_EQ(live(), first) << "and from an older one by its events";
+  EXPECT_EQ(records().size(), 6u);
+}
+
+TEST_F(JournalTest, ADamagedSnapshotIsPassedOver) {
+  const std::string state = live([this](JournalledCore& core) { submit(core, 0, 3); });
+  edit("UPDATE snapshot SET state = substr(state, 1, 100) WHERE reason = 'end'");
+  EXPECT_EQ(live(), state);
+  edit("UPDATE snapshot SET sha256 = 'x'");
+  EXPECT_THAT(start_fault(), HasSubstr("no snapshot is whole"));
+}
+
+TEST_F(JournalTest, ARecordThatIsMissingIsNotPassedOver) {
+  live([this](JournalledCore& core) { submit(core, 0, 4); });
+  forget_the_end();
+  edit("DELETE FROM journal WHERE number = 2");
+  EXPECT_THAT(start_fault(), HasSubstr("record 2 is missing"));
+  EXPECT_THAT(fault(), HasSubstr("record 2 is missing"));
+}
+
+TEST_F(JournalTest, AJournalFromBeforeThereWereSnapshotsIsRefused) {
+  Store(path()).commit({{{1, "{}", ""}}, {}, {}, {}, {}});
+  EXPECT_THAT(start_fault(), HasSubstr("has no snapshot"));
+}
+
+TEST_F(JournalTest, AnotherVersionOfTheProgramKeepsTheStateAnew) {
+  const std::string state = live([this](JournalledCore& core) { submit(core, 0, 3); });
+  edit("UPDATE snapshot SET program = 'older'");
+  EXPECT_EQ(live(), state);
+  EXPECT_THAT(reasons(), ElementsAre("beginning", "end", "version"));
+  EXPECT_EQ(fault(), "");
+  EXPECT_EQ(check_.others, 3);
+}
+
+TEST_F(JournalTest, WhatAnotherVersionDecidedOtherwiseSaysHowToGoOn) {
+  live([this](JournalledCore& core) { submit(core, 0, 3); });
+  forget_the_end();
+  edit(
+      "UPDATE snapshot SET program = 'older'; UPDATE journal SET decisions = 'x' WHERE number = 3");
+  EXPECT_THAT(start_fault(), HasSubstr("end it with SIGTERM"));
+}
+
+TEST_F(JournalTest, KeepsAStateAfterSoManyEventsAndDropsWhatIsOlderThanItShouldBe) {
+  limits_ = {10, /*keep_seconds=*/0};
+  int jobs = 0;
+  const std::string state = live([&](JournalledCore& core) {
+    for (int64_t number = 0; number < 80; number = newest_snapshot(core)) submit(core, jobs++, 1);
+  });
+  const auto heads = snapshots();
+  ASSERT_EQ(heads.size(), 2u);
+  EXPECT_EQ(heads[0].reason, "events");
+  EXPECT_EQ(heads[1].number, jobs);
+  const auto kept = records();
+  EXPECT_EQ(kept.front(), heads[0].number + 1) << "from the older of two snapshots on";
+  EXPECT_EQ(kept.back(), jobs);
+  EXPECT_EQ(live(), state);
+  EXPECT_EQ(fault(), "");
+}
+
+TEST_F(JournalTest, NothingIsDroppedThatIsYoungEnough) {
+  limits_ = {10, /*keep_seconds=*/3600};
+  live([this](JournalledCore& core) { submit(core, 0, 40); });
+  EXPECT_EQ(records().size(), 40u);
+}
+
+/// Nodes, jobs, plans and ends.
+class JournalHistory : public JournalTest {
+ protected:
+  JournalHistory() {
+    limits_.snapshot_events = 20;
+    live([this](JournalledCore& core) {
+      core.apply(node(1));
+      for (int i = 0; i < 30; ++i) {
+        core.apply(job(i));
+        run_round(core);
+        end_oldest(core);
+      }
+    });
+    live([this](JournalledCore& core) { core.apply(node(2)); });
+  }
+
+  void end_oldest(JournalledCore& core) {
+    const Token token = core.read([](const Core& c) {
+      const auto& runs = c.state().job_of_token;
+      return runs.size() < 2 ? 0 : runs.begin()->first;
+    });
+    if (token != 0) core.apply(JobExited{"n", 1, token, 0, 50});
+  }
+};
+
+TEST_F(JournalHistory, ReplaysToTheSameBytes) {
+  EXPECT_EQ(fault(), "");
+  EXPECT_GT(check_.records, 80);
+  EXPECT_GT(check_.plans, 25);
+  EXPECT_GE(check_.states, 3);
+  EXPECT_EQ(check_.others, 0);
+  EXPECT_THAT(said_, HasSubstr("the same"));
+}
+
+TEST_F(JournalHistory, ADecisionThatIsNotTheSameIsFound) {
+  edit("UPDATE journal SET decisions = replace(decisions, 'most progress', 'best progress')");
+  EXPECT_THAT(fault(), HasSubstr("can't be replayed"));
+}
+
+TEST_F(JournalHistory, APlanThatWouldNotBeMadeIsFound) {
+  edit(
+      "UPDATE journal SET event = replace(event, 'most progress', 'best progress') WHERE event "
+      "LIKE '%\"event\":\"planned\"%'");
+  EXPECT_THAT(fault(), HasSubstr("is another plan than is made now"));
+}
+
+TEST_F(JournalHistory, AStateThatIsNotReachedIsFound) {
+  // A snapshot that says something else, with the checksum that belongs to it.
+  Store store(path());
+  const auto heads = store.journal().snapshots();
+  auto state = state_from_text(store.journal().state_of(heads[1]));
+  state->jobs.at(1).units_done += 1;
+  store.journal().keep(heads[1], to_text(*state));
+  edit(
+      fmt::format("DELETE FROM snapshot WHERE id BETWEEN {} AND {}", heads[1].id, heads.back().id));
+  EXPECT_THAT(fault(), HasSubstr("is another than the snapshot"));
+}
+
+TEST_F(JournalTest, OnlyAFolderWithAJournalIsChecked) {
+  EXPECT_THAT(fault(), HasSubstr("there is no such database"));
+  EXPECT_FALSE(std::filesystem::exists(path())) << "and none is made";
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
