@@ -7,6 +7,7 @@
 
 #include "launch/train/config/model_fits_data.h"
 #include "scheduler/config/agent_options.h"
+#include "scheduler/config/client_options.h"
 #include "scheduler/config/cluster_options.h"
 
 namespace wattle {
@@ -111,6 +112,7 @@ std::string config_reference() {
   RunConfig config;
   scheduler::ClusterOptions cluster;
   scheduler::AgentOptions agent;
+  scheduler::ClientOptions client;
   return "# The run file\n\n"
          "Every key of the YAML file that `wattle-train` reads, generated from the code that "
          "parses "
@@ -120,7 +122,10 @@ std::string config_reference() {
          "\n# The cluster file\n\nWhat `wattled cluster.yaml` reads.\n\n" +
          reference_table(fields_of(cluster)) +
          "\n# The agent file\n\nWhat `wattle-agent agent.yaml` reads.\n\n" +
-         reference_table(fields_of(agent));
+         reference_table(fields_of(agent)) +
+         "\n# The client file\n\nWhat `wattle` reads, by default "
+         "~/.config/wattle/client.yaml.\n\n" +
+         reference_table(fields_of(client));
 }
 
 }  // namespace wattle

@@ -12,9 +12,9 @@
 #include <iterator>
 #include <optional>
 #include <random>
-#include <thread>
 
 #include "common/error.h"
+#include "scheduler/rpc/credentials.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 
 namespace wattle {
@@ -27,11 +27,19 @@ class Link {
   Link(std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
       : server(options.server),
         deadline_seconds(options.deadline_seconds),
+        channel(channel),
         jobs(v1::Jobs::NewStub(channel)),
         cluster(v1::Cluster::NewStub(channel)) {}
 
+  /// Until there is a connection, or so long. Not asleep: gRPC makes one only while somebody waits
+  /// for it.
+  void pause(Seconds most) const {
+    channel->WaitForConnected(Clock::now() + std::chrono::duration_cast<Clock::duration>(most));
+  }
+
   const std::string server;
   const double deadline_seconds;
+  const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::Jobs::Stub> jobs;
   const std::unique_ptr<v1::Cluster::Stub> cluster;
 };
@@ -40,15 +48,6 @@ namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr Seconds kFirstPause{0.1}, kLongestPause{1.0};
-
-std::string read_whole(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.good() && !file.eof()) {
-    throw Error(ErrorCode::kIo, fmt::format("{} can't be read", path));
-  }
-  return text;
-}
 
 Clock::time_point in_seconds(double seconds) {
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(Seconds(seconds));
@@ -94,7 +93,7 @@ void call_until_answered(const Link& link, const Call& call) {
     if (!is_worth_another_try(status) || Clock::now() + pause >= deadline) {
       throw_refusal(link, status);
     }
-    std::this_thread::sleep_for(pause);
+    link.pause(pause);
     pause = std::min(pause * 2, kLongestPause);
   }
 }
@@ -161,33 +160,11 @@ grpc::Status send_file(Link& link, grpc::ClientContext& context, const std::stri
   return stream->Finish();
 }
 
-grpc::ChannelArguments channel_arguments() {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
-  return arguments;
-}
-
-std::shared_ptr<grpc::ChannelCredentials> credentials(const ClientOptions& options) {
-  if (options.insecure_loopback) return grpc::InsecureChannelCredentials();
-  grpc::SslCredentialsOptions ssl;
-  ssl.pem_root_certs = read_whole(options.tls.ca);
-  ssl.pem_cert_chain = read_whole(options.tls.cert);
-  ssl.pem_private_key = read_whole(options.tls.key);
-  return grpc::SslCredentials(ssl);
-}
-
 }  // namespace
 
 std::shared_ptr<Link> connect(const ClientOptions& options) {
   setenv("GRPC_VERBOSITY", "NONE", 0);  // what goes wrong is said once, by the error
-  return std::make_shared<Link>(
-      grpc::CreateCustomChannel(options.server, credentials(options), channel_arguments()),
-      options);
+  return std::make_shared<Link>(scheduler::open_channel(options.server, options.security), options);
 }
 
 JobsClient::JobsClient(std::shared_ptr<Link> link) : link_(std::move(link)) {}
@@ -259,7 +236,7 @@ void JobsClient::logs(const v1::LogsRequest& request,
     if (!can_go_on || !is_worth_another_try(status) || Clock::now() >= give_up) {
       throw_refusal(*link_, status);
     }
-    std::this_thread::sleep_for(kFirstPause);
+    link_->pause(kFirstPause);
   }
 }
 

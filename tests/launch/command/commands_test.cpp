@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -75,6 +76,23 @@ class Commands : public testing::Test {
   ScratchFolder folder_;
   std::unique_ptr<FakeDaemon> daemon_;
 };
+
+/// In a process of its own: here, the threads of the daemon would help the command's connection on.
+TEST_F(Commands, ADaemonThatIsStartedAgainIsFoundWithinTheDeadline) {
+  const std::string file = write("run.yaml", "run: {name: tiny}\n");
+  const std::string address = daemon_->address();
+  const int port = std::stoi(address.substr(address.rfind(':') + 1));
+  daemon_ = nullptr;
+  std::thread starter([&] {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    daemon_ = std::make_unique<FakeDaemon>(site(), port);
+  });
+  const std::string command =
+      fmt::format("{} submit {} --no-plan --deadline 60 > /dev/null", WATTLE, file);
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  starter.join();
+  EXPECT_EQ(daemon_->submits.size(), 1u);
+}
 
 TEST_F(Commands, SubmitsAFileWithItsInputs) {
   const std::string data = write("data.bin", std::string(2500000, 'x') + "end");

@@ -214,7 +214,7 @@ TEST_P(DaemonKilled, InTheMiddleOfSubmitsLosesNothingThatWasAcknowledgedAndDoubl
     acknowledged += of_client.size();
     for (const auto& [request, answer] : of_client) {
       ASSERT_EQ(answer.jobs_size(), 1) << request;
-      EXPECT_EQ(queue.count(request), 1u) << request;
+      ASSERT_EQ(queue.count(request), 1u) << request;
       EXPECT_EQ(queue.find(request)->second, answer.jobs(0).job()) << request;
       EXPECT_TRUE(numbers.insert(answer.jobs(0).job()).second) << request;
     }
