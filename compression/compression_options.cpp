@@ -41,6 +41,20 @@ int64_t bits_of(WeightTargetType target) {
   }
 }
 
+void check_weight_ranges(const QuantizeOptions& o, bool integers, Checker& c) {
+  if (!o.weight_ranges) return;
+  constexpr const char* kKey = "weight_ranges";
+  if (!integers) {
+    c.require(false, kKey,
+              fmt::format("{}: the scales of {} follow from the format's own rule; only int2, "
+                          "int4, int8 and int16 take an observer",
+                          name_of_target(o.target), o.is_gguf() ? "each block" : "a weight"));
+    return;
+  }
+  c.require(o.learn == ScaleLearning::kNone, kKey, "scales are learned or observed, not both");
+  c.require(!o.gptq, kKey, "gptq fixes the scales that it rounded with; not both");
+}
+
 // A resolved file gives every key: what tells is a value other than the default.
 
 void check_scales(const QuantizeOptions& o, Checker& c) {
@@ -64,6 +78,7 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
     c.require(o.is_gguf() == format.starts_with("gguf:"), "widths.formats",
               fmt::format("{} doesn't go with target {}", format, name_of_target(o.target)));
   }
+  check_weight_ranges(o, integers, c);
   c.require(!o.gptq || !o.activations, "gptq", "rounds weights before activations are; not both");
   c.require(!o.gptq || o.learn != ScaleLearning::kStep, "gptq",
             "fixes the scales that learn: step would begin anew; learn: clipping keeps them");
@@ -213,6 +228,10 @@ void QuantizeOptions::describe_scales(Fields& f) {
   f("scale_lr", scale_lr, "learning rate of learned scales, relative to the scale")
       .greater_than(0)
       .less_than(0.5);
+  f("weight_ranges", weight_ranges,
+    "how the range of a weight's scales follows from its values; int2, int4, int8 and int16; "
+    "absent: "
+    "the extremes, at every step");
   f("freeze_observers_step", freeze_observers_step,
     "steps done when scales stay as they are; absent: never")
       .at_least(0)

@@ -9,6 +9,7 @@
 #include "compression/activations/activation_options.h"
 #include "compression/distil/distil_options.h"
 #include "compression/posttraining/gptq_section.h"
+#include "compression/ranges/weight_range_options.h"
 #include "compression/scale_choices.h"
 #include "compression/widths/width_options.h"
 #include "trainer/state/precision.h"
@@ -58,6 +59,7 @@ struct QuantizeOptions {
   BaselineKind baseline = BaselineKind::kNearest;
   int64_t effect_samples = 2;
   std::optional<WidthOptions> widths;
+  std::optional<WeightRangeOptions> weight_ranges;
 
   void describe(Fields& f);
   void describe_scales(Fields& f);

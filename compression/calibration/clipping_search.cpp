@@ -75,28 +75,6 @@ class SquaredError {
   double step_, low_, high_;
 };
 
-using Cost = std::function<double(const ClipRange&)>;
-
-/// Scales both ends together, then each end by itself while that helps. From the widest inwards,
-/// so that of equal ranges the widest is taken.
-ClipRange cheapest(const ClipRange& widest, bool symmetric, const Cost& cost) {
-  ClipRange best = widest;
-  double least = cost(best);
-  const auto attempt = [&](const ClipRange& range) {
-    if (range.low == 0 && range.high == 0) return;  // has no scale of its own
-    if (const double found = cost(range); found < least) least = found, best = range;
-  };
-  const auto part = [](float end, int n) { return end * static_cast<float>(n) / kFractions; };
-  for (int n = kFractions - 1; n > 0; --n) attempt({part(widest.low, n), part(widest.high, n)});
-  for (int sweep = 0; !symmetric && sweep < kMostSweeps; ++sweep) {
-    const double before = least;
-    for (int n = kFractions; n >= 0; --n) attempt({part(widest.low, n), best.high});
-    for (int n = kFractions; n >= 0; --n) attempt({best.low, part(widest.high, n)});
-    if (least == before) break;
-  }
-  return best;
-}
-
 /// The value below which `wanted` of the counts lie, counts being in order of value.
 double quantile(const std::vector<Bin>& bins, double wanted) {
   double below = 0;
@@ -167,6 +145,25 @@ class InformationLoss {
 
 }  // namespace
 
+ClipRange least_costly_range(const ClipRange& widest, bool symmetric,
+                             const std::function<double(const ClipRange&)>& cost) {
+  ClipRange best = widest;
+  double least = cost(best);
+  const auto attempt = [&](const ClipRange& range) {
+    if (range.low == 0 && range.high == 0) return;  // has no scale of its own
+    if (const double found = cost(range); found < least) least = found, best = range;
+  };
+  const auto part = [](float end, int n) { return end * static_cast<float>(n) / kFractions; };
+  for (int n = kFractions - 1; n > 0; --n) attempt({part(widest.low, n), part(widest.high, n)});
+  for (int sweep = 0; !symmetric && sweep < kMostSweeps; ++sweep) {
+    const double before = least;
+    for (int n = kFractions; n >= 0; --n) attempt({part(widest.low, n), best.high});
+    for (int n = kFractions; n >= 0; --n) attempt({best.low, part(widest.high, n)});
+    if (least == before) break;
+  }
+  return best;
+}
+
 double mean_squared_error(const RangeStatistics& seen, const AffineScale& scale,
                           const AffineGrid& grid) {
   const SquaredError error(scale, grid);
@@ -192,15 +189,16 @@ ClipRange percentile_range(const RangeStatistics& seen, const AffineGrid& grid, 
 }
 
 ClipRange least_squares_range(const RangeStatistics& seen, const AffineGrid& grid) {
-  return cheapest(widest(seen, grid), grid.symmetric, [&](const ClipRange& range) {
+  return least_costly_range(widest(seen, grid), grid.symmetric, [&](const ClipRange& range) {
     return mean_squared_error(seen, scale_of(range, grid), grid);
   });
 }
 
 ClipRange least_information_loss_range(const RangeStatistics& seen, const AffineGrid& grid) {
   const InformationLoss loss(seen);
-  return cheapest(widest(seen, grid), grid.symmetric,
-                  [&](const ClipRange& range) { return loss(scale_of(range, grid), grid); });
+  return least_costly_range(widest(seen, grid), grid.symmetric, [&](const ClipRange& range) {
+    return loss(scale_of(range, grid), grid);
+  });
 }
 
 }  // namespace wattle

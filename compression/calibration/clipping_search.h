@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "compression/calibration/affine_grid.h"
 #include "compression/calibration/range_statistics.h"
 
@@ -21,6 +23,11 @@ ClipRange least_squares_range(const RangeStatistics& seen, const AffineGrid& gri
 /// over the same fractions; the widest of equal ones. A grid that is finer than the bins loses
 /// nothing and keeps the extremes.
 ClipRange least_information_loss_range(const RangeStatistics& seen, const AffineGrid& grid);
+
+/// The least costly range of that descent within the widest one: both ends are scaled together,
+/// then, unless they are the same, each by itself while that helps. Of equal ones the widest.
+ClipRange least_costly_range(const ClipRange& widest, bool symmetric,
+                             const std::function<double(const ClipRange&)>& cost);
 
 /// The mean squared error of rounding to this scale, values lying evenly in a bin.
 double mean_squared_error(const RangeStatistics& seen, const AffineScale& scale,

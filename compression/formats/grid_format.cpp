@@ -39,11 +39,7 @@ class GridFormat : public WeightFormat {
                      at::Tensor& gradient) const override;
 
  private:
-  /// The scale and the zero point of a segment.
-  struct Grid {
-    float scale = 1;
-    float zero = 0;
-  };
+  using Grid = SegmentGrid;
   bool is_fp8() const { return options_.kind == Kind::kFp8; }
   Grid grid_of(const ValueRange& range, int64_t count) const;
   std::vector<ValueRange> ranges_of(const at::Tensor& values) const;
@@ -78,24 +74,13 @@ int64_t GridFormat::bytes_of(at::IntArrayRef shape) const {
 }
 
 GridFormat::Grid GridFormat::grid_of(const ValueRange& range, int64_t count) const {
-  const float largest = std::max(-range.smallest, range.largest);
+  if (options_.kind == Kind::kInteger) {
+    return grid_of_range(options_, range.smallest, range.largest);
+  }
   Grid grid;
-  if (options_.kind == Kind::kTernary) {
-    grid.scale = static_cast<float>(range.magnitudes / static_cast<double>(count));
-  } else if (is_fp8()) {
-    grid.scale = largest / kLargestFp8;
-  } else if (!options_.symmetric) {
-    const auto steps = static_cast<float>(range_.high - range_.low);
-    grid.scale = (range.largest - range.smallest) / steps;
-  } else {
-    grid.scale = largest / (options_.bits >= 8 ? static_cast<float>(range_.high)
-                                               : static_cast<float>(range_.high) + 0.5f);
-  }
+  grid.scale = is_fp8() ? std::max(-range.smallest, range.largest) / kLargestFp8
+                        : static_cast<float>(range.magnitudes / static_cast<double>(count));
   if (!(grid.scale > 0)) grid.scale = 1;
-  if (!options_.symmetric) {
-    const auto low = static_cast<float>(range_.low), high = static_cast<float>(range_.high);
-    grid.zero = std::clamp(std::rint(low - range.smallest / grid.scale), low, high);
-  }
   return grid;
 }
 
@@ -229,12 +214,41 @@ void GridFormat::clip_gradient(const at::Tensor& values, const WeightScales* sca
   });
 }
 
+/// Steps of a symmetric grid from 0 to the largest magnitude.
+float steps_to_the_end(const GridFormatOptions& o) {
+  const auto high = static_cast<float>(code_range(o).high);
+  return o.bits >= 8 ? high : high + 0.5f;
+}
+
 constexpr const char* kSharings[] = {"tensor", "channel", "group"};
 
 }  // namespace
 
 std::shared_ptr<const WeightFormat> make_grid_format(const GridFormatOptions& options) {
   return std::make_shared<GridFormat>(options);
+}
+
+SegmentGrid grid_of_range(const GridFormatOptions& options, float low, float high) {
+  SegmentGrid grid;
+  if (options.symmetric) {
+    grid.scale = std::max(-low, high) / steps_to_the_end(options);
+    if (!(grid.scale > 0)) grid.scale = 1;
+    return grid;
+  }
+  const CodeRange codes = code_range(options);
+  const auto first = static_cast<float>(codes.low), last = static_cast<float>(codes.high);
+  grid.scale = (high - low) / static_cast<float>(codes.high - codes.low);
+  if (!(grid.scale > 0)) grid.scale = 1;
+  grid.zero = std::clamp(std::rint(first - low / grid.scale), first, last);
+  return grid;
+}
+
+std::pair<float, float> range_of_grid(const GridFormatOptions& options, const SegmentGrid& grid) {
+  const float end = grid.scale * steps_to_the_end(options);
+  if (options.symmetric) return {-end, end};
+  const CodeRange codes = code_range(options);
+  return {(static_cast<float>(codes.low) - grid.zero) * grid.scale,
+          (static_cast<float>(codes.high) - grid.zero) * grid.scale};
 }
 
 CodeRange code_range(const GridFormatOptions& o) {

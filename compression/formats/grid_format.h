@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "compression/formats/weight_format.h"
 #include "compression/scale_choices.h"
@@ -33,6 +34,19 @@ struct GridFormatOptions {
 ///   fp8          largest magnitude / 448, codes e4m3
 /// A segment of zeros has the scale 1.
 std::shared_ptr<const WeightFormat> make_grid_format(const GridFormatOptions& options);
+
+/// The scale and the zero point of a segment of integers.
+struct SegmentGrid {
+  float scale = 1;
+  float zero = 0;
+};
+
+/// What the rule gives a segment of integers whose values reach from `low` to `high`, 0 between
+/// them; of symmetric ones the larger magnitude counts.
+SegmentGrid grid_of_range(const GridFormatOptions& options, float low, float high);
+
+/// The range that grid_of_range() makes such a grid of, but for rounding.
+std::pair<float, float> range_of_grid(const GridFormatOptions& options, const SegmentGrid& grid);
 
 /// The lowest and the highest code of integers and ternary numbers.
 struct CodeRange {

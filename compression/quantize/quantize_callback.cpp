@@ -9,6 +9,7 @@
 #include "common/config/config_file.h"
 #include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/saved_quantizer.h"
+#include "compression/ranges/weight_ranges.h"
 
 namespace wattle {
 
@@ -63,6 +64,7 @@ void QuantizeCallback::follow_schedule(const TrainingView& view) {
     note(step, wanted ? "begins" : "ends");
   }
   if (active_ && adaptive_ && !frozen_) adapt_formats(view);
+  if (active_ && options_.weight_ranges && !frozen_) observe_ranges(step);
   if (active_ && !frozen_ && options_.freeze_observers_step &&
       step >= *options_.freeze_observers_step) {
     freeze_scales();
@@ -113,6 +115,25 @@ void QuantizeCallback::adapt_formats(const TrainingView& view) {
   if (changes.empty()) return;
   if (options_.learn != ScaleLearning::kNone) begin_learning();
   parameters_.publish();
+}
+
+/// Where it is due, and for weights that have no scales yet.
+void QuantizeCallback::observe_ranges(int64_t step) {
+  const at::NoGradGuard no_grad;
+  const WeightRangeOptions& ranges = *options_.weight_ranges;
+  const bool due = (step - options_.begin_step) % ranges.every == 0 && observed_step_ != step;
+  bool any = false;
+  for (const int64_t index : quantizer_.indices()) {
+    const WeightScales* before = quantizer_.scales_of(index);
+    if (before != nullptr && !due) continue;
+    const auto format = parse_grid_format(quantizer_.target_of(index).format->name());
+    if (!format || format->kind != GridFormatOptions::Kind::kInteger) continue;  // of widths
+    const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
+    quantizer_.set_scales(index, observed_scales(*format, ranges.observer, master, before));
+    any = true;
+  }
+  observed_step_ = step;
+  if (any) parameters_.publish();
 }
 
 void QuantizeCallback::round_masters(Model& model) {

@@ -54,6 +54,7 @@ class QuantizeCallback : public Callback {
   void follow_schedule(const TrainingView& view);
   void choose_formats(const TrainingView& view);
   void adapt_formats(const TrainingView& view);
+  void observe_ranges(int64_t step);
   void round_masters(Model& model);
   void begin_learning();
   void freeze_scales();
@@ -66,6 +67,7 @@ class QuantizeCallback : public Callback {
   WeightQuantizer quantizer_;
   std::optional<AdaptiveWidths> adaptive_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
+  int64_t observed_step_ = -1;  ///< at whose begin this attempt last observed ranges
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are
   bool norms_frozen_ = false;

@@ -1,6 +1,7 @@
 """Quantisation-aware training as its users run it: schedule, checkpoints, evaluation, GGUF files."""
 
 import json
+import shutil
 import unittest
 
 from wattle_runs import RunTest
@@ -63,6 +64,22 @@ class QuantizeTest(RunTest):
         self.assertIn("transform.compression.0.quantize.scale.blocks.0.attention.qkv.weight", state)
         self.assert_same_bytes(self.state("killed"), state)
 
+    def test_observed_ranges_are_the_same_in_parts_and_on_two_ranks(self):
+        for observer in ("ema", "mse"):
+            observed = ("[{quantize: {target: int8, begin_step: 1, "
+                        f"weight_ranges: {{observer: {observer}, every: 2, momentum: 0.5}}}}}}]")
+            self.train(self.config("whole", observed, export="[]"))
+            self.train(self.config("parts", observed, export="[]"), 2, ["train.steps=3"])
+            self.train(self.config("parts", observed, export="[]"), 2)
+            state = self.state("whole")
+            self.assertIn("transform.compression.0.quantize.scale.blocks.0.attention.qkv.weight",
+                          list(state))
+            self.assert_same_bytes(self.state("parts"), state)
+            self.assertEqual(self.evaluation(self.config("whole", observed, export="[]")),
+                             self.last_eval_loss("whole"))
+            for output in ("whole", "parts"):
+                shutil.rmtree(self.folder / output)
+
     def test_ranks_change_no_byte_of_the_file(self):
         self.train(self.config("one"), 1)
         self.train(self.config("two"), 2)
@@ -104,6 +121,11 @@ class QuantizeTest(RunTest):
         self.refused("[{quantize: {target: int4, group_size: 24}}]", r"groups of 24")
         self.refused("[{quantize: {target: fp8, learn: step}}]", r"learn: needs a symmetric integer")
         self.refused("[{quantize: {target: 'gguf:q8_0', scales: tensor}}]", r"follow from each block")
+        ranges = "weight_ranges: {observer: mse}"
+        self.refused(f"[{{quantize: {{target: 'gguf:q4_0', {ranges}}}}}]",
+                     r"weight_ranges: gguf:q4_0: the scales of each block follow from the format's own")
+        self.refused(f"[{{quantize: {{target: fp8, {ranges}}}}}]", r"weight_ranges: fp8: .*only int2")
+        self.refused(f"[{{quantize: {{target: int8, learn: step, {ranges}}}}}]", r"not both")
         self.refused("[{}]", r"compression\.0: is empty")
         self.refused("[{quantize: {target: 'gguf:q4_0', begin_step: 4, end_step: 4}}]",
                      r"4 is not after begin_step 4")

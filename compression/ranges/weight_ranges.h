@@ -1,0 +1,27 @@
+#pragma once
+
+#include "compression/calibration/range_observer.h"
+#include "compression/formats/grid_format.h"
+
+namespace wattle {
+
+/// The scales that an observer gives the segments of a weight, by the format's own rule for a range
+/// (grid_of_range()), with the observed range in place of the extremes:
+///
+///   minmax      the extremes
+///   ema         a moving average of the extremes over the observations: the ends of the range
+///   before
+///               move by the share `momentum` of the way; the first observation is the extremes
+///   percentile  exact quantiles of the segment's values; symmetric: of their magnitudes
+///   histogram   the least loss of information, from the segment's histogram (clipping_search.h)
+///   mse         the least squared error of rounding the segment's values, over 128 fractions of
+///               either end
+///
+/// `before`: what was observed last; null the first time. A function of the values and of `before`
+/// alone: the same on every rank and with any number of threads. `values` as WeightFormat takes
+/// them. Throws Error(kNonFinite) for values that are not finite, Error(kInternal) for a format
+/// that has no integers.
+WeightScales observed_scales(const GridFormatOptions& format, const ObserverOptions& observer,
+                             const at::Tensor& values, const WeightScales* before);
+
+}  // namespace wattle
