@@ -1,10 +1,10 @@
-// Compiled with -ffp-contract=off: products and sums round as they do in ggml. The 16 groups of a
-// block lie in the lanes of one vector, so that each group's sums keep their order.
+// Compiled with -ffp-contract=off: products and sums round as they do in ggml.
 #include "formats/gguf/q6_k.h"
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 #include "formats/gguf/clones.h"
 #include "formats/half.h"
@@ -17,13 +17,14 @@ namespace {
 constexpr size_t kBlock = 256;
 constexpr size_t kGroups = 16;
 constexpr size_t kGroup = kBlock / kGroups;
-/// Codes that lie 128 values long next to each other: four of them share the bits above the fourth.
+/// Codes are stored in halves of a block: the low nibbles of two quarters of a half share bytes,
+/// and the upper bits of all four.
 constexpr size_t kHalf = kBlock / 2;
 constexpr size_t kQuarter = kHalf / 4;
 
-constexpr float kLargestCode = 31;
-constexpr float kSmallestCode = -32;
 constexpr int32_t kOffset = 32;  ///< of codes as they are stored
+constexpr int32_t kSmallestCode = -kOffset;
+constexpr int32_t kLargestCode = kOffset - 1;
 constexpr float kVanishing = 1e-15f;
 constexpr int kTries = 9;  ///< on either side
 
@@ -34,118 +35,6 @@ struct Block {
   uint16_t scale;
 };
 static_assert(sizeof(Block) == 210);
-
-/// One number of each group.
-using Lanes [[gnu::vector_size(kGroups * sizeof(float))]] = float;
-using Words [[gnu::vector_size(kGroups * sizeof(int32_t))]] = int32_t;
-
-/// Values as [place in the group][group].
-struct Groups {
-  Lanes at[kGroup];
-};
-
-struct Fit {
-  Lanes scale;
-  Lanes inverse;  ///< of the search, of which the scale came
-};
-
-struct Sums {
-  Lanes products;  ///< of x^2, x and code
-  Lanes squares;   ///< of x^2 and code^2
-};
-
-WATTLE_INLINE Lanes magnitude(Lanes x) { return (Lanes)((Words)x & 0x7fffffff); }
-
-constexpr float kRounding = 0x1.8p23f;
-
-/// To the nearest integer, ties to even, for magnitudes below 2^22.
-WATTLE_INLINE Lanes nearest(Lanes x) { return (x + kRounding) - kRounding; }
-
-/// The same as an integer; beyond 2^22 it wraps, as ggml's does.
-WATTLE_INLINE Words nearest_word(Lanes x) { return ((Words)(x + kRounding) & 0x7fffff) - 0x400000; }
-
-WATTLE_INLINE Lanes clamp(Lanes code) {
-  code = code > kLargestCode ? Lanes{} + kLargestCode : code;
-  return code < kSmallestCode ? Lanes{} + kSmallestCode : code;
-}
-
-WATTLE_INLINE Words clamp(Words code) {
-  constexpr int32_t kLow = -kOffset, kHigh = kOffset - 1;
-  code = code > kHigh ? Words{} + kHigh : code;
-  return code < kLow ? Words{} + kLow : code;
-}
-
-WATTLE_INLINE bool any(Words mask) {
-  int32_t bits = 0;
-  for (size_t g = 0; g < kGroups; ++g) bits |= mask[g];
-  return bits != 0;
-}
-
-WATTLE_INLINE Groups groups_of(const float* x) {
-  Groups groups;
-  for (size_t i = 0; i < kGroup; ++i) {
-    for (size_t g = 0; g < kGroups; ++g) groups.at[i][g] = x[g * kGroup + i];
-  }
-  return groups;
-}
-
-/// The first value of the largest magnitude in each group.
-WATTLE_INLINE Lanes extremes_of(const Groups& x) {
-  Lanes extreme = {}, largest = {};
-  for (const Lanes& value : x.at) {
-    const Words larger = magnitude(value) > largest;
-    extreme = larger ? value : extreme;
-    largest = larger ? magnitude(value) : largest;
-  }
-  return extreme;
-}
-
-WATTLE_INLINE Sums sums_at(Lanes inverse, const Groups& x, const Groups& squares,
-                           const Groups& cubes) {
-  Sums sums = {};
-  for (size_t i = 0; i < kGroup; ++i) {
-    const Lanes code = clamp(nearest(inverse * x.at[i]));
-    sums.products += cubes.at[i] * code;
-    sums.squares += squares.at[i] * code * code;
-  }
-  return sums;
-}
-
-WATTLE_INLINE Fit search(const Groups& x, Lanes extreme) {
-  Groups squares, cubes;
-  for (size_t i = 0; i < kGroup; ++i) {
-    squares.at[i] = x.at[i] * x.at[i];
-    cubes.at[i] = squares.at[i] * x.at[i];
-  }
-  Fit fit;
-  fit.inverse = kSmallestCode / extreme;
-  const Sums first = sums_at(fit.inverse, x, squares, cubes);
-  fit.scale = first.squares != 0.0f ? first.products / first.squares : Lanes{};
-  Lanes best = fit.scale * first.products;
-  for (int k = -kTries; k <= kTries; ++k) {
-    if (k == 0) continue;
-    const Lanes inverse = -(-kSmallestCode + 0.1f * static_cast<float>(k)) / extreme;
-    const Sums sums = sums_at(inverse, x, squares, cubes);
-    const Words better =
-        (sums.squares > 0.0f) & (sums.products * sums.products > best * sums.squares);
-    const Lanes scale = sums.products / sums.squares;
-    fit.inverse = better ? inverse : fit.inverse;
-    fit.scale = better ? scale : fit.scale;
-    best = better ? scale * sums.products : best;
-  }
-  const Words vanishes = magnitude(extreme) < kVanishing;
-  fit.scale = vanishes ? Lanes{} : fit.scale;
-  return fit;
-}
-
-/// The first scale of the largest magnitude.
-WATTLE_INLINE float extreme_of(const Lanes& scales) {
-  float extreme = 0;
-  for (size_t g = 0; g < kGroups; ++g) {
-    if (std::fabs(scales[g]) > std::fabs(extreme)) extreme = scales[g];
-  }
-  return extreme;
-}
 
 WATTLE_INLINE void pack(const uint8_t* codes, Block& block) {
   for (size_t half = 0; half < 2; ++half) {
@@ -163,41 +52,198 @@ WATTLE_INLINE void pack(const uint8_t* codes, Block& block) {
   }
 }
 
-/// False if the block has no encoding.
-WATTLE_INLINE bool encode_block(const float* values, Block& block) {
-  const Groups x = groups_of(values);
-  Words beyond = {};
-  for (const Lanes& value : x.at) beyond |= ~(magnitude(value) < INFINITY);
-  const Lanes extreme = extremes_of(x);
-  const Fit fit = search(x, extreme);
-  beyond |= ~(magnitude(fit.scale) < INFINITY);
-  if (any(beyond)) return false;
+/// So many numbers side by side.
+template <size_t kLanes>
+struct Vectors;
+template <>
+struct Vectors<4> {
+  using Floats [[gnu::vector_size(16)]] = float;
+  using Words [[gnu::vector_size(16)]] = int32_t;
+};
+template <>
+struct Vectors<8> {
+  using Floats [[gnu::vector_size(32)]] = float;
+  using Words [[gnu::vector_size(32)]] = int32_t;
+};
+template <>
+struct Vectors<16> {
+  using Floats [[gnu::vector_size(64)]] = float;
+  using Words [[gnu::vector_size(64)]] = int32_t;
+};
 
-  const float largest = extreme_of(fit.scale);
-  if (std::fabs(largest) < kVanishing) {
-    std::memset(&block, 0, sizeof(block));
+/// Encodes blocks. So many groups lie in the lanes of a vector, as many as the processor's have, so
+/// that the sums of each group keep their order.
+template <size_t kLanes>
+class Encoder {
+ public:
+  WATTLE_INLINE static size_t encode(const float* x, std::byte* bytes, size_t blocks) {
+    for (size_t i = 0; i < blocks; ++i) {
+      Block block;
+      if (!encode_block(x + i * kBlock, block)) return i;
+      std::memcpy(bytes + i * sizeof(Block), &block, sizeof(Block));
+    }
+    return blocks;
+  }
+
+ private:
+  /// A number of each group.
+  using Lanes = typename Vectors<kLanes>::Floats;
+  using Words = typename Vectors<kLanes>::Words;
+
+  /// Values as [place in the group][group].
+  struct Values {
+    Lanes at[kGroup];
+  };
+
+  /// Groups, with the scale that the search gives them and the inverse scale that led to it.
+  struct Part {
+    Values x;
+    Lanes extreme;  ///< the first value of the largest magnitude
+    Lanes scale;
+    Lanes inverse;
+  };
+
+  /// Weighted by x^2: sums of x * code and of code^2.
+  struct Sums {
+    Lanes products;
+    Lanes squares;
+  };
+
+  static constexpr float kRounding = 0x1.8p23f;
+
+  WATTLE_INLINE static Lanes magnitude(Lanes x) { return (Lanes)((Words)x & 0x7fffffff); }
+
+  /// To the nearest integer, ties to even, for magnitudes below 2^22.
+  WATTLE_INLINE static Lanes nearest(Lanes x) { return (x + kRounding) - kRounding; }
+
+  /// The same, from -32 to 31.
+  WATTLE_INLINE static Lanes code_at(Lanes position) {
+    const Lanes code = nearest(position);
+    const Lanes high = Lanes{} + static_cast<float>(kLargestCode);
+    const Lanes low = Lanes{} + static_cast<float>(kSmallestCode);
+    const Lanes below = code < high ? code : high;
+    return below > low ? below : low;
+  }
+
+  /// As it is stored; a position beyond 2^22 wraps, as ggml's does.
+  WATTLE_INLINE static Words stored_code_at(Lanes position) {
+    const Words code = ((Words)(position + kRounding) & 0x7fffff) - 0x400000;
+    const Words below = code < kLargestCode ? code : Words{} + kLargestCode;
+    return (below > kSmallestCode ? below : Words{} + kSmallestCode) + kOffset;
+  }
+
+  WATTLE_INLINE static Values values_of(const float* x) {
+    Values values;
+    for (size_t i = 0; i < kGroup; ++i) {
+      for (size_t g = 0; g < kLanes; ++g) values.at[i][g] = x[g * kGroup + i];
+    }
+    return values;
+  }
+
+  WATTLE_INLINE static Lanes extremes_of(const Values& x) {
+    Lanes largest = {}, extreme = {};
+    for (const Lanes& value : x.at) {
+      largest = magnitude(value) > largest ? magnitude(value) : largest;
+    }
+    for (size_t i = kGroup; i-- > 0;) {
+      extreme = magnitude(x.at[i]) == largest ? x.at[i] : extreme;
+    }
+    return extreme;
+  }
+
+  WATTLE_INLINE static Sums sums_at(Lanes inverse, const Values& x, const Values& squares,
+                                    const Values& cubes) {
+    Sums sums = {};
+    for (size_t i = 0; i < kGroup; ++i) {
+      const Lanes code = code_at(inverse * x.at[i]);
+      sums.products += cubes.at[i] * code;
+      sums.squares += squares.at[i] * code * code;
+    }
+    return sums;
+  }
+
+  WATTLE_INLINE static void search(Part& part) {
+    Values squares, cubes;
+    for (size_t i = 0; i < kGroup; ++i) {
+      squares.at[i] = part.x.at[i] * part.x.at[i];
+      cubes.at[i] = squares.at[i] * part.x.at[i];
+    }
+    part.inverse = static_cast<float>(kSmallestCode) / part.extreme;
+    const Sums first = sums_at(part.inverse, part.x, squares, cubes);
+    part.scale = first.squares != 0.0f ? first.products / first.squares : Lanes{};
+    Lanes best = part.scale * first.products;
+    for (int k = -kTries; k <= kTries; ++k) {
+      if (k == 0) continue;
+      const Lanes inverse = -(kOffset + 0.1f * static_cast<float>(k)) / part.extreme;
+      const Sums sums = sums_at(inverse, part.x, squares, cubes);
+      // ggml also asks for squares above 0: where they are 0, the products are too.
+      const Lanes explained = sums.products * sums.products, least = best * sums.squares;
+      const Lanes scale = sums.products / sums.squares;
+      part.inverse = explained > least ? inverse : part.inverse;
+      part.scale = explained > least ? scale : part.scale;
+      best = explained > least ? scale * sums.products : best;
+    }
+    part.scale = magnitude(part.extreme) < kVanishing ? Lanes{} : part.scale;
+  }
+
+  /// Whether all values, and their scales, are finite. Bits of magnitudes order as they do.
+  WATTLE_INLINE static bool is_finite(const Part& part) {
+    constexpr int32_t kInfinity = 0x7f800000;
+    Words top = (Words)magnitude(part.scale);
+    for (const Lanes& value : part.x.at) {
+      const Words bits = (Words)magnitude(value);
+      top = bits > top ? bits : top;
+    }
+    bool finite = true;
+    for (size_t g = 0; g < kLanes; ++g) finite &= top[g] < kInfinity;
+    return finite;
+  }
+
+  /// Where a group's step has vanished, the codes of the search stay, and of zeros 0.
+  WATTLE_INLINE static void codes_of(const Part& part, Lanes step, uint8_t* codes) {
+    for (size_t i = 0; i < kGroup; ++i) {
+      const Lanes x = part.x.at[i];
+      const Words searched = stored_code_at(part.inverse * x);
+      const Words kept = magnitude(part.extreme) < kVanishing ? Words{} : searched;
+      const Words code = step == 0.0f ? kept : stored_code_at(x / step);
+      for (size_t g = 0; g < kLanes; ++g) codes[g * kGroup + i] = static_cast<uint8_t>(code[g]);
+    }
+  }
+
+  /// False if the block has no encoding.
+  WATTLE_INLINE static bool encode_block(const float* values, Block& block) {
+    Part parts[kGroups / kLanes];
+    float largest = 0;  // the first scale of the largest magnitude
+    for (size_t p = 0; p < std::size(parts); ++p) {
+      parts[p].x = values_of(values + p * kLanes * kGroup);
+      parts[p].extreme = extremes_of(parts[p].x);
+      search(parts[p]);
+      if (!is_finite(parts[p])) return false;
+      for (size_t g = 0; g < kLanes; ++g) {
+        const float scale = parts[p].scale[g];
+        if (std::fabs(scale) > std::fabs(largest)) largest = scale;
+      }
+    }
+    if (std::fabs(largest) < kVanishing) {
+      std::memset(&block, 0, sizeof(block));
+      return true;
+    }
+    const float inverse = -128.0f / largest;
+    block.scale = f16_from_float(1 / inverse);
+    if ((block.scale & 0x7c00u) == 0x7c00u) return false;
+    alignas(64) uint8_t codes[kBlock];
+    for (size_t p = 0; p < std::size(parts); ++p) {
+      const Lanes rounded = nearest(inverse * parts[p].scale);
+      const Lanes scale = rounded < 127.0f ? rounded : Lanes{} + 127.0f;
+      codes_of(parts[p], float_from_f16(block.scale) * scale, codes + p * kLanes * kGroup);
+      for (size_t g = 0; g < kLanes; ++g) {
+        block.scales[p * kLanes + g] = static_cast<int8_t>(scale[g]);
+      }
+    }
+    pack(codes, block);
     return true;
   }
-  const float inverse = -128.0f / largest;
-  block.scale = f16_from_float(1 / inverse);
-  if ((block.scale & 0x7c00u) == 0x7c00u) return false;
-  Lanes scale = nearest(inverse * fit.scale);
-  scale = scale > 127.0f ? Lanes{} + 127.0f : scale;
-  const Lanes step = float_from_f16(block.scale) * scale;
-
-  // Where a group's scale has vanished, the codes of the search stay, and of zeros 0.
-  const Words vanishes = magnitude(extreme) < kVanishing;
-  alignas(64) uint8_t codes[kBlock];
-  for (size_t i = 0; i < kGroup; ++i) {
-    const Words searched = clamp(nearest_word(fit.inverse * x.at[i])) + kOffset;
-    const Words kept = vanishes ? Words{} : searched;
-    const Words code = step == 0.0f ? kept : clamp(nearest_word(x.at[i] / step)) + kOffset;
-    for (size_t g = 0; g < kGroups; ++g) codes[g * kGroup + i] = static_cast<uint8_t>(code[g]);
-  }
-  for (size_t g = 0; g < kGroups; ++g) block.scales[g] = static_cast<int8_t>(scale[g]);
-  pack(codes, block);
-  return true;
-}
+};
 
 WATTLE_INLINE void decode_block(const Block& block, float* y) {
   const float scale = float_from_f16(block.scale);
@@ -214,15 +260,23 @@ WATTLE_INLINE void decode_block(const Block& block, float* y) {
   }
 }
 
+#ifdef WATTLE_HAS_CLONES
+[[gnu::target("avx512f")]] size_t encode_by_16(const float* x, std::byte* bytes, size_t blocks) {
+  return Encoder<16>::encode(x, bytes, blocks);
+}
+[[gnu::target("avx2")]] size_t encode_by_8(const float* x, std::byte* bytes, size_t blocks) {
+  return Encoder<8>::encode(x, bytes, blocks);
+}
+#endif
+
 }  // namespace
 
-WATTLE_CLONES size_t encode_q6_k(const float* x, std::byte* bytes, size_t blocks) {
-  for (size_t i = 0; i < blocks; ++i) {
-    Block block;
-    if (!encode_block(x + i * kBlock, block)) return i;
-    std::memcpy(bytes + i * sizeof(Block), &block, sizeof(Block));
-  }
-  return blocks;
+size_t encode_q6_k(const float* x, std::byte* bytes, size_t blocks) {
+#ifdef WATTLE_HAS_CLONES
+  if (__builtin_cpu_supports("avx512f")) return encode_by_16(x, bytes, blocks);
+  if (__builtin_cpu_supports("avx2")) return encode_by_8(x, bytes, blocks);
+#endif
+  return Encoder<4>::encode(x, bytes, blocks);
 }
 
 WATTLE_CLONES void decode_q6_k(const std::byte* bytes, float* y, size_t blocks) {

@@ -1,7 +1,8 @@
 // One training step (forward, backward, AdamW) of a GPT-2, the side of the comparison that
 // pytorch_gpt.py stands against. Prints one JSON object like it; --trace adds the seconds of each
 // layer kind, forward and backward; --quantize FORMAT rounds every weight in each step, and says
-// what that takes.
+// what that takes; --mixed gives the embedding, which is the output layer too, the type that
+// llama-quantize gives it without --pure.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
@@ -90,14 +91,14 @@ OptimizerOptions decaying_adamw() {
 
 class Trainee {
  public:
-  Trainee(const Shape& shape, const std::string& format)
+  Trainee(const Shape& shape, const std::string& format, bool mixed)
       : model_(build_model(shape.model, 1)),
         gradients_(at::zeros({layout_of(model_.parameters).numel}, at::kFloat)),
         flat_(model_.parameters, layout_of(model_.parameters), gradients_, Precision::kFp32),
         optimizer_(make_optimizer(decaying_adamw(),
                                   decaying_ranges(model_.parameters, flat_.layout()),
                                   {0, flat_.layout().numel}, flat_.master())) {
-    if (!format.empty()) quantise(format);
+    if (!format.empty()) quantise(format, mixed);
     const at::Tensor text = at::randint(shape.model.vocab, {shape.batch, shape.seq + 1}, at::kLong);
     batch_.inputs = text.narrow(1, 0, shape.seq).contiguous();
     batch_.targets = text.narrow(1, 1, shape.seq).contiguous();
@@ -114,22 +115,37 @@ class Trainee {
     return result.loss.item<double>();
   }
 
-  /// Returns the seconds that go into the working values: rounding, if any.
-  double update(int64_t number) {
-    const auto begin = Clock::now();
-    flat_.finish_gradients();
-    const double seconds = seconds_since(begin);
+  /// What goes into the working values: rounding, if any.
+  struct Rounding {
+    double seconds = 0;
+    double cpu_seconds = 0;
+  };
+
+  Rounding update(int64_t number) {
+    Rounding rounding;
+    const auto add = [&](const auto& work) {
+      const auto begin = Clock::now();
+      const double busy = cpu_seconds();
+      work();
+      rounding.seconds += seconds_since(begin);
+      rounding.cpu_seconds += cpu_seconds() - busy;
+    };
+    add([&] { flat_.finish_gradients(); });
     optimizer_->update(flat_.master(), flat_.gradients(), {number, 3e-4, 1.0});
-    const auto updated = Clock::now();
-    flat_.publish();
-    return seconds + seconds_since(updated);
+    add([&] { flat_.publish(); });
+    return rounding;
   }
 
  private:
-  void quantise(const std::string& format) {
+  void quantise(const std::string& name, bool mixed) {
+    const auto format = make_weight_format(name);
     std::vector<WeightTarget> targets;
     for (const Weight& weight : model_.weights) {
-      targets.push_back({weight.weight->name(), make_weight_format(format)});
+      const Parameter& parameter = *weight.weight;
+      const bool larger = mixed && parameter.kind() == LayerKind::kEmbedding;
+      targets.push_back(
+          {parameter.name(),
+           larger ? mixed_output_format(*format, parameter.value().size(1)) : format});
     }
     quantizer_ = std::make_unique<WeightQuantizer>("bench", targets, model_.parameters, false);
     flat_.add_transform(*quantizer_);
@@ -144,13 +160,14 @@ class Trainee {
 };
 
 int run(const std::string& name, int64_t steps, int64_t warmup, int threads, bool traced,
-        const std::string& format) {
+        const std::string& format, bool mixed) {
   keep_freed_memory();
   at::set_num_threads(threads);
   const Shape shape = shape_named(name);
-  Trainee trainee(shape, format);
+  Trainee trainee(shape, format, mixed);
   Stopwatch stopwatch;
-  std::vector<double> step_seconds, backward_seconds, busy_seconds, rounding_seconds;
+  std::vector<double> step_seconds, backward_seconds, busy_seconds, rounding_seconds,
+      rounding_busy_seconds;
   double loss = 0;
   for (int64_t i = 0; i < warmup + steps; ++i) {
     const bool measured = i >= warmup;
@@ -159,8 +176,9 @@ int run(const std::string& name, int64_t steps, int64_t warmup, int threads, boo
     loss = trainee.forward_and_backward(traced && measured ? &stopwatch : nullptr);
     if (measured) backward_seconds.push_back(seconds_since(begin));
     if (traced && measured) stopwatch.enter("update");
-    const double rounding = trainee.update(i + 1);
-    if (measured) rounding_seconds.push_back(rounding);
+    const Trainee::Rounding rounding = trainee.update(i + 1);
+    if (measured) rounding_seconds.push_back(rounding.seconds);
+    if (measured) rounding_busy_seconds.push_back(rounding.cpu_seconds);
     if (measured) step_seconds.push_back(seconds_since(begin));
     if (measured) busy_seconds.push_back(cpu_seconds() - busy);
     if (traced && measured) stopwatch.enter("between");
@@ -181,8 +199,12 @@ int run(const std::string& name, int64_t steps, int64_t warmup, int threads, boo
   if (!format.empty()) {
     const double rounding = median(rounding_seconds);
     report["quantize"] = format;
+    report["mixed"] = mixed;
     report["rounding_seconds"] = rounding;
     report["rounding_share"] = rounding / (step - rounding);
+    const double busy = median(rounding_busy_seconds);
+    report["rounding_cpu_seconds"] = busy;
+    report["rounding_cpu_share"] = busy / (median(busy_seconds) - busy);
   }
   for (const auto& [what, seconds] : stopwatch.seconds()) {
     report["seconds"][what] = seconds / static_cast<double>(steps);
@@ -199,6 +221,7 @@ int main(int argc, char** argv) {
   int64_t steps = 5, warmup = 2;
   int threads = 2;
   bool traced = false;
+  bool mixed = false;
   std::string format;
   CLI::App app("Measures a training step");
   app.add_option("--shape", shape)->check(CLI::IsMember({"124m", "10m", "tiny"}));
@@ -207,6 +230,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads", threads);
   app.add_flag("--trace", traced);
   app.add_option("--quantize", format);
+  app.add_flag("--mixed", mixed);
   CLI11_PARSE(app, argc, argv);
-  return wattle::run(shape, steps, warmup, threads, traced, format);
+  return wattle::run(shape, steps, warmup, threads, traced, format, mixed);
 }
