@@ -36,6 +36,8 @@ class Callback {
   virtual void step_ends(const TrainingView&, const MetricsRecord&) {}
   /// Return true to end training after this evaluation.
   virtual bool evaluation_ends(const TrainingView&, const MetricsRecord&) { return false; }
+  /// Whether the state that was loaded is of a run whose training it had ended.
+  virtual bool has_ended() const { return false; }
   virtual void train_ends(const TrainingView&) {}
 
   /// The key of its state in a checkpoint, and that state; "" keeps none.

@@ -1,11 +1,15 @@
 #include "common/run/progress.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
+#include <cstdlib>
+#include <string_view>
 
 namespace wattle {
 namespace {
@@ -92,6 +96,22 @@ int terminal_width(int file_descriptor) {
   winsize size{};
   if (ioctl(file_descriptor, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
   return size.ws_col;
+}
+
+int width_of_standard_error() {
+  if (isatty(STDERR_FILENO) || std::getenv("OMPI_COMM_WORLD_RANK") == nullptr) {
+    return terminal_width(STDERR_FILENO);
+  }
+  // The parent of a rank on mpirun's own host is mpirun; elsewhere it is a daemon without terminal.
+  const std::string parents = fmt::format("/proc/{}/fd/{}", getppid(), STDERR_FILENO);
+  char target[PATH_MAX];
+  const ssize_t length = readlink(parents.c_str(), target, sizeof(target));
+  if (length < 0 || !std::string_view(target, length).starts_with("/dev/")) return 0;
+  const int terminal = open(parents.c_str(), O_RDONLY | O_NOCTTY | O_CLOEXEC);
+  if (terminal < 0) return 0;
+  const int width = terminal_width(terminal);
+  close(terminal);
+  return width;
 }
 
 }  // namespace wattle

@@ -54,4 +54,8 @@ class Progress {
 /// Columns of the terminal behind a file descriptor; 0 if it is none.
 int terminal_width(int file_descriptor);
 
+/// Columns of the terminal on which standard error is seen; 0 if it is seen on none. mpirun gives
+/// its ranks a pipe and copies what comes to its own standard error: there mpirun's counts.
+int width_of_standard_error();
+
 }  // namespace wattle

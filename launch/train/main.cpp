@@ -79,6 +79,7 @@ std::optional<int> parse(CLI::App& app, int argc, char** argv, const Arguments& 
 }
 
 int run_program(int argc, char** argv) {
+  hold_stop_requests();
   Arguments arguments;
   CLI::App app("Trains, evaluates and exports models from one YAML file, under mpirun or alone.");
   add_run_arguments(app, arguments);

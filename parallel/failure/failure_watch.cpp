@@ -23,12 +23,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// How long peers get to become silent before the cause is printed all the same.
-constexpr auto kSilencePatience = 500ms;
+/// How long peers get to become silent before the cause is printed all the same. They are it at
+/// once, unless the machine has far more to run than processors.
+constexpr auto kSilencePatience = 3s;
 /// mpirun reads each rank's output from a pipe of its own: what peers wrote before is through then.
-constexpr auto kForwardingPause = 50ms;
+constexpr auto kForwardingPause = 200ms;
 /// A silent rank waits for the end of a peer, or of itself by mpirun, no longer than this.
-constexpr int kEndPatienceMs = 5000;
+constexpr int kEndPatienceMs = 6000;
 
 std::string utc_now() {
   const time_t now = ::time(nullptr);

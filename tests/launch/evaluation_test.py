@@ -1,6 +1,10 @@
 """Every evaluation that is due happens, and none twice."""
 
+import os
+import pathlib
+import re
 import signal
+import time
 import unittest
 
 from wattle_runs import RunTest
@@ -26,6 +30,50 @@ class EvaluationTest(RunTest):
         self.assertIn("nothing is left to do after step 6", again.stderr)
         self.assertEqual(self.evaluated_steps(), [2, 4, 6])
         self.assertEqual((self.folder / "run/report.json").read_bytes(), report)
+
+    def is_pending(self, number: int, pid: int) -> bool:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        return any(int(mask, 16) >> (number - 1) & 1
+                   for mask in re.findall(r"^S(?:ig|hd)Pnd:\s*(\w+)", status, re.MULTILINE))
+
+    def test_a_run_killed_after_it_was_stopped_early_trains_no_further(self):
+        config = self.text_config(train=self.EARLY, checkpoint="{every: 0}",
+                                  sample="{prompt: \"The\", tokens: 1000000}")
+        run = self.start(config)
+        end = time.monotonic() + 120
+        while not self.checkpoints("run"):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+        self.kill_group(run)
+        self.train(config, overrides=["sample.tokens=4"])
+        self.assertEqual(self.last_checkpoint("run").name, "step-6")
+        self.assertEqual(self.report("run")["training"]["ended"], "stopped early")
+
+    def test_without_samples_there_is_nothing_to_evaluate(self):
+        config = self.text_config()
+        self.train(config)
+        done = self.train(config, ranks=0, overrides=["data.validation=0"],
+                          arguments=["eval"], expect=2)
+        self.assertIn("data.validation: ", done.stderr)
+
+    def test_a_prompt_may_be_any_bytes(self):
+        done = self.train(self.text_config(sample="{prompt: Ärger, tokens: 4}"))
+        self.assertIn("Ärger", done.stderr)
+
+    def test_a_stop_that_is_asked_for_before_the_job_is_up_is_heeded(self):
+        config = self.text_config(train="{steps: 4000, global_batch: 4, micro_batch: 2}")
+        slow = self.folder / "slow.yaml"
+        os.mkfifo(slow)
+        run = self.start(slow, ranks=1)
+        with open(slow, "w") as file:  # as soon as the rank reads it
+            run.send_signal(signal.SIGUSR1)
+            end = time.monotonic() + 60
+            while not self.is_pending(signal.SIGUSR1, self.ranks_of(run)[0]):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
+            file.write(config.read_text())
+        said, _ = run.communicate()
+        self.assertEqual(run.returncode, 75, said)
 
     def test_an_evaluation_that_is_due_when_a_stop_is_asked_for_still_happens(self):
         config = self.text_config(

@@ -21,7 +21,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-void end(const std::string& way) {
+/// A file that says when the end began.
+void mark(const std::string& folder, const std::string& name) {
+  ::close(::open((folder + "/" + name).c_str(), O_CREAT | O_WRONLY, 0644));
+}
+
+void end(const std::string& way, const std::string& folder) {
+  mark(folder, "end");
   if (way == "throw") throw Error(ErrorCode::kIo, "shard 3 is truncated");
   if (way == "throw_foreign") throw std::out_of_range("index 7");
   if (way == "kill") ::raise(SIGKILL);
@@ -55,13 +61,13 @@ int job(const MpiSession& session, FailureGuard& guard, char** argv) {
   const std::string way = argv[1], work = argv[2];
   guard.set_output_dir(argv[3]);
   if (way == "wrong_config") {
+    mark(argv[3], "end");
     throw Error(ErrorCode::kConfig, "run.yaml:2:1: learning: unknown key");
   }
   if (way == "nccl_for_cpu") make_communicator(Backend::kNccl, session);
   auto world = make_communicator(Backend::kAuto, session);
   if (way == "stop") {
-    ::close(::open((std::string(argv[3]) + "/up." + std::to_string(world->rank())).c_str(),
-                   O_CREAT | O_WRONLY, 0644));
+    mark(argv[3], "up." + std::to_string(world->rank()));
     while (!guard.stop_requested()) std::this_thread::sleep_for(1ms);
     return kExitStopped;
   }
@@ -70,11 +76,11 @@ int job(const MpiSession& session, FailureGuard& guard, char** argv) {
   std::thread ending;
   if (session.rank() == session.size() - 1 && way.starts_with("throw")) {
     std::this_thread::sleep_for(100ms);
-    end(way);
+    end(way, argv[3]);
   } else if (session.rank() == session.size() - 1) {
     ending = std::thread([&] {
       std::this_thread::sleep_for(100ms);
-      end(way);
+      end(way, argv[3]);
     });
   }
   if (work == "shared_memory") step_forever(*world);
@@ -85,12 +91,12 @@ int job(const MpiSession& session, FailureGuard& guard, char** argv) {
 }
 
 /// The waits of shared memory by themselves, with nobody else watching the peers.
-int unguarded_job(const MpiSession& session, const std::string& way) {
+int unguarded_job(const MpiSession& session, const std::string& way, const std::string& folder) {
   auto world = session.world();
   try {
     if (session.rank() == session.size() - 1) {
       auto reducer = make_gradient_reducer(*world, FlatLayout::of({{"w", 1000}}), at::kFloat, {});
-      end(way);
+      end(way, folder);
     }
     step_forever(*world);
   } catch (const Error& error) {
@@ -104,7 +110,7 @@ int unguarded_job(const MpiSession& session, const std::string& way) {
 
 int main(int argc, char** argv) {
   wattle::MpiSession session(argc, argv);
-  if (argc > 4) return wattle::unguarded_job(session, argv[1]);
+  if (argc > 4) return wattle::unguarded_job(session, argv[1], argv[3]);
   wattle::FailureGuard guard(session);
   return guard.run("train", [&] { return wattle::job(session, guard, argv); });
 }

@@ -12,7 +12,7 @@ bool EarlyStop::evaluation_ends(const TrainingView&, const MetricsRecord& record
   } else {
     ++without_improvement_;
   }
-  return without_improvement_ >= options_.patience;
+  return has_ended();
 }
 
 std::string EarlyStop::save_state() const {

@@ -13,6 +13,7 @@ class EarlyStop : public Callback {
   explicit EarlyStop(const EarlyStopOptions& options) : options_(options) {}
 
   bool evaluation_ends(const TrainingView& view, const MetricsRecord& record) override;
+  bool has_ended() const override { return without_improvement_ >= options_.patience; }
   std::string name() const override { return "early_stop"; }
   std::string save_state() const override;
   void load_state(const std::string& state) override;

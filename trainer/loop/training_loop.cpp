@@ -35,6 +35,7 @@ bool TrainingLoop::fits(double joules) const {
 RunEnd TrainingLoop::run(int64_t step) {
   step_ = first_step_ = saved_step_ = step;
   for (const auto& callback : parts_.callbacks) callback->train_begins(view());
+  early_end_ = std::ranges::any_of(parts_.callbacks, [](const auto& c) { return c->has_ended(); });
   parts_.accounts.settle();  // what start-up took belongs to the run, not to its first step
   note_energy();
   parts_.governor.begin(parts_.accounts.run_joules().value_or(0));

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "common/error.h"
 #include "energy/clock.h"
 #include "launch/train/commands/commands.h"
 #include "launch/train/commands/predictions.h"
@@ -57,6 +58,9 @@ int eval_command(const RunSession& session) {
   ShapedModel shaped = trained_model(session);
   const DataSource data =
       prepare_and_open(config, session.world, shaped.options, DataUse::kEvaluate);
+  if (!data.validation) {
+    throw Error(ErrorCode::kConfig, "data.validation: expected samples to evaluate, got none");
+  }
   Evaluator evaluator(shaped.model, *data.validation,
                       evaluation_plan(config, *data.validation, session.world.size()), exchange,
                       energy);

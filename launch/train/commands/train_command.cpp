@@ -173,10 +173,12 @@ bool TrainingRun::is_complete() {
   if (is_first() && resume_.checkpoint) {
     std::ifstream file(config_.run.output_dir + "/report.json");
     const auto report = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-    const auto training = report.is_object() ? report.value("training", nlohmann::json::object())
-                                             : nlohmann::json::object();
-    const std::string ended = training.value("ended", "");
-    complete = training.value("steps", int64_t{-1}) == resume_.step &&
+    const auto of = [](const nlohmann::json& object, const char* key) {
+      return object.is_object() ? object.value(key, nlohmann::json()) : nlohmann::json();
+    };
+    const nlohmann::json training = of(report, "training");
+    const nlohmann::json ended = of(training, "ended");
+    complete = of(training, "steps") == resume_.step &&
                ((ended == kDone && resume_.step >= steps_) || ended == kStoppedEarly);
   }
   return exchange_.gather({&complete, 1}).front().front() != 0;
@@ -251,7 +253,7 @@ TrainingRun::Records TrainingRun::open_records() const {
   resolved.write(write_config(fields_of(config)));
   resolved.commit();
   return {std::make_unique<MetricsWriter>(config_.run.output_dir + "/metrics.jsonl"),
-          std::make_unique<Progress>(std::cerr, terminal_width(STDERR_FILENO))};
+          std::make_unique<Progress>(std::cerr, width_of_standard_error())};
 }
 
 void TrainingRun::say_end(RunEnd end, const TrainingLoop& loop, const EnergyGovernor& governor) {
@@ -273,7 +275,8 @@ std::string TrainingRun::how_to_go_on(const TrainingLoop& loop, const std::strin
 
 std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t seed,
                         int64_t positions) {
-  const std::vector<int64_t> prompt(sample.prompt.begin(), sample.prompt.end());
+  std::vector<int64_t> prompt;  // bytes are the tokens
+  for (const unsigned char byte : sample.prompt) prompt.push_back(byte);
   std::string text;
   for (int64_t token : generate(model, prompt,
                                 {.count = sample.tokens,

@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <exception>
+#include <initializer_list>
 
 #include "parallel/communicators/mpi/mpi_communicator.h"
 #include "parallel/communicators/mpi/mpi_status.h"
@@ -14,20 +15,21 @@
 namespace wattle {
 namespace {
 
-void block_signals_of_the_job() {
+void block(std::initializer_list<int> signals) {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGUSR1);
+  for (const int signal : signals) sigaddset(&set, signal);
   if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
-    throw Error(ErrorCode::kInternal, "MPI session: SIGTERM and SIGUSR1 can't be blocked");
+    throw Error(ErrorCode::kInternal, "signals of the job: they can't be blocked");
   }
 }
 
 }  // namespace
 
+void hold_stop_requests() { block({SIGUSR1}); }
+
 MpiSession::MpiSession(int& argc, char**& argv) : exceptions_at_start_(std::uncaught_exceptions()) {
-  block_signals_of_the_job();
+  block({SIGTERM, SIGUSR1});
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED) {

@@ -6,6 +6,10 @@
 
 namespace wattle {
 
+/// Blocks SIGUSR1 in this and all later threads: one that comes before the job is up is kept until
+/// FailureGuard receives it, rather than ending the process. First thing in main.
+void hold_stop_requests();
+
 /// MPI from its start to its end; made once, first thing in main, before any other thread.
 ///
 /// Blocks SIGTERM and SIGUSR1 in this and all later threads: FailureGuard receives them. Asks for
