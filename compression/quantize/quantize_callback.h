@@ -44,6 +44,10 @@ class QuantizeCallback : public Callback {
   bool is_active() const { return active_; }
   /// What the sensitivity scan of this attempt found; empty without one.
   const std::vector<WidthAssignment>& widths() const { return widths_; }
+  /// The budget within which formats are chosen; nullptr without one.
+  const WidthOptions* width_options() const {
+    return options_.widths ? &*options_.widths : nullptr;
+  }
   /// How formats changed since, over all attempts; nullptr where they don't.
   const AdaptiveWidths* adaptive() const { return adaptive_ ? &*adaptive_ : nullptr; }
   /// Enters something into the ledger; the same on every rank, no times, paths or joules.

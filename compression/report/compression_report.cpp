@@ -126,6 +126,25 @@ Json widths_json(const std::vector<const QuantizeCallback*>& quantizers) {
   return widths;
 }
 
+/// Within which budgets, and whether they were measured: joules are not.
+Json width_budgets_json(const std::vector<const QuantizeCallback*>& quantizers) {
+  Json budgets = Json::array();
+  for (const QuantizeCallback* quantizer : quantizers) {
+    const WidthOptions* options = quantizer->width_options();
+    if (options == nullptr) continue;
+    Json budget = {{"entry", quantizer->name()}};
+    if (options->budget_joules) {
+      budget["joules"] = *options->budget_joules;
+      budget["joules_per_byte"] = options->joules_per_byte;
+      budget["source"] = "estimated: each byte of the weights read once, at joules_per_byte";
+    } else {
+      budget["bytes"] = *options->budget_bytes;
+    }
+    budgets.push_back(budget);
+  }
+  return budgets;
+}
+
 /// How formats changed while the model trained.
 Json width_changes_json(const std::vector<const QuantizeCallback*>& quantizers) {
   Json changes = Json::array();
@@ -183,6 +202,17 @@ void add_cards(const Json& compression, const std::string& unit, Json& cards) {
                                         more ? ": compressed, it uses more" : "", source)}});
 }
 
+std::string budget_note(const Json& budgets) {
+  std::string note;
+  for (const Json& budget : budgets) {
+    if (!budget.contains("joules")) continue;
+    note += fmt::format("; {} may take {} J a reading of its weights, estimated at {} J a byte",
+                        budget.at("entry").get<std::string>(), budget.at("joules").get<double>(),
+                        budget.at("joules_per_byte").get<double>());
+  }
+  return note;
+}
+
 void add_tables(const Json& compression, Json& tables) {
   if (!compression.at("baselines").empty()) {
     Json rows = Json::array();
@@ -206,7 +236,8 @@ void add_tables(const Json& compression, Json& tables) {
   }
   if (!rows.empty()) {
     tables.push_back({{"title", "Sensitivity of each weight"},
-                      {"note", "each weight alone in each format, on training samples; nats"},
+                      {"note", "each weight alone in each format, on training samples; nats" +
+                                   budget_note(compression.at("width_budgets"))},
                       {"columns", {"weight", "format", "size", "loss", "KL", ""}},
                       {"rows", rows}});
   }
@@ -270,6 +301,7 @@ void add_compression(const CompressionFacts& facts, Json& report) {
     }
   }
   compression["widths"] = widths_json(facts.quantizers);
+  compression["width_budgets"] = width_budgets_json(facts.quantizers);
   compression["width_changes"] = width_changes_json(facts.quantizers);
   compression["exported"] = files_json(facts.exported);
   compression["ledger_xxh3_128"] = facts.ledger_hash;

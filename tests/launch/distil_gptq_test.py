@@ -101,6 +101,23 @@ class CompressionRunTest(RunTest):
         ledger = json.loads((self.folder / "one/export/compression_ledger.json").read_text())
         said = [event["what"] for event in ledger["compression.0.quantize"]["events"]]
         self.assertRegex(said[0], r"widths are chosen: \d+ bytes")
+        self.assertEqual(report["width_budgets"],
+                         [{"entry": "compression.0.quantize", "bytes": 26000}])
+
+    def test_a_budget_of_joules_is_one_of_bytes_and_says_that_it_is_estimated(self):
+        widths = "{formats: ['gguf:q4_0', 'gguf:q8_0'], samples: 4, "
+        entry = "[{quantize: {target: 'gguf:q4_0', embeddings: target, widths: "
+        self.train(self.config("bytes", entry + widths + "budget_bytes: 26000}}}]"))
+        joules = "budget_joules: 5.2e-6, joules_per_byte: 2.0e-10}}}]"
+        self.train(self.config("joules", entry + widths + joules))
+        formats = [{t["name"]: t["format"] for t in self.report(output)["compression"]["tensors"]}
+                   for output in ("bytes", "joules")]
+        self.assertEqual(formats[0], formats[1])
+        budget = self.report("joules")["compression"]["width_budgets"][0]
+        self.assertEqual((budget["joules"], budget["joules_per_byte"]), (5.2e-6, 2e-10))
+        self.assertRegex(budget["source"], r"^estimated: ")
+        page = (self.folder / "joules/report.html").read_text()
+        self.assertIn("estimated at 2e-10 J a byte", page)
 
     def refused(self, compression: str, expected: str):
         done = self.train(self.config("bad", compression), expect=2)
