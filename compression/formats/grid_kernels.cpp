@@ -4,14 +4,9 @@
 #include <bit>
 #include <cmath>
 
-// Compiled with -ffp-contract=off -fno-math-errno -fno-trapping-math (CMakeLists.txt).
+#include "common/clones.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define WATTLE_CLONES
-#else
-#define WATTLE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-#define WATTLE_INLINE [[gnu::always_inline]] inline
+// Compiled with -ffp-contract=off -fno-math-errno -fno-trapping-math (CMakeLists.txt).
 
 namespace wattle {
 namespace {

@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "common/clones.h"
 #include "common/error.h"
-#include "formats/gguf/clones.h"
 #include "formats/gguf/q6_k.h"
 #include "formats/half.h"
 

@@ -6,10 +6,8 @@
 #include <cstring>
 #include <iterator>
 
-#include "formats/gguf/clones.h"
+#include "common/clones.h"
 #include "formats/half.h"
-
-#define WATTLE_INLINE [[gnu::always_inline]] inline
 
 namespace wattle {
 namespace {

@@ -1,18 +1,16 @@
 """How much of what rounding to Q4_0 costs does training on rounded weights win back?
 
-Fine-tunes the model of configs/train/smollm2_qat_q4_0.yaml twice with the same data, order and
-steps: in float, and quantised from the first step. Measures four files on the held-out text, with
-llama-perplexity and with `wattle-train eval`:
+Runs configs/train/smollm2_finetune.yaml (float), then smollm2_qat_q4_0.yaml (rounded from the first
+step): the same data, order and steps, each at its own learning rate. Measures three files on the
+held-out text, with llama-perplexity and with `wattle-train eval`:
 
-    float   the float fine-tune              ptq   the same, rounded to Q4_0 when it is written
-    qat     trained on rounded weights       and their perplexities' excess over float
+    float   the float fine-tune              rounded   the same, rounded to Q4_0 when it is written
+    qat     trained on rounded weights
 
-The recovered share is 1 - (qat - float) / (ptq - float). Prints one JSON object.
+The recovered share is 1 - (qat - float) / (rounded - float), of perplexities. Prints one JSON object.
+A run that is done already is measured as it is; they lie under runs/.
 
-Each side may have its own settings, so that float is compared at its own best learning rate.
-
-usage: qat_recovery.py [--steps N] [--ranks N] [--output FOLDER] [--set KEY=VALUE]...
-                       [--set-float KEY=VALUE]... [--set-qat KEY=VALUE]...
+usage, from the repository's root: python3 tests/bench/qat_recovery.py [--ranks N]
 ./launch/prepare_data.sh kjv smollm2 and ./launch/clients.sh set up what it needs.
 """
 
@@ -25,14 +23,17 @@ import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs/train/smollm2_qat_q4_0.yaml"
+FLOAT, QAT = (ROOT / "configs/train" / name
+              for name in ("smollm2_finetune.yaml", "smollm2_qat_q4_0.yaml"))
 HELD_OUT = "data/kjv_heldout.txt"
 WINDOW = 256
-FILES = {"float": "float", "ptq": "float", "qat": "qat"}  # file → the run that writes it
+FILES = {"float": "runs/smollm2-finetune/export/float.gguf",
+         "rounded": "runs/smollm2-finetune/export/rounded.gguf",
+         "qat": "runs/smollm2-qat-q4_0/export/smollm2-qat-q4_0.gguf"}
 
 
 def run(*command) -> str:
-    done = subprocess.run([*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE,
+    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
@@ -45,56 +46,32 @@ def wattle(ranks: int, *arguments) -> str:
     return run(*(launcher if ranks > 1 else []), ROOT / "build/bin/wattle-train", *arguments)
 
 
-def as_sets(overrides: list) -> list:
-    return [word for override in overrides for word in ("--set", override)]
-
-
-def train(name: str, folder: pathlib.Path, ranks: int, sets: list):
-    compression = [] if name == "qat" else ["--set", "compression=[]"]
-    written = [f"{{format: gguf, type: {kind}, path: {file}.gguf}}" for file, kind in
-               (("float", "f32"), ("ptq", "q4_0"))] if name == "float" else \
-              ["{format: gguf, path: qat.gguf}"]
-    wattle(ranks, CONFIG, "--set", f"run.output_dir={folder / name}", *compression,
-           "--set", f"export=[{', '.join(written)}]", *sets)
-
-
-def llama_perplexity(model: pathlib.Path) -> float:
+def llama_perplexity(model: str) -> float:
     said = run(ROOT / ".deps/llama.cpp/bin/llama-perplexity", "-m", model, "-f", HELD_OUT,
                "-c", WINDOW)
     return float(re.search(r"Final estimate: PPL = ([0-9.]+)", said)[1])
 
 
-def own_perplexity(model: pathlib.Path) -> float:
-    said = wattle(1, "eval", CONFIG, "--json", "--set", f"model.init_from={model}",
-                  "--set", "compression=[]")
+def own_perplexity(model: str) -> float:
+    said = wattle(1, "eval", FLOAT, "--json", "--set", f"model.init_from={model}")
     return math.exp(json.loads(said[said.index('{"loss"'):].splitlines()[0])["loss"])
 
 
 def recovered(perplexity: dict) -> float:
-    lost = perplexity["ptq"] - perplexity["float"]
+    lost = perplexity["rounded"] - perplexity["float"]
     return 1 - (perplexity["qat"] - perplexity["float"]) / lost
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=0, help="instead of the configuration's")
-    parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/qat-recovery"))
-    parser.add_argument("--set", action="append", default=[], dest="sets")
-    parser.add_argument("--set-float", action="append", default=[], dest="float_sets")
-    parser.add_argument("--set-qat", action="append", default=[], dest="qat_sets")
-    arguments = parser.parse_args()
-    sets = as_sets(arguments.sets)
-    if arguments.steps:
-        sets += ["--set", f"train.steps={arguments.steps}"]
-    for name, own in (("float", arguments.float_sets), ("qat", arguments.qat_sets)):
-        train(name, arguments.output, arguments.ranks, sets + as_sets(own))
-    files = {name: arguments.output / source / "export" / f"{name}.gguf"
-             for name, source in FILES.items()}
-    theirs = {name: llama_perplexity(path) for name, path in files.items()}
-    ours = {name: own_perplexity(path) for name, path in files.items()}
+    parser.add_argument("--ranks", type=int, default=2)
+    ranks = parser.parse_args().ranks
+    for config in (FLOAT, QAT):
+        wattle(ranks, config)
+    theirs = {name: llama_perplexity(path) for name, path in FILES.items()}
+    ours = {name: own_perplexity(path) for name, path in FILES.items()}
     print(json.dumps({
-        "bytes": {name: (ROOT / path).stat().st_size for name, path in files.items()},
+        "bytes": {name: pathlib.Path(path).stat().st_size for name, path in FILES.items()},
         "llama_perplexity": theirs, "recovered_share": recovered(theirs),
         "wattle_perplexity": ours, "recovered_share_wattle": recovered(ours)}, indent=2))
 

@@ -2,6 +2,8 @@
 ./launch/prepare_data.sh sets up their data. Minutes each: label `slow`."""
 
 import json
+import subprocess
+import sys
 import unittest
 
 from wattle_runs import DATA, ROOT, RunTest
@@ -58,6 +60,12 @@ class FullRunsTest(RunTest):
     def test_mlp_random_can_only_guess(self):
         accuracy = self.run_fully("mlp_random")["evaluation"]["accuracy"]
         self.assertTrue(0.3 < accuracy < 0.7, accuracy)  # 100 samples of random labels
+
+    def test_quantised_training_of_smollm2_wins_back_what_rounding_loses(self):
+        done = subprocess.run([sys.executable, ROOT / "tests/bench/qat_recovery.py"], text=True,
+                              cwd=self.folder, stdout=subprocess.PIPE, check=True)
+        print(done.stdout)
+        self.assertGreaterEqual(json.loads(done.stdout)["recovered_share"], 0.7)
 
     def test_smollm2_finetune_lowers_the_perplexity(self):
         config = ROOT / "configs/train/smollm2_finetune.yaml"

@@ -135,6 +135,9 @@ class NamespaceTest(TwoNodes):
     def setUp(self):
         if os.geteuid() != 0:
             self.skipTest("makes network namespaces, which needs root")
+        if subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("enters namespaces of its own, which this system (a chroot, a container) "
+                          "does not let it do")
         super().setUp()
         self.daemon.stop()
         self.names = [f"wattle-{os.getpid()}-{i}" for i in (1, 2)]

@@ -11,14 +11,14 @@ constexpr float kCubic = 0.044715f;
 
 }  // namespace
 
-WATTLE_VECTORISED void gelu_forward(const float* __restrict x, float* __restrict y, int64_t count) {
+WATTLE_FMA_CLONES void gelu_forward(const float* __restrict x, float* __restrict y, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     const float v = x[i];
     y[i] = v * fast_sigmoid(kTwoRootTwoOverPi * v * (1.0f + kCubic * v * v));
   }
 }
 
-WATTLE_VECTORISED void gelu_backward(const float* __restrict x, const float* dy, float* dx,
+WATTLE_FMA_CLONES void gelu_backward(const float* __restrict x, const float* dy, float* dx,
                                      int64_t count) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < count; ++i) {
@@ -29,12 +29,12 @@ WATTLE_VECTORISED void gelu_backward(const float* __restrict x, const float* dy,
   }
 }
 
-WATTLE_VECTORISED void swiglu_forward(const float* __restrict gate, const float* __restrict up,
+WATTLE_FMA_CLONES void swiglu_forward(const float* __restrict gate, const float* __restrict up,
                                       float* __restrict y, int64_t count) {
   for (int64_t i = 0; i < count; ++i) y[i] = gate[i] * fast_sigmoid(gate[i]) * up[i];
 }
 
-WATTLE_VECTORISED void swiglu_backward(const float* __restrict gate, const float* __restrict up,
+WATTLE_FMA_CLONES void swiglu_backward(const float* __restrict gate, const float* __restrict up,
                                        const float* __restrict dy, float* __restrict dgate,
                                        float* __restrict dup, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
@@ -44,7 +44,7 @@ WATTLE_VECTORISED void swiglu_backward(const float* __restrict gate, const float
   }
 }
 
-WATTLE_VECTORISED void rotate_pairs(float* __restrict first, float* __restrict second,
+WATTLE_FMA_CLONES void rotate_pairs(float* __restrict first, float* __restrict second,
                                     const float* __restrict cosine, const float* __restrict sine,
                                     float sign, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {

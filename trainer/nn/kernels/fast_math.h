@@ -3,10 +3,7 @@
 #include <bit>
 #include <cstdint>
 
-/// A function that is compiled for each vector width and chosen when the program starts.
-#define WATTLE_VECTORISED __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-/// Inlined into such a function, and so compiled as it is.
-#define WATTLE_INLINE inline __attribute__((always_inline))
+#include "common/clones.h"
 
 namespace wattle {
 

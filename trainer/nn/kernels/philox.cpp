@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/clones.h"
+
 namespace wattle {
 namespace {
 
@@ -9,8 +11,7 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kChunk = 4 * kLanes;
 
-inline __attribute__((always_inline)) void philox_chunk(const PhiloxRow& row, uint32_t first,
-                                                        uint32_t* out) {
+WATTLE_INLINE void philox_chunk(const PhiloxRow& row, uint32_t first, uint32_t* out) {
   uint32_t* c0 = out;
   uint32_t* c1 = out + kLanes;
   uint32_t* c2 = out + 2 * kLanes;
@@ -37,8 +38,7 @@ inline __attribute__((always_inline)) void philox_chunk(const PhiloxRow& row, ui
 
 /// Calls use(begin, end, bits) for chunk after chunk of `count` numbers.
 template <class Use>
-inline __attribute__((always_inline)) void for_each_chunk(const PhiloxRow& row, int64_t count,
-                                                          const Use& use) {
+WATTLE_INLINE void for_each_chunk(const PhiloxRow& row, int64_t count, const Use& use) {
   alignas(64) uint32_t bits[kChunk];
   for (int64_t begin = 0; begin < count; begin += kChunk) {
     philox_chunk(row, static_cast<uint32_t>(begin / 4), bits);
@@ -48,9 +48,8 @@ inline __attribute__((always_inline)) void for_each_chunk(const PhiloxRow& row, 
 
 }  // namespace
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) void philox_dropout(
-    const PhiloxRow& row, uint32_t threshold, float scale, const float* in, float* out,
-    int64_t count) {
+WATTLE_CLONES void philox_dropout(const PhiloxRow& row, uint32_t threshold, float scale,
+                                  const float* in, float* out, int64_t count) {
   for_each_chunk(row, count, [&](int64_t begin, int64_t end, const uint32_t* bits) {
     for (int64_t i = begin; i < end; ++i) {
       out[i] = bits[i - begin] >= threshold ? in[i] * scale : 0.0f;
@@ -58,10 +57,7 @@ __attribute__((target_clones("avx512f", "avx2", "default"))) void philox_dropout
   });
 }
 
-__attribute__((target_clones("avx512f", "avx2", "default"))) void philox_mask(const PhiloxRow& row,
-                                                                              uint32_t threshold,
-                                                                              bool* out,
-                                                                              int64_t count) {
+WATTLE_CLONES void philox_mask(const PhiloxRow& row, uint32_t threshold, bool* out, int64_t count) {
   for_each_chunk(row, count, [&](int64_t begin, int64_t end, const uint32_t* bits) {
     for (int64_t i = begin; i < end; ++i) out[i] = bits[i - begin] >= threshold;
   });

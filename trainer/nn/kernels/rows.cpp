@@ -53,14 +53,14 @@ WATTLE_INLINE double long_sum(int64_t count, const Term& term) {
 
 }  // namespace
 
-WATTLE_VECTORISED SoftmaxSum exponentials(float* row, int64_t count) {
+WATTLE_FMA_CLONES SoftmaxSum exponentials(float* row, int64_t count) {
   const float largest = largest_of(row, count);
   for (int64_t i = 0; i < count; ++i) row[i] = fast_exp(row[i] - largest);
   return {largest, long_sum(
                        count, [&](int64_t i) __attribute__((always_inline)) { return row[i]; })};
 }
 
-WATTLE_VECTORISED SoftmaxSum exponential_sum(const float* row, int64_t count) {
+WATTLE_FMA_CLONES SoftmaxSum exponential_sum(const float* row, int64_t count) {
   const float largest = largest_of(row, count);
   return {largest, long_sum(
                        count, [&](int64_t i) __attribute__((always_inline)) {
@@ -68,11 +68,11 @@ WATTLE_VECTORISED SoftmaxSum exponential_sum(const float* row, int64_t count) {
                        })};
 }
 
-WATTLE_VECTORISED void scale_row(float* row, float factor, int64_t count) {
+WATTLE_FMA_CLONES void scale_row(float* row, float factor, int64_t count) {
   for (int64_t i = 0; i < count; ++i) row[i] *= factor;
 }
 
-WATTLE_VECTORISED float rms_norm_forward(const float* __restrict x, const float* __restrict weight,
+WATTLE_FMA_CLONES float rms_norm_forward(const float* __restrict x, const float* __restrict weight,
                                          float* __restrict y, float eps, int64_t count) {
   const float squares = lane_sum(
       count, [&](int64_t i) __attribute__((always_inline)) { return x[i] * x[i]; });
@@ -81,7 +81,7 @@ WATTLE_VECTORISED float rms_norm_forward(const float* __restrict x, const float*
   return rstd;
 }
 
-WATTLE_VECTORISED void rms_norm_backward(const float* __restrict x, const float* __restrict weight,
+WATTLE_FMA_CLONES void rms_norm_backward(const float* __restrict x, const float* __restrict weight,
                                          const float* __restrict dy, float rstd,
                                          float* __restrict dx, float* __restrict dweight,
                                          int64_t count) {

@@ -3,17 +3,11 @@
 #include <bit>
 #include <cmath>
 
+#include "common/clones.h"
+
 // Compiled with -ffp-contract=off -fno-math-errno -fno-trapping-math (CMakeLists.txt): fused
 // multiply-adds would make bits depend on the processor and on whether an element falls into a
 // vector or into its loop's rest, and a std::sqrt that sets errno is not vectorised.
-
-// A build for the thread sanitizer starts before its runtime can resolve clones.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define WATTLE_CLONES
-#else
-#define WATTLE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-#define WATTLE_INLINE [[gnu::always_inline]] inline
 
 namespace wattle {
 namespace {
