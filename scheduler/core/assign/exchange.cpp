@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <queue>
 
 namespace wattle::scheduler {
@@ -143,6 +144,92 @@ bool Exchange::trade_for(size_t job) {
   set(best.other, best.other_index);
   if (best.third_index != kNothing) set(best.third, best.third_index);
   return true;
+}
+
+namespace {
+
+/// Item numbers of every job, the most valuable first.
+std::vector<std::vector<int>> by_value(const Problem& problem) {
+  std::vector<std::vector<int>> orders;
+  for (const Bidder& job : problem.jobs) {
+    std::vector<int>& order = orders.emplace_back(job.items.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return job.items[a].value > job.items[b].value; });
+  }
+  return orders;
+}
+
+}  // namespace
+
+/// Depth first, the most valuable items first; a branch ends where even the most valuable items of
+/// the jobs that are left would not be enough.
+struct Exchange::Search {
+  Exchange& exchange;
+  const std::vector<size_t>& jobs;
+  int& choices;
+  double best_value;
+  std::vector<int> best;
+  std::vector<int> chosen;
+
+  double most(size_t from) const {
+    double sum = 0;
+    for (size_t k = from; k < jobs.size(); ++k) {
+      const std::vector<int>& order = exchange.by_value_[jobs[k]];
+      if (!order.empty()) sum += exchange.item(jobs[k], order.front())->value;
+    }
+    return sum;
+  }
+
+  void choose(size_t k, double value) {
+    if (k == jobs.size()) {
+      if (value > best_value + kLeastGain) best_value = value, best = chosen;
+      return;
+    }
+    const double others = most(k + 1);
+    for (const int index : exchange.by_value_[jobs[k]]) {
+      const double sum = value + exchange.item(jobs[k], index)->value;
+      if (sum + others <= best_value + kLeastGain || --choices <= 0) return;
+      if (!exchange.fits(jobs[k], index)) continue;
+      exchange.set(jobs[k], index);
+      chosen[k] = index;
+      choose(k + 1, sum);
+      exchange.set(jobs[k], kNothing);
+    }
+    chosen[k] = kNothing;
+    if (value + others > best_value + kLeastGain) choose(k + 1, value);
+  }
+};
+
+bool Exchange::reassign(const std::vector<size_t>& jobs, int& choices) {
+  double value = 0;
+  std::vector<int> present;
+  for (size_t job : jobs) {
+    present.push_back(items_[job]);
+    if (const Item* held = item(job, items_[job])) value += held->value;
+    set(job, kNothing);
+  }
+  Search search{*this, jobs, choices, value, present, present};
+  search.choose(0, 0);
+  for (size_t k = 0; k < jobs.size(); ++k) set(jobs[k], search.best[k]);
+  return search.best_value > value;
+}
+
+void Exchange::reassign(int most_choices) {
+  by_value_ = by_value(*problem_);
+  const size_t count = problem_->jobs.size();
+  bool better = true;
+  while (better && most_choices > 0) {
+    better = false;
+    for (size_t a = 0; a < count; ++a) {
+      for (size_t b = 0; b < a; ++b) better |= reassign({a, b}, most_choices);
+    }
+    for (size_t a = 0; a < count && !better; ++a) {
+      for (size_t b = 0; b < a; ++b) {
+        for (size_t c = 0; c < b; ++c) better |= reassign({a, b, c}, most_choices);
+      }
+    }
+  }
 }
 
 void Exchange::trade() {

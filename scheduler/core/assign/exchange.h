@@ -21,9 +21,13 @@ class Exchange {
   /// Gives what is left to jobs that gain by a bigger item, best gain per price paid first.
   void upgrade(const std::function<double(const Item&, int tenant)>& price);
 
-  /// Lets a job take an item for which another one, or two others, step down, while the sum gains.
-  /// Quadratic in the jobs: done only for small problems.
+  /// Lets a job step down (or off, or across) for another one, or two others, that step up, while
+  /// the sum gains. Quadratic in the jobs: done only for small problems.
   void trade();
+
+  /// Gives the best items there are to every two jobs, and then to every three, with all others as
+  /// they are, while the sum gains. Looks at most at so many choices.
+  void reassign(int most_choices);
 
  private:
   struct Left {
@@ -36,8 +40,12 @@ class Exchange {
   void take(size_t job, int index, int sign);
   bool trade_for(size_t job);
   double best_upgrade(size_t job, int& index) const;
+  bool reassign(const std::vector<size_t>& jobs, int& choices);
+
+  struct Search;
 
   const Problem* problem_;
+  std::vector<std::vector<int>> by_value_;  ///< of reassign()
   std::vector<int> items_;
   Left left_;
 };

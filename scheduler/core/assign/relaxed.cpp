@@ -18,6 +18,8 @@ constexpr int kSteps = 120;
 constexpr size_t kManySidesItems = 3000;
 constexpr size_t kPilotItems = 1200;
 constexpr size_t kTradedSides = 6;
+/// Then the jobs' items are chosen anew by twos and threes, looking at so many choices an outcome.
+constexpr int kMostChoices = 100000;
 
 /// Prices per unit of each resource.
 struct Prices {
@@ -216,6 +218,7 @@ std::vector<int> repair(const Problem& problem, const Prices& prices) {
   double most = -1;
   for (size_t i = 0; i < std::min(kTradedSides, outcomes.size()); ++i) {
     outcomes[i].exchange.trade();
+    if (items <= kPilotItems) outcomes[i].exchange.reassign(kMostChoices);
     const double value = value_of(problem, {outcomes[i].exchange.items(), 0, 0});
     if (value > most) most = value, best = outcomes[i].exchange.items();
   }

@@ -44,8 +44,8 @@ void expect_start(const State& state, const Job& job, const Option& option, Acce
 
 bool has_joules(const State& state, const Job& job) {
   const auto tenant_left = state.joules.tenant_left(job.request.tenant);
-  const auto own_left = state.joules.job_left(job.id);
-  return (!tenant_left || *tenant_left >= 1) && (!own_left || *own_left >= 1);
+  if (tenant_left && *tenant_left < 1) return false;
+  return !job.request.energy_budget_joules || state.joules.job_left(job.id).value_or(1) >= 1;
 }
 
 std::string never_fits(State& state, const Job& job) {

@@ -54,8 +54,14 @@ double seconds_left(const Job& job, const Options& options, const OperatingPoint
   return p.units_per_second > 0 ? units / p.units_per_second : 0;
 }
 
+/// With many jobs, what comes free when changes slowly against the whole of it.
+constexpr double kOutlookSecondsPerJob = 1e-3;
+
 /// For those who ask at submit time when a job can start.
 void look_ahead(State& state) {
+  const auto jobs = static_cast<double>(state.running.size() + state.waiting.size());
+  if (state.now_seconds < state.outlook.made_seconds + kOutlookSecondsPerJob * jobs) return;
+  state.outlook.made_seconds = state.now_seconds;
   const Snapshot snapshot = make_snapshot(state, state.now_seconds);
   Outlook& outlook = state.outlook;
   outlook.capacity.clear();

@@ -46,7 +46,7 @@ JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
   if (job.request.work.units > 0) {
     view.units_left = std::max(0.0, job.request.work.units - job.units_done);
   }
-  view.joules_left = state.joules.job_left(job.id);
+  if (job.request.energy_budget_joules) view.joules_left = state.joules.job_left(job.id);
   view.last_reason = job.reason;
   return view;
 }
@@ -122,23 +122,25 @@ std::vector<TenantView> tenants_of(const State& state, double now_seconds) {
 
 /// In the queue's order.
 std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request) {
-  std::vector<const Job*> jobs;
+  using Place = std::tuple<int, double, JobId, const Job*>;
+  std::vector<Place> places;
+  places.reserve(state.running.size() + state.waiting.size());
+  auto add = [&](const Job& job) {
+    places.emplace_back(-job.request.priority, job.submitted_seconds, job.id, &job);
+  };
   for (JobId id : state.running) {
-    if (steerable(state, state.jobs.at(id))) jobs.push_back(&state.jobs.at(id));
+    const Job& job = state.jobs.at(id);
+    if (steerable(state, job)) add(job);
   }
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
     if (!job.after.empty()) continue;
-    if (has_joules(state, job)) {
-      jobs.push_back(&job);
-    } else {
-      hold_for_joules(state, job, request);
-    }
+    has_joules(state, job) ? add(job) : hold_for_joules(state, job, request);
   }
-  std::sort(jobs.begin(), jobs.end(), [](const Job* a, const Job* b) {
-    return std::tuple(-a->request.priority, a->submitted_seconds, a->id) <
-           std::tuple(-b->request.priority, b->submitted_seconds, b->id);
-  });
+  std::sort(places.begin(), places.end());
+  std::vector<const Job*> jobs;
+  jobs.reserve(places.size());
+  for (const Place& place : places) jobs.push_back(std::get<const Job*>(place));
   return jobs;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,6 +40,7 @@ struct Outlook {
   Timeline timeline{0, {}, {}};
   std::vector<double> queued_device_seconds;  ///< by type
   std::vector<int> capacity;                  ///< by type
+  double made_seconds = -std::numeric_limits<double>::infinity();
 };
 
 struct Tenant {

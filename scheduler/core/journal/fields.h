@@ -146,7 +146,7 @@ void visit(Is<PendingStart> auto& s, V&& v) {
 template <class V>
 void visit(Is<Outlook> auto& s, V&& v) {
   v("timeline", s.timeline), v("queued_device_seconds", s.queued_device_seconds);
-  v("capacity", s.capacity);
+  v("capacity", s.capacity), v("made_seconds", s.made_seconds);
 }
 template <class V>
 void visit(Is<Tenant> auto& s, V&& v) {

@@ -27,8 +27,12 @@ struct Round {
   double ask_seconds = 0, plan_seconds = 0, apply_seconds = 0;
   std::vector<Decision> decisions;
   double seconds() const { return ask_seconds + plan_seconds + apply_seconds; }
-  double held_seconds() const { return ask_seconds + apply_seconds; }
 };
+
+std::string text_of(const Round& round) {
+  return fmt::format("{:.3f} s, of which the core is held {:.3f} to ask and {:.3f} to apply",
+                     round.seconds(), round.ask_seconds, round.apply_seconds);
+}
 
 Round run_round(Core& core, double now) {
   Round round;
@@ -79,12 +83,10 @@ void measure(const std::string& policy, int nodes, int jobs) {
   core.apply({++now, CapSet{"cap", nodes * 8 * 120.0, CapTier::kHard, {}, {}}});
   const Round lowered = run_round(core, now);
   fmt::print(
-      "{:>9}: submit {:.1f} us; empty cluster {:.3f} s, core held {:.3f} s ({} starts); {} more "
-      "waiting {:.3f} s, held {:.3f} s ({} starts); cap lowered {:.3f} s, held {:.3f} s ({} "
-      "decisions); {} running, {} waiting\n",
-      policy, 1e6 * submit_seconds / jobs, first.seconds(), first.held_seconds(),
-      starts(first.decisions), jobs, second.seconds(), second.held_seconds(),
-      starts(second.decisions), lowered.seconds(), lowered.held_seconds(), lowered.decisions.size(),
+      "{:>9}: submit {:.1f} us; empty cluster {} ({} starts); {} more waiting {} ({} starts); cap "
+      "lowered {} ({} decisions); {} running, {} waiting\n",
+      policy, 1e6 * submit_seconds / jobs, text_of(first), starts(first.decisions), jobs,
+      text_of(second), starts(second.decisions), text_of(lowered), lowered.decisions.size(),
       core.state().running.size(), core.state().waiting.size());
 }
 

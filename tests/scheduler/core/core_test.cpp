@@ -257,6 +257,36 @@ TEST_F(CoreStory, AnAgentThatComesBackInTimeKeepsItsJob) {
   EXPECT_EQ(cluster.job(job).node_failures, 0);
 }
 
+TEST_F(CoreStory, WhenTheFirstNodesShareEndsTheOthersAreKilled) {
+  const JobId job = cluster.submit("wide", 8, 8, 1e6);
+  cluster.run(5);
+  const scheduler::Run run = run_of(job);
+  ASSERT_EQ(run.shares.size(), 2u);
+  const std::string first = cluster.core.state().nodes[run.shares[0].node].name;
+  const std::string other = cluster.core.state().nodes[run.shares[1].node].name;
+  std::vector<std::pair<std::string, Token>> killed;
+  for (const Decision& decision : cluster.apply(JobExited{first, 1, run.token, 9, 100})) {
+    if (const auto* kill = std::get_if<Kill>(&decision))
+      killed.emplace_back(kill->node, kill->token);
+  }
+  EXPECT_THAT(killed, testing::ElementsAre(std::pair(other, run.token)));
+  EXPECT_EQ(state(job), JobState::kRunning) << "its other share may still run";
+  cluster.run(1);
+  EXPECT_EQ(state(job), JobState::kFailed);
+  EXPECT_EQ(cluster.job(job).exit_code, 9) << "the first node's, not that of the kill";
+}
+
+TEST_F(CoreStory, AShareThatIsNotTheFirstEndsAlone) {
+  const JobId job = cluster.submit("wide", 8, 8, 1e6);
+  cluster.run(5);
+  const scheduler::Run run = run_of(job);
+  const std::string other = cluster.core.state().nodes[run.shares[1].node].name;
+  for (const Decision& decision : cluster.apply(JobExited{other, 1, run.token, 0, 100})) {
+    EXPECT_FALSE(std::holds_alternative<Kill>(decision));
+  }
+  EXPECT_EQ(state(job), JobState::kRunning);
+}
+
 TEST_F(CoreStory, ADrainedNodeFinishesWhatItHasAndTakesNoMore) {
   const JobId first = cluster.submit("first", 4, 4, 60);
   cluster.run(5);
