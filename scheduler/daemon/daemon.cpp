@@ -6,14 +6,13 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/journal/journal.h"
 #include "scheduler/daemon/commands.h"
-#include "scheduler/daemon/rounds.h"
+#include "scheduler/daemon/journal/rounds.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -115,19 +114,14 @@ Daemon::~Daemon() {
 void Daemon::stop() {
   is_stopping_ = true;
   agents_.close();
-  changed_.notify_all();
+  changes_.close();
 }
 
 void Daemon::keep_time() {
-  int64_t seen = version_;
+  int64_t seen = 0;
   while (!is_stopping_) {
-    const double rest = run_round(*core_);
-    {
-      std::unique_lock lock(change_mutex_);
-      changed_.wait_for(lock, std::chrono::duration<double>(rest),
-                        [this] { return is_stopping_.load(); });
-    }
-    seen = wait_for_change(seen, kTickSeconds);
+    changes_.rest(run_round(*core_));
+    seen = changes_.wait(seen, kTickSeconds);
   }
 }
 
@@ -185,18 +179,40 @@ void Daemon::carry_out(const Event& event, const std::vector<Decision>& decision
     agents_.send(exited->node, command);
   }
   if (decisions.empty() && std::holds_alternative<Tick>(event.body)) return;
-  {
-    const std::lock_guard lock(change_mutex_);
-    ++version_;
-  }
-  changed_.notify_all();
+  changes_.add(jobs_of(event, decisions));
 }
 
-int64_t Daemon::wait_for_change(int64_t version, double seconds) const {
-  std::unique_lock lock(change_mutex_);
-  changed_.wait_for(lock, std::chrono::duration<double>(seconds),
-                    [&] { return version_ != version || is_stopping_; });
-  return version_;
+/// Those of which there may be something new to say.
+std::set<JobId> Daemon::jobs_of(const Event& event, const std::vector<Decision>& decisions) const {
+  std::set<JobId> jobs;
+  for (const Decision& decision : decisions) {
+    std::visit(
+        [&](const auto& d) {
+          if constexpr (requires { d.job; }) jobs.insert(d.job);
+        },
+        decision);
+  }
+  std::set<Token> tokens;
+  std::visit(
+      [&](const auto& e) {
+        if constexpr (requires {
+                        e.epoch;
+                        e.token;
+                      })
+          tokens.insert(e.token);
+      },
+      event.body);
+  if (const auto* up = std::get_if<NodeUp>(&event.body)) {
+    for (const HeldRun& held : up->runs) tokens.insert(held.token);
+  }
+  if (tokens.empty()) return jobs;
+  core_->read([&](const Core& core) {
+    for (const Token token : tokens) {
+      const auto owner = core.state().owner_of_token.find(token);
+      if (owner != core.state().owner_of_token.end()) jobs.insert(owner->second);
+    }
+  });
+  return jobs;
 }
 
 void Daemon::heard(Token token, const RunReading& reading) {

@@ -5,11 +5,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
 #include "scheduler/config/cluster_options.h"
 #include "scheduler/daemon/agent_hub.h"
+#include "scheduler/daemon/change_log.h"
 #include "scheduler/daemon/job_logs.h"
 #include "scheduler/daemon/journal/journalled_core.h"
 #include "scheduler/store/file_store.h"
@@ -54,9 +56,7 @@ class Daemon {
   /// Writes who asked for what into the audit log, and waits until it is there.
   void audit(const std::string& who, const std::string& what, const std::string& outcome);
 
-  /// Waits until something has changed since `version`, at most `seconds`; returns the present one.
-  int64_t wait_for_change(int64_t version, double seconds) const;
-  int64_t version() const { return version_; }
+  const ChangeLog& changes() const { return changes_; }
   /// Ends all waits and streams.
   void stop();
   bool is_stopping() const { return is_stopping_; }
@@ -64,6 +64,7 @@ class Daemon {
  private:
   void carry_out(const Event& event, const std::vector<Decision>& decisions);
   void welcome(const NodeUp& event);
+  std::set<JobId> jobs_of(const Event& event, const std::vector<Decision>& decisions) const;
   void keep_time();
   void take_options();
 
@@ -77,9 +78,7 @@ class Daemon {
   std::atomic<int64_t> last_epoch_{0};
   mutable std::mutex readings_mutex_;
   std::map<Token, RunReading> readings_;
-  mutable std::mutex change_mutex_;
-  mutable std::condition_variable changed_;
-  std::atomic<int64_t> version_{0};
+  ChangeLog changes_;
   std::atomic<bool> is_stopping_{false};
   std::unique_ptr<JournalledCore> core_;
   std::thread timekeeper_;

@@ -1,4 +1,4 @@
-#include "scheduler/daemon/rounds.h"
+#include "scheduler/daemon/journal/rounds.h"
 
 #include <algorithm>
 #include <chrono>

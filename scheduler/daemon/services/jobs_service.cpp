@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <set>
+#include <unordered_map>
 
 #include "scheduler/daemon/services/caller.h"
 #include "scheduler/daemon/services/file_chunks.h"
@@ -248,7 +249,7 @@ class JobsService : public v1::Jobs::Service {
             grpc::ServerWriter<v1::LogPiece>& writer) {
     const JobId id = request.job();
     daemon_.core().read([&](const Core& core) { caller.job(core.state().jobs, id); });
-    int64_t offset = 0, version = daemon_.version();
+    int64_t offset = 0, version = daemon_.changes().version();
     if (request.tail_bytes() > 0) {
       offset = std::max<int64_t>(0, daemon_.logs().total(id) - request.tail_bytes());
     }
@@ -261,7 +262,7 @@ class JobsService : public v1::Jobs::Service {
         if (!piece.data().empty() && !writer.Write(piece)) return;
       } while (!piece.data().empty());
       if (is_last) return;
-      version = daemon_.wait_for_change(version, kPollSeconds);
+      version = daemon_.changes().wait(version, kPollSeconds);
     }
     if (daemon_.is_stopping()) throw Refusal(RefusalCode::kUnavailable, "the daemon stops");
   }
@@ -273,34 +274,45 @@ class JobsService : public v1::Jobs::Service {
     } else {
       caller.require(Role::kUser);
     }
-    std::map<JobId, std::string> known = present(caller, request.job());
-    int64_t version = daemon_.version();
+    std::unordered_map<JobId, std::string> told;
+    int64_t version = daemon_.changes().version();
     while (!context.IsCancelled() && !daemon_.is_stopping()) {
-      version = daemon_.wait_for_change(version, kPollSeconds);
-      std::map<JobId, std::string> now = present(caller, request.job());
-      for (const auto& [job, text] : now) {
-        const auto before = known.find(job);
-        if (before != known.end() && before->second == text) continue;
+      const int64_t before = version;
+      version = daemon_.changes().wait(before, kPollSeconds);
+      for (v1::JobSummary& job : changed_since(caller, before, request.job())) {
+        std::string text = job.SerializeAsString();
+        if (told[job.job()] == text) continue;
+        told[job.job()] = std::move(text);
         v1::WatchEvent event;
         event.set_time(daemon_.now());
-        event.mutable_job()->ParseFromString(text);
-        event.mutable_job()->set_user(user_of(job));
+        *event.mutable_job() = std::move(job);
+        event.mutable_job()->set_user(user_of(event.job().job()));
         if (!writer.Write(event)) return;
       }
-      known = std::move(now);
     }
     if (daemon_.is_stopping()) throw Refusal(RefusalCode::kUnavailable, "the daemon stops");
   }
 
-  std::map<JobId, std::string> present(const Caller& caller, JobId only) {
-    return daemon_.core().read([&](const Core& core) {
-      std::map<JobId, std::string> jobs;
-      for (const auto& [id, job] : core.state().jobs) {
-        if ((only != 0 && id != only) || !caller.may_see(job.request.tenant)) continue;
-        jobs[id] = summary_of(core.state(), job).SerializeAsString();
+  /// Of the jobs that the caller may see, or only one.
+  std::vector<v1::JobSummary> changed_since(const Caller& caller, int64_t version, JobId only) {
+    const std::optional<std::set<JobId>> changed = daemon_.changes().since(version);
+    std::vector<v1::JobSummary> jobs;
+    if (changed && changed->empty()) return jobs;
+    daemon_.core().read([&](const Core& core) {
+      const auto add = [&](const Job& job) {
+        if ((only != 0 && job.id != only) || !caller.may_see(job.request.tenant)) return;
+        jobs.push_back(summary_of(core.state(), job));
+      };
+      if (!changed) {
+        for (const auto& [id, job] : core.state().jobs) add(job);
+        return;
       }
-      return jobs;
+      for (const JobId id : *changed) {
+        const auto job = core.state().jobs.find(id);
+        if (job != core.state().jobs.end()) add(job->second);
+      }
     });
+    return jobs;
   }
 
   Daemon& daemon_;

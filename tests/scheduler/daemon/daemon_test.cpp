@@ -1,7 +1,12 @@
 #include "scheduler/daemon/daemon.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
 
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
@@ -194,6 +199,43 @@ TEST_F(DaemonTest, AJournalThatSaysSomethingElseIsRefused) {
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), HasSubstr("can't be replayed"));
   }
+}
+
+TEST_F(DaemonTest, AWatchTellsOfTheJobsThatChangeAndOfNoOthers) {
+  v1::SubmitResponse answer;
+  for (const char* id : {"a", "b"}) ASSERT_TRUE(submit(id, kYaml, answer).ok());
+  // The first plan says why they wait; after that nothing happens to them.
+  while (show(2).summary().reason().empty()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_TRUE(submit("z", kYaml, answer).ok());  // what came before has been carried out then
+  std::atomic<bool> is_heard = false;
+  std::thread others([&] {  // until the watch has begun
+    for (int n = 0; !is_heard; ++n) {
+      v1::SubmitResponse ignored;
+      EXPECT_TRUE(submit(fmt::format("c{}", n), kYaml, ignored).ok());
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  });
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+  const auto stream = jobs_->Watch(&context, v1::WatchRequest());
+  v1::WatchEvent event;
+  ASSERT_TRUE(stream->Read(&event));
+  is_heard = true;
+  others.join();
+  EXPECT_GT(event.job().job(), 2);
+  EXPECT_EQ(event.job().state(), v1::JOB_STATE_PENDING);
+  grpc::ClientContext cancelling;
+  v1::CancelRequest cancel;
+  cancel.set_job(2);
+  v1::CancelResponse done;
+  ASSERT_TRUE(jobs_->Cancel(&cancelling, cancel, &done).ok());
+  while (event.job().job() != 2 && stream->Read(&event)) EXPECT_NE(event.job().job(), 1);
+  EXPECT_EQ(event.job().state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(event.job().user(), "local");
+  context.TryCancel();
+  stream->Finish();
 }
 
 TEST_F(DaemonTest, OneDaemonWorksInAFolder) {

@@ -6,8 +6,8 @@
 #include "common/error.h"
 #include "scheduler/core/journal/state_text.h"
 #include "scheduler/daemon/journal/journalled_core.h"
+#include "scheduler/daemon/journal/rounds.h"
 #include "scheduler/daemon/journal/verify.h"
-#include "scheduler/daemon/rounds.h"
 #include "tests/support/scratch_folder.h"
 
 namespace wattle::scheduler {
