@@ -58,15 +58,16 @@ class GgmlFormat : public WeightFormat {
     return {scale, {}};
   }
 
-  void fake_quantise(at::Tensor& values, const WeightScales* scales) const override {
+  void round(const at::Tensor& values, const WeightScales* scales,
+             at::Tensor& rounded) const override {
     refuse_scales(scales);
-    float* x = mutable_weight(values);
+    const float* x = weight_data(values);
+    float* y = mutable_weight(rounded);
     in_pieces(values, [&](int64_t begin, int64_t count) {
       std::array<std::byte, kPiece * 2> bytes;
-      const std::span<float> piece(x + begin, static_cast<size_t>(count));
       const std::span<std::byte> blocks(bytes.data(), bytes_in(count));
-      encode_piece(piece, blocks, begin);
-      decode(type_, blocks, piece);
+      encode_piece({x + begin, static_cast<size_t>(count)}, blocks, begin);
+      decode(type_, blocks, {y + begin, static_cast<size_t>(count)});
     });
   }
 

@@ -33,7 +33,8 @@ class GridFormat : public WeightFormat {
   int64_t bytes_of(at::IntArrayRef shape) const override;
   bool takes_scales() const override { return true; }
   WeightScales scales_of(const at::Tensor& values) const override;
-  void fake_quantise(at::Tensor& values, const WeightScales* scales) const override;
+  void round(const at::Tensor& values, const WeightScales* scales,
+             at::Tensor& rounded) const override;
   EncodedWeight encode(const at::Tensor& values, const WeightScales* scales) const override;
   void clip_gradient(const at::Tensor& values, const WeightScales* scales,
                      at::Tensor& gradient) const override;
@@ -170,11 +171,14 @@ void GridFormat::in_pieces(const at::Tensor& values, const WeightScales* scales,
                                                  std::min(kPiece, segment), broken.load()));
 }
 
-void GridFormat::fake_quantise(at::Tensor& values, const WeightScales* scales) const {
-  float* x = mutable_weight(values);
+void GridFormat::round(const at::Tensor& values, const WeightScales* scales,
+                       at::Tensor& rounded) const {
+  const float* x = weight_data(values);
+  float* y = mutable_weight(rounded);
   in_pieces(values, scales, [&](const Grid& grid, int64_t begin, int64_t count) {
-    return is_fp8() ? round_to_fp8(x + begin, count, grid.scale)
-                    : round_to_integers(x + begin, count, integers_of(grid));
+    if (x != y) std::copy_n(x + begin, count, y + begin);  // the piece is in the cache
+    return is_fp8() ? round_to_fp8(y + begin, count, grid.scale)
+                    : round_to_integers(y + begin, count, integers_of(grid));
   });
 }
 

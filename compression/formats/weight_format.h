@@ -61,8 +61,13 @@ class WeightFormat {
   /// The scales that the format's own rule gives these values.
   virtual WeightScales scales_of(const at::Tensor& values) const = 0;
 
-  /// Rounds in place, one pass over memory. Without `scales`: by those of scales_of(values).
-  virtual void fake_quantise(at::Tensor& values, const WeightScales* scales = nullptr) const = 0;
+  /// Rounds `values` into `rounded`, of the same shape; they may be the same. One pass over memory.
+  /// Without `scales`: by those of scales_of(values).
+  virtual void round(const at::Tensor& values, const WeightScales* scales,
+                     at::Tensor& rounded) const = 0;
+  void fake_quantise(at::Tensor& values, const WeightScales* scales = nullptr) const {
+    round(values, scales, values);
+  }
 
   /// What fake_quantise() rounds to, as the file holds it.
   virtual EncodedWeight encode(const at::Tensor& values,

@@ -36,23 +36,38 @@ bool WeightQuantizer::applies_to(int64_t index, const Parameter&) const {
   return entries_.at(index).has_value();
 }
 
+/// By the gradient of the step that has just been made, if there is one.
+void WeightQuantizer::move_scales(Entry& entry) {
+  if (!entry.scale_gradient.defined()) return;
+  entry.optimizer->update(entry.scale_gradient, entry.rate, entry.scales->scale);
+  entry.scale_gradient.reset();
+}
+
+void WeightQuantizer::round(int64_t index, const at::Tensor& values, at::Tensor& rounded) const {
+  const WeightTarget& target = entry_of(index).target;
+  try {
+    target.format->round(values, scales_of(index), rounded);
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("{}: {} can't be rounded to {}: {}", name_,
+                                          target.parameter, target.format->name(), error.what()));
+  }
+}
+
+void WeightQuantizer::transform_master(int64_t index, const at::Tensor& master,
+                                       at::Tensor& values) {
+  if (entry_of(index).target.norm) return WorkingTransform::transform_master(index, master, values);
+  move_scales(entry_of(index));
+  round(index, master, values);
+}
+
 void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
   Entry& entry = entry_of(index);
-  if (entry.scale_gradient.defined()) {
-    entry.optimizer->update(entry.scale_gradient, entry.rate, entry.scales->scale);
-    entry.scale_gradient.reset();
-  }
+  move_scales(entry);
   const std::optional<FollowingNorm>& norm = entry.target.norm;
   const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
   const at::Tensor before = norm ? values.clone() : at::Tensor();
   if (norm) multiply_channels(values, factor);
-  try {
-    entry.target.format->fake_quantise(values, scales_of(index));
-  } catch (const Error& error) {
-    throw Error(error.code(),
-                fmt::format("{}: {} can't be rounded to {}: {}", name_, entry.target.parameter,
-                            entry.target.format->name(), error.what()));
-  }
+  round(index, values, values);
   if (norm) divide_channels(values, factor, before);
 }
 

@@ -32,6 +32,7 @@ class WeightQuantizer : public WorkingTransform {
   std::string name() const override { return name_; }
   bool applies_to(int64_t index, const Parameter& parameter) const override;
   void transform(int64_t index, at::Tensor& values) override;
+  void transform_master(int64_t index, const at::Tensor& master, at::Tensor& values) override;
   void transform_gradient(int64_t index, const at::Tensor& master, at::Tensor& gradient) override;
   std::vector<NamedTensor> state() override;
 
@@ -66,6 +67,8 @@ class WeightQuantizer : public WorkingTransform {
   };
   Entry& entry_of(int64_t index);
   const Entry& entry_of(int64_t index) const;
+  void move_scales(Entry& entry);
+  void round(int64_t index, const at::Tensor& values, at::Tensor& rounded) const;
 
   std::string name_;
   std::vector<std::optional<Entry>> entries_;  ///< by the parameter's index

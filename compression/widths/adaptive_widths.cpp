@@ -100,7 +100,8 @@ void AdaptiveWidths::step_ends(const MetricsRecord& record) {
 std::vector<WidthChange> AdaptiveWidths::step_begins(const TrainingView& view,
                                                      WeightQuantizer& quantizer) {
   std::vector<WidthChange> changes;
-  if (noise_.steps() < options_.adapt->every) return changes;
+  const std::optional<int64_t>& end = options_.adapt->end_step;
+  if (noise_.steps() < options_.adapt->every || (end && view.step > *end)) return changes;
   const at::NoGradGuard no_grad;
   follow_budget(view);
   const Choices choices = choices_of(view, quantizer);

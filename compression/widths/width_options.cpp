@@ -28,6 +28,9 @@ void AdaptOptions::describe(Fields& f) {
       .at_least(0)
       .less_than(1);
   f("values", values, "values of each weight whose gradient is followed, at most").at_least(2);
+  f("end_step", end_step, "steps done after which formats stay as they are; absent: never")
+      .at_least(0)
+      .unit("steps");
 }
 
 void WidthOptions::describe(Fields& f) {

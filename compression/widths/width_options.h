@@ -14,6 +14,7 @@ struct AdaptOptions {
   int64_t every = 100;
   double margin = 0.1;
   int64_t values = 4096;
+  std::optional<int64_t> end_step;
 
   void describe(Fields& f);
 };

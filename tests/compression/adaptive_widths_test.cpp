@@ -153,6 +153,15 @@ TEST_F(Adapting, WithoutKnownJoulesTheBudgetStaysAsItWas) {
   EXPECT_EQ(adaptive.eighths(), 4);
 }
 
+TEST_F(Adapting, AfterItsLastStepNothingChanges) {
+  options_.adapt->end_step = 4;
+  AdaptiveWidths adaptive = widths();
+  steps(adaptive, 3, 1);
+  EXPECT_THAT(begin(adaptive), SizeIs(2));
+  steps(adaptive, 1, 3);
+  EXPECT_THAT(begin(adaptive), IsEmpty());
+}
+
 TEST_F(Adapting, ASavedStateGoesOnAsItWas) {
   AdaptiveWidths adaptive = widths();
   steps(adaptive, 3, 1);

@@ -61,6 +61,14 @@ TEST_P(ClosedFormats, RoundingAgainChangesNothing) {
   EXPECT_TRUE(at::equal(twice, rounded()));
 }
 
+TEST_P(GgmlFormats, RoundsIntoOtherMemoryToTheSameBits) {
+  const at::Tensor before = values_.clone();
+  at::Tensor other = at::zeros(values_.sizes());
+  format_->round(values_, nullptr, other);
+  EXPECT_TRUE(at::equal(other, rounded()));
+  EXPECT_TRUE(at::equal(values_, before));
+}
+
 TEST_P(GgmlFormats, SaysItsNameAndWhatItRefuses) {
   EXPECT_EQ(format_->name(), GetParam());
   EXPECT_EQ(format_->refusal({70, 768}), "");

@@ -51,6 +51,14 @@ class GridFormats : public testing::TestWithParam<std::string> {
   }
 };
 
+TEST_P(GridFormats, RoundsIntoOtherMemoryToTheSameBits) {
+  const at::Tensor before = values_.clone();
+  at::Tensor other = at::zeros(values_.sizes());
+  format_->round(values_, nullptr, other);
+  EXPECT_TRUE(at::equal(other, rounded()));
+  EXPECT_TRUE(at::equal(values_, before));
+}
+
 TEST_P(GridFormats, ForwardReadsWhatTheCodesDecodeTo) {
   EXPECT_EQ(format_->name(), GetParam());
   const EncodedWeight encoded = format_->encode(values_);

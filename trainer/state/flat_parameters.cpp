@@ -116,8 +116,9 @@ void FlatParameters::publish() {
   if (rounded_.defined()) rounded_.copy_(master_);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     if (chains_[i].empty()) continue;
-    at::Tensor values = view(transformed_, i).copy_(master_of(i));
-    for (WorkingTransform* transform : chains_[i]) transform->transform(i, values);
+    at::Tensor values = view(transformed_, i);
+    chains_[i].front()->transform_master(i, master_of(i), values);
+    for (size_t t = 1; t < chains_[i].size(); ++t) chains_[i][t]->transform(i, values);
     if (rounded_.defined()) view(rounded_, i).copy_(values);
   }
 }

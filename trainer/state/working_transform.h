@@ -30,6 +30,13 @@ class WorkingTransform {
   /// Changes in place the values of parameter `index`, in its shape and the master's type.
   virtual void transform(int64_t index, at::Tensor& values) = 0;
 
+  /// The same of the master values, which it leaves as they are, into `values`: what the first
+  /// transform of a chain is asked for. One that can do so in one pass over memory overrides it.
+  virtual void transform_master(int64_t index, const at::Tensor& master, at::Tensor& values) {
+    values.copy_(master);
+    transform(index, values);
+  }
+
   /// Turns in place the gradient at the transformed values into that at the values before, once a
   /// step after reduction. Straight through unless said otherwise. `master` has the same shape.
   virtual void transform_gradient(int64_t /*index*/, const at::Tensor& /*master*/,
