@@ -107,6 +107,18 @@ TEST(Assignment, RelaxationIsWithinTwoPerCentOfTheExactSolver) {
   }
 }
 
+/// Found among 10,000: what trades alone left 2 to 3 % below the optimum.
+TEST(Assignment, RelaxationChoosesTwosAndThreesAnew) {
+  for (int seed : {10196, 20924, 24659}) {
+    RandomProblem random(static_cast<uint64_t>(seed));
+    const Problem problem = random.make(2 + seed % 14, 1 + seed % 3, 1 + seed / 3 % 3,
+                                        2 + seed / 5 % 6, 1 + seed / 7 % 3);
+    const Assignment relaxed = solve_relaxed(problem);
+    ASSERT_TRUE(feasible(problem, relaxed));
+    EXPECT_GE(relaxed.value, 0.98 * solve_exact(problem, 2000).value) << "seed " << seed;
+  }
+}
+
 TEST(Assignment, RelaxationOfLargeProblemsIsWithinTwoPerCentOfItsBound) {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     RandomProblem random(seed);
