@@ -312,6 +312,26 @@ void add_rows(const Fields& fields, const std::string& path, std::string& rows) 
   }
 }
 
+/// Null for a text without any. What follows a second "---" would be dropped silently.
+YAML::Node load_document(const std::string& text, const std::string& name) {
+  const auto refuse = [&name](const YAML::Mark& at, const std::string& what) {
+    throw Error(ErrorCode::kConfig,
+                fmt::format("{}:{}:{}: {}", name, at.line + 1, at.column + 1, what));
+  };
+  std::vector<YAML::Node> documents;
+  try {
+    documents = YAML::LoadAll(text);
+  } catch (const YAML::Exception& e) {
+    refuse(e.mark, e.msg);
+  }
+  for (size_t i = 1; i < documents.size(); ++i) {
+    if (!documents[i].IsNull()) {
+      refuse(documents[i].Mark(), "a second document begins; expected one");
+    }
+  }
+  return documents.empty() ? YAML::Node(YAML::NodeType::Null) : documents.front();
+}
+
 }  // namespace
 
 void read_config_text(const std::string& text, const std::string& name, Fields& fields,
@@ -320,13 +340,7 @@ void read_config_text(const std::string& text, const std::string& name, Fields& 
     throw Error(ErrorCode::kConfig, fmt::format("{}: has {} bytes; a configuration has at most {}",
                                                 name, text.size(), kMostBytes));
   }
-  YAML::Node root;
-  try {
-    root = YAML::Load(text);
-  } catch (const YAML::Exception& e) {
-    throw Error(ErrorCode::kConfig,
-                fmt::format("{}:{}:{}: {}", name, e.mark.line + 1, e.mark.column + 1, e.msg));
-  }
+  YAML::Node root = load_document(text, name);
   const auto required = std::ranges::find_if(
       fields.all(), &Field::is_required, [](const auto& field) -> auto& { return *field; });
   if (root.IsNull() && options.overrides.empty() && required != fields.all().end()) {

@@ -19,7 +19,7 @@ struct ReadOptions {
 /// Reads a YAML file into the struct behind `fields`, strictly: unknown and duplicate keys, wrong
 /// types, unknown values, broken constraints and failed checks are all collected in `diagnostics`,
 /// structural errors first; semantic checks run only on a file that is structurally right.
-/// Throws Error(kConfig) if the file can't be read or is no YAML at all.
+/// Throws Error(kConfig) if the file can't be read or is not one YAML document.
 void read_config(const std::string& path, Fields& fields, const ReadOptions& options,
                  Diagnostics& diagnostics);
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <cmath>
+
 #include "common/error.h"
 
 namespace wattle {
@@ -32,7 +34,11 @@ std::string read_scalar(const YAML::Node& node, T& value) {
   if constexpr (std::is_same_v<T, uint64_t>) {
     if (node.Scalar().starts_with('-')) return expected;
   }
-  return YAML::convert<T>::decode(node, value) ? "" : expected;
+  if (!YAML::convert<T>::decode(node, value)) return expected;
+  if constexpr (std::is_floating_point_v<T>) {
+    if (!std::isfinite(value)) return expected + " (it must be finite)";
+  }
+  return "";
 }
 
 template <class T>

@@ -87,6 +87,7 @@ struct Field {
 /// it.
 class Fields {
  public:
+  /// Numbers are finite: .inf and .nan are errors.
   Field& operator()(std::string key, bool& value, std::string meaning);
   Field& operator()(std::string key, int64_t& value, std::string meaning);
   Field& operator()(std::string key, uint64_t& value, std::string meaning);

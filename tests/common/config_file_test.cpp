@@ -149,6 +149,26 @@ TEST(ConfigFile, WhatIsWrittenLeavesOutKeysThatItsOwnChecksWouldRefuse) {
   EXPECT_THAT(write_config(fields_of(linear.root)), HasSubstr("slope: 1"));
 }
 
+TEST(ConfigFile, NumbersAreFinite) {
+  EXPECT_THAT(Reading("name: a\nlr: .inf\nbetas: [0.9, .nan]\n"
+                      "schedule: {kind: linear, slope: -.inf}\n")
+                  .errors(),
+              ElementsAre("run.yaml:2:5: lr: expected number, got '.inf' (it must be finite)",
+                          "run.yaml:3:8: betas: element 1: expected number, got '.nan' (it must "
+                          "be finite)",
+                          "run.yaml:4:33: schedule.slope: expected number, got '-.inf' (it must be "
+                          "finite)"));
+}
+
+TEST(ConfigFile, AFileIsOneDocument) {
+  for (const char* end : {"", "---\n", "...\n"}) {
+    EXPECT_THAT(Reading(std::string("---\nname: a\n") + end).errors(), ElementsAre()) << end;
+  }
+  EXPECT_THAT([] { Reading r("name: a\n---\n# more\nsteps: 3\n"); },
+              testing::ThrowsMessage<Error>(
+                  HasSubstr("run.yaml:4:1: a second document begins; expected one")));
+}
+
 TEST(ConfigFile, TextThatIsNoYamlNamesTheLine) {
   try {
     Reading r("name: [a\n");
