@@ -1,5 +1,7 @@
 #include "trainer/train_options.h"
 
+#include "trainer/data/order/batch_plan.h"
+
 namespace wattle {
 
 void RunOptions::describe(Fields& f) {
@@ -17,6 +19,9 @@ void RunOptions::describe(Fields& f) {
   f("threads", threads,
     "threads of a rank; 0 follows the affinity mask (1 where run.deterministic is true)")
       .at_least(0);
+  f.check([this](Checker& c) {
+    c.require(!output_dir.empty(), "output_dir", "is empty; expected the name of a folder");
+  });
 }
 
 void EarlyStopOptions::describe(Fields& f) {
@@ -38,7 +43,7 @@ void check(const TrainOptions& o, Checker& c) {
 }  // namespace
 
 void TrainOptions::describe(Fields& f) {
-  f("steps", steps, "optimizer steps; give either steps or epochs").at_least(1);
+  f("steps", steps, "optimizer steps; give either steps or epochs").at_least(1).at_most(kMostSteps);
   f("epochs", epochs, "passes over the training data").at_least(1);
   f("global_batch", global_batch, "samples a step over all ranks")
       .at_least(1)

@@ -22,6 +22,9 @@ std::optional<double> number_in(const std::string& text) {
   return value;
 }
 
+/// More samples than any data has, and few enough to compute with.
+constexpr int64_t kMostSamples = int64_t{1} << 48;
+
 bool is_whole(double value) { return std::floor(value) == value; }
 
 void require_file(Checker& c, const std::string& key, const std::string& path, bool folder_too) {
@@ -35,7 +38,8 @@ void check_validation(Checker& c, const DataOptions& data) {
   if (!data.validation) return;
   c.require(!data.folds, "validation", "give either validation or folds, not both");
   if (const std::optional<double> part = number_in(*data.validation)) {
-    c.require(*part >= 0 && (*part < 1 || is_whole(*part)), "validation",
+    const bool is_meant = *part >= 0 && *part <= static_cast<double>(kMostSamples);
+    c.require(is_meant && (*part < 1 || is_whole(*part)), "validation",
               "expected a file, a share in [0, 1) or a number of samples, got " + *data.validation);
   } else {
     c.require(data.has_sequences(), "validation",
@@ -140,6 +144,7 @@ void DataOptions::describe(Fields& f) {
       .default_is("0.1; with random data 100; with folds that fold");
   f("samples", samples, "train on the first so many samples only; with random data: how many")
       .at_least(1)
+      .at_most(kMostSamples)
       .unit("samples")
       .default_is("all; with random data 1000");
   f("seed", seed, "of the random split of tables, and of random data; unlike run.seed");

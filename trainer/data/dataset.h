@@ -20,6 +20,8 @@ struct SampleShape {
   std::vector<int64_t> inputs;
   /// Tokens of the vocabulary, or classes; 0 where a target is a float32 number.
   int64_t classes = 0;
+  /// Where classes is 0: targets may be any number; otherwise they are in [0, 1].
+  bool any_number = false;
 };
 
 /// Samples by index. Immutable after construction: any number of threads may fetch.

@@ -88,6 +88,16 @@ TEST(BatchPlan, CountsStepsSoThatNoSampleIsLeftOut) {
   EXPECT_EQ(plan.steps_for(1, 64), 2);
 }
 
+TEST(BatchPlan, RefusesEpochsOfMoreStepsThanCanBeCounted) {
+  const BatchPlan plan = BatchPlan::of(1, {}, 1);
+  EXPECT_EQ(plan.steps_for(kMostSteps / 4, 4), kMostSteps);
+  for (const int64_t epochs : {kMostSteps / 4 + 1, kMostSteps}) {
+    EXPECT_THAT([&] { plan.steps_for(epochs, 4); },
+                testing::ThrowsMessage<Error>(testing::HasSubstr("train.epochs: ")));
+  }
+  EXPECT_THROW(plan.steps_for(kMostSteps, int64_t{1} << 40), Error);
+}
+
 TEST(EvaluationPlan, CoversEverySampleOnceOnAnyNumberOfRanks) {
   for (int64_t samples : {1, 7, 8, 100}) {
     for (int64_t ranks : {1, 2, 3, 5}) {

@@ -105,8 +105,39 @@ TEST_F(Rows, NameTheirMistakesByLineAndColumn) {
   EXPECT_THAT(refusal(csv("a,b,c\n1,2,0\n1,2\n")),
               HasSubstr("table.csv:3: expected 3 columns, got 2"));
   EXPECT_THAT(refusal(csv("a,b,c\n")), HasSubstr("expected rows, got none"));
-  EXPECT_THAT(refusal(csv("a,b,c\n1,2,2\n")),
-              HasSubstr("row 1: expected the target to be 0 or 1, got 2"));
+  EXPECT_THAT(refusal(csv("a,b,c\n1,2,1\n\n1,2,2\n")),
+              HasSubstr("table.csv:4: expected the target to be 0 or 1, got 2"));
+}
+
+TEST_F(Rows, HoldFiniteNumbers) {
+  for (const char* cell : {"nan", "-NaN", "inf", "-infinity", "1e999"}) {
+    EXPECT_THAT(
+        refusal(csv(std::string("a,b,c\n1,2,0\n1,") + cell + ",0\n")),
+        HasSubstr(std::string("table.csv:3: column 2: expected a finite float32 number, got '") +
+                  cell + "'"));
+  }
+}
+
+TEST_F(Rows, OfClassesCountThemExactly) {
+  for (const char* label : {"1e30", "-1", "0.5", "16777216"}) {
+    DataOptions options = csv(std::string("a,b\n7,0\n\n7,") + label + "\n");
+    options.targets = Targets::kClasses;
+    EXPECT_THAT(refusal(options),
+                HasSubstr("table.csv:4: expected the target to be a class, an integer in [0, "
+                          "16777216), got "))
+        << label;
+  }
+}
+
+TEST_F(Rows, SkipAByteOrderMark) {
+  DataOptions options = csv("\xEF\xBB\xBFlabel,width\n1,5\n");
+  options.target = "label";
+  EXPECT_THAT(floats(train(options).targets), ElementsAre(1));
+  options =
+      csv("\xEF\xBB\xBF"
+          "3,1\n");
+  options.header = false;
+  EXPECT_THAT(floats(train(options).inputs), ElementsAre(3));
 }
 
 TEST_F(Rows, HaveTargetsOfTheKindAskedFor) {
@@ -174,6 +205,15 @@ TEST_F(Rows, OfFoldsAreDisjointAndCoverAll) {
       for (int64_t row = 0; row < rows; ++row) ASSERT_EQ(evaluated[row], row);
     }
   }
+}
+
+TEST_F(Rows, FillEveryFold) {
+  DataOptions options = csv("a,b\n1,0\n2,1\n3,0\n");
+  options.validation.reset();
+  options.folds = 4;
+  EXPECT_THAT(refusal(options), HasSubstr("data.folds: 4, but there are only 3 rows"));
+  options.folds = 3;
+  EXPECT_EQ(refusal(options), "");
 }
 
 TEST_F(Rows, OfASplitFollowTheDataSeedAndKeepTheirPlaceWhenFewerTrain) {

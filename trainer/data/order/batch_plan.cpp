@@ -58,6 +58,11 @@ IndexRange BatchPlan::samples_of(int64_t step, int64_t micro_batch_index) const 
 }
 
 int64_t BatchPlan::steps_for(int64_t epochs, int64_t samples) const {
+  if (epochs > kMostSteps * global_batch / samples) {
+    throw Error(ErrorCode::kConfig,
+                fmt::format("train.epochs: {} epochs of {} samples are more than {} steps of {}",
+                            epochs, samples, kMostSteps, global_batch));
+  }
   return (epochs * samples + global_batch - 1) / global_batch;
 }
 

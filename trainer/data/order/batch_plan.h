@@ -13,6 +13,10 @@ struct IndexRange {
   bool operator==(const IndexRange&) const = default;
 };
 
+/// The most steps that a run may have: with the largest batch (train.global_batch), the index of
+/// every sample fits into 64 bits.
+inline constexpr int64_t kMostSteps = int64_t{1} << 32;
+
 /// How a step's samples are cut into micro-batches and shared among the data-parallel ranks.
 ///
 /// Step s consumes the global sample indices [s * global_batch, (s + 1) * global_batch), cut into
@@ -34,7 +38,7 @@ struct BatchPlan {
   /// The global sample indices of a micro-batch.
   IndexRange samples_of(int64_t step, int64_t micro_batch_index) const;
   /// Steps that show every one of `samples` at least `epochs` times; the last one runs on into the
-  /// epoch after them.
+  /// epoch after them. Throws Error(kConfig) if they are more than kMostSteps.
   int64_t steps_for(int64_t epochs, int64_t samples) const;
 };
 

@@ -55,16 +55,20 @@ Columns take_apart(const Table& table, int64_t target) {
   return columns;
 }
 
+/// Classes are counted in float32, which holds every integer below this.
+constexpr float kMostClasses = 1 << 24;
+
 /// How many classes there are; checks that every target is one.
 int64_t count_classes(const Table& table, const std::vector<float>& targets, bool binary) {
   float largest = 1;
   for (size_t row = 0; row < targets.size(); ++row) {
     const float value = targets[row];
-    const bool is_class = value >= 0 && std::floor(value) == value && (!binary || value <= 1);
-    if (!is_class) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("{}: row {}: expected the target to be {}, got {}", table.path,
-                              row + 1, binary ? "0 or 1" : "a class, 0, 1, 2, ...", value));
+    const bool is_class = value >= 0 && value < kMostClasses && std::floor(value) == value;
+    if (!is_class || (binary && value > 1)) {
+      const std::string expected =
+          binary ? "0 or 1" : fmt::format("a class, an integer in [0, {})", kMostClasses);
+      throw Error(ErrorCode::kFormat, fmt::format("{}:{}: expected the target to be {}, got {}",
+                                                  table.path, table.lines[row], expected, value));
     }
     largest = std::max(largest, value);
   }
@@ -142,6 +146,10 @@ Batch RowDataset::fetch(std::span<const int64_t> indices) const {
 RowSplit RowSplit::of(const DataOptions& options, int64_t rows) {
   int64_t first = 0, end = 0;  // positions in the permutation that evaluate
   if (options.folds) {
+    if (*options.folds > rows) {
+      throw Error(ErrorCode::kConfig,
+                  fmt::format("data.folds: {}, but there are only {} rows", *options.folds, rows));
+    }
     first = options.fold * rows / *options.folds;
     end = (options.fold + 1) * rows / *options.folds;
   } else {
@@ -171,7 +179,8 @@ RowDatasets read_rows(const DataOptions& options, int64_t most_validation) {
 
   SampleShape shape{SampleShape::Kind::kRow, {columns.features}, 0};
   const Targets targets = options.resolved_targets();
-  if (targets != Targets::kNumbers) {
+  shape.any_number = targets == Targets::kNumbers;
+  if (!shape.any_number) {
     const bool binary = targets == Targets::kBinary;
     const int64_t classes = count_classes(table, columns.targets, binary);
     if (!binary) shape.classes = classes;

@@ -16,14 +16,16 @@ struct Table {
   std::string path;                ///< for messages
   std::vector<std::string> names;  ///< of the columns; empty where the file names none
   int64_t columns = 0;
-  std::vector<float> values;  ///< [rows, columns]
+  std::vector<float> values;   ///< [rows, columns], finite
+  std::vector<int64_t> lines;  ///< of the file, from 1, where each row stands
 
   int64_t rows() const { return columns == 0 ? 0 : static_cast<int64_t>(values.size()) / columns; }
 };
 
 /// Reads comma-separated numbers, gzip-compressed or not. With `header` the first line is no row;
-/// it names the columns if it has as many fields as the rows have. Throws Error(kIo), or
-/// Error(kFormat) naming line and column of what is no number or too short or too long a row.
+/// it names the columns if it has as many fields as the rows have. A byte order mark before it is
+/// skipped. Throws Error(kIo), or Error(kFormat) naming line and column of what is no finite number
+/// or too short or too long a row.
 Table read_table(const std::string& path, bool header);
 
 /// Samples that were all read into memory.
@@ -47,6 +49,7 @@ class RowDataset final : public Dataset {
 struct RowSplit {
   std::vector<int64_t> train;
   std::vector<int64_t> validation;
+  /// Throws Error(kConfig) if a part that was asked for would be empty.
   static RowSplit of(const DataOptions& options, int64_t rows);
 };
 

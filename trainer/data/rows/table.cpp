@@ -2,6 +2,7 @@
 #include <zlib.h>
 
 #include <charconv>
+#include <cmath>
 #include <memory>
 #include <string_view>
 
@@ -10,6 +11,9 @@
 
 namespace wattle {
 namespace {
+
+/// What some spreadsheets put before UTF-8.
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 struct GzClose {
   void operator()(gzFile_s* file) const { gzclose(file); }
@@ -56,9 +60,12 @@ float parse_number(std::string_view field, const std::string& path, int64_t line
   field = trimmed(field);
   float value = 0;
   const auto [stop, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-  if (error != std::errc() || stop != field.data() + field.size()) {
-    throw Error(ErrorCode::kFormat, fmt::format("{}:{}: column {}: expected a number, got '{}'",
-                                                path, line, column + 1, field));
+  const bool is_number =
+      error != std::errc::invalid_argument && stop == field.data() + field.size();
+  if (!is_number || error != std::errc() || !std::isfinite(value)) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("{}:{}: column {}: expected a {}number, got '{}'", path, line,
+                            column + 1, is_number ? "finite float32 " : "", field));
   }
   return value;
 }
@@ -74,6 +81,7 @@ void append_row(Table& table, std::string_view text, int64_t line) {
   for (size_t column = 0; column < fields.size(); ++column) {
     table.values.push_back(parse_number(fields[column], table.path, line, column));
   }
+  table.lines.push_back(line);
 }
 
 }  // namespace
@@ -81,7 +89,9 @@ void append_row(Table& table, std::string_view text, int64_t line) {
 Table read_table(const std::string& path, bool header) {
   Table table;
   table.path = path;
-  const std::string text = read_file(path);
+  const std::string content = read_file(path);
+  std::string_view text = content;
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::vector<std::string_view> names;
   int64_t line = 0;
   for (const std::string_view row : split(text, '\n')) {
