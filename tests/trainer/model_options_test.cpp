@@ -52,6 +52,10 @@ TEST(ModelOptions, ImpossibleShapesAreErrors) {
               ElementsAre(HasSubstr("inputs: is required for an mlp")));
   EXPECT_THAT(Reading("family: mlp\ninputs: 3\noutputs: 2\nloss: bce\n").errors(),
               ElementsAre(HasSubstr("loss: bce needs outputs: 1")));
+  EXPECT_THAT(Reading("family: mlp\ninputs: 3\nhidden: [4, 9000000000000]\n").errors(),
+              ElementsAre(HasSubstr("hidden: every layer needs 1 to 2147483648 neurons")));
+  EXPECT_THAT(Reading("family: gpt2\nvocab: 9000000000000\n").errors(),
+              ElementsAre(HasSubstr("vocab: expected at most 2147483648")));
 }
 
 }  // namespace

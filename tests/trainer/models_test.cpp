@@ -93,6 +93,20 @@ TEST(Mlp, GradientsAreThoseOfTheLossWithDropout) {
   EXPECT_LT(gradient_error(model, row_batch(9, 5), {.seed = 3}), 1e-6);
 }
 
+TEST(Mlp, TakesImagesAsRows) {
+  ModelOptions options = small_mlp();
+  options.inputs = image_batch(3).inputs[0].numel();
+  for (const std::vector<int64_t>& hidden : {std::vector<int64_t>{4}, std::vector<int64_t>{}}) {
+    options.hidden = hidden;
+    options.outputs = 10;
+    TrainableModel model(options, at::kFloat);
+    const Batch images = as_type(image_batch(3), at::kFloat);
+    Batch rows = images;
+    rows.inputs = images.inputs.reshape({3, -1});
+    EXPECT_EQ(model.step(images), model.step(rows));
+  }
+}
+
 /// The largest distance between two gradients of a parameter, relative to its largest element.
 double distance(const at::Tensor& a, const at::Tensor& b) {
   const double scale = std::max(b.abs().max().item<double>(), 1e-3);

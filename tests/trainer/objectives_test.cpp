@@ -10,6 +10,7 @@
 #include "tests/trainer/training_support.h"
 #include "trainer/nn/layers/attention.h"
 #include "trainer/nn/objectives/token_objective.h"
+#include "trainer/nn/objectives/value_objectives.h"
 
 namespace wattle {
 namespace {
@@ -82,6 +83,14 @@ TEST_F(TokenHead, NothingScoredIsALossOfZero) {
   EXPECT_EQ(result.scored, 0);
   EXPECT_EQ(result.loss.item<float>(), 0);
   EXPECT_EQ(weight_->grad().abs().max().item<float>(), 0);
+}
+
+TEST(BinaryObjective, ClassifiesWhereTargetsAreClasses) {
+  const at::Tensor logits = wave({8, 1}, 0.7);
+  const at::Tensor coins = logits.gt(0).to(at::kFloat).view({8});
+  EXPECT_EQ(BinaryObjective().loss(logits, coins, {}).correct, 8);
+  EXPECT_EQ(BinaryObjective().loss(logits, 1 - coins, {}).correct, 0);
+  EXPECT_EQ(BinaryObjective().loss(logits, coins * 0.75, {}).correct, -1);
 }
 
 /// Rotary positions as Hugging Face writes them: x * cos + rotate_half(x) * sin.

@@ -13,7 +13,7 @@ void build_gpt2(const ModelOptions& options, const Scope& scope);
 /// LLaMA (Touvron et al. 2023): rotary positions, RMSNorm, grouped-query attention, SwiGLU.
 void build_llama(const ModelOptions& options, const Scope& scope);
 
-/// Dense layers with ReLU and dropout after each, and a last one without.
+/// Dense layers with ReLU and dropout after each, and a last one without. Takes images as rows too.
 void build_mlp(const ModelOptions& options, const Scope& scope);
 
 /// Residual network (He et al. 2016) for small images.

@@ -19,6 +19,15 @@ const std::vector<std::pair<std::string, ModelFamily>>& families() {
   return names;
 }
 
+const std::vector<std::pair<std::string, ModelLoss>>& losses() {
+  static const std::vector<std::pair<std::string, ModelLoss>> names = {
+      {"auto", ModelLoss::kAuto},
+      {"bce", ModelLoss::kBce},
+      {"mse", ModelLoss::kMse},
+      {"cross_entropy", ModelLoss::kCrossEntropy}};
+  return names;
+}
+
 /// The families that a key belongs to; keys that are not here belong to all.
 struct KeyFamilies {
   const char* key;
@@ -48,6 +57,12 @@ const std::vector<KeyFamilies>& keys_of_families() {
   return keys;
 }
 
+/// Widths and counts beyond this are no model's; within it, no product of two overflows.
+constexpr int64_t kLargestSize = int64_t{1} << 31;
+constexpr int64_t kMostLayers = 1 << 16;
+
+bool is_size(int64_t value) { return value >= 1 && value <= kLargestSize; }
+
 void check_families(const Checker& given, Checker& c, ModelFamily family) {
   for (const auto& [key, owners] : keys_of_families()) {
     if (!given.given(key)) continue;
@@ -60,6 +75,29 @@ void check_families(const Checker& given, Checker& c, ModelFamily family) {
                   : fmt::format("applies to families {}, not to {}", fmt::join(names, ", "),
                                 name_of(family)));
   }
+}
+
+/// The keys of models of tokens.
+void describe_tokens(ModelOptions& o, Fields& f) {
+  f("layers", o.layers, "transformer blocks").at_least(1).at_most(kMostLayers);
+  f("width", o.width, "elements of the residual stream").at_least(1).at_most(kLargestSize);
+  f("heads", o.heads, "attention heads").at_least(1).at_most(kLargestSize);
+  f("kv_heads", o.kv_heads, "key-value heads, each serving heads / kv_heads query heads")
+      .at_least(1)
+      .at_most(kLargestSize)
+      .default_is("heads");
+  f("ffn_width", o.ffn_width, "hidden neurons of a feed-forward layer")
+      .at_least(1)
+      .at_most(kLargestSize)
+      .default_is("4 x width (gpt2), 8/3 x width rounded up to 32 (llama)");
+  f("vocab", o.vocab, "tokens").at_least(2).at_most(kLargestSize);
+  f("positions", o.positions, "longest sequence")
+      .at_least(1)
+      .at_most(kLargestSize)
+      .default_is("1024");
+  f("tied_embeddings", o.tied_embeddings, "the output layer shares the token embedding's weight");
+  f("norm_eps", o.norm_eps, "added to variances in norms").greater_than(0);
+  f("rope_theta", o.rope_theta, "base of the rotary positions' wavelengths").greater_than(1);
 }
 
 void check_shape(const ModelOptions& o, Checker& c) {
@@ -75,12 +113,10 @@ void check_shape(const ModelOptions& o, Checker& c) {
             fmt::format("a head of {} elements cannot be rotated: width / heads must be even",
                         o.head_width()));
   c.require(o.family != kMlp || o.inputs.has_value(), "inputs", "is required for an mlp");
-  const bool positive =
-      std::all_of(o.hidden.begin(), o.hidden.end(), [](int64_t n) { return n > 0; });
-  c.require(positive, "hidden", "every layer needs at least one neuron");
-  c.require(!o.channels.empty() &&
-                std::all_of(o.channels.begin(), o.channels.end(), [](int64_t n) { return n > 0; }),
-            "channels", "needs at least one stage, each of at least one filter");
+  c.require(std::ranges::all_of(o.hidden, is_size), "hidden",
+            fmt::format("every layer needs 1 to {} neurons", kLargestSize));
+  c.require(!o.channels.empty() && std::ranges::all_of(o.channels, is_size), "channels",
+            fmt::format("needs at least one stage, each of 1 to {} filters", kLargestSize));
   c.require(o.loss != ModelLoss::kBce || o.resolved_outputs() == 1, "loss", "bce needs outputs: 1");
   c.require(o.loss != ModelLoss::kCrossEntropy || o.resolved_outputs() > 1, "loss",
             "cross_entropy needs outputs of at least 2");
@@ -95,6 +131,13 @@ const char* name_of(ModelFamily family) {
   throw Error(ErrorCode::kInternal, "unknown model family");
 }
 
+const char* name_of(ModelLoss loss) {
+  for (const auto& [name, value] : losses()) {
+    if (value == loss) return name.c_str();
+  }
+  throw Error(ErrorCode::kInternal, "unknown loss");
+}
+
 int64_t ModelOptions::resolved_ffn_width() const {
   if (ffn_width) return *ffn_width;
   return family == kLlama ? (width * 8 / 3 + 31) / 32 * 32 : 4 * width;
@@ -102,37 +145,32 @@ int64_t ModelOptions::resolved_ffn_width() const {
 
 int64_t ModelOptions::resolved_outputs() const { return outputs.value_or(family == kMlp ? 1 : 10); }
 
+ModelLoss ModelOptions::resolved_loss() const {
+  if (loss != ModelLoss::kAuto) return loss;
+  return resolved_outputs() == 1 ? ModelLoss::kBce : ModelLoss::kCrossEntropy;
+}
+
 void ModelOptions::describe(Fields& f) {
   f.choice("family", family, families(), "what kind of model");
   f("init_from", init_from,
     "model to start from: a GGUF file, a folder with safetensors, a checkpoint; its shape too");
-  f("layers", layers, "transformer blocks").at_least(1);
-  f("width", width, "elements of the residual stream").at_least(1);
-  f("heads", heads, "attention heads").at_least(1);
-  f("kv_heads", kv_heads, "key-value heads, each serving heads / kv_heads query heads")
-      .at_least(1)
-      .default_is("heads");
-  f("ffn_width", ffn_width, "hidden neurons of a feed-forward layer")
-      .at_least(1)
-      .default_is("4 x width (gpt2), 8/3 x width rounded up to 32 (llama)");
-  f("vocab", vocab, "tokens").at_least(2);
-  f("positions", positions, "longest sequence").at_least(1).default_is("1024");
-  f("tied_embeddings", tied_embeddings, "the output layer shares the token embedding's weight");
-  f("norm_eps", norm_eps, "added to variances in norms").greater_than(0);
-  f("rope_theta", rope_theta, "base of the rotary positions' wavelengths").greater_than(1);
+  describe_tokens(*this, f);
   f("inputs", inputs, "features of a row (mlp), channels of an image (resnet, vgg)")
       .at_least(1)
+      .at_most(kLargestSize)
       .default_is("1 (resnet, vgg)");
   f("hidden", hidden, "neurons of each hidden dense layer");
   f("channels", channels, "filters of each stage; the image is halved between stages");
-  f("blocks", blocks, "residual blocks (resnet) or convolutions (vgg) of each stage").at_least(1);
-  f("outputs", outputs, "values or classes").at_least(1).default_is("1 (mlp), 10 (resnet, vgg)");
-  f.choice("loss", loss,
-           {{"auto", ModelLoss::kAuto},
-            {"bce", ModelLoss::kBce},
-            {"mse", ModelLoss::kMse},
-            {"cross_entropy", ModelLoss::kCrossEntropy}},
-           "what is minimised; auto: bce for one output, cross_entropy for more");
+  f("blocks", blocks, "residual blocks (resnet) or convolutions (vgg) of each stage")
+      .at_least(1)
+      .at_most(kMostLayers);
+  f("outputs", outputs, "values or classes")
+      .at_least(1)
+      .at_most(kLargestSize)
+      .default_is("1 (mlp), 10 (resnet, vgg)");
+  f.choice("loss", loss, losses(),
+           "what is minimised; auto: mse where data.targets are numbers, else bce for one output, "
+           "cross_entropy for more");
   f("dropout", dropout, "share of elements dropped while training").at_least(0).less_than(1);
   f.check([this](Checker& c) { check_shape(*this, c); });
 }

@@ -44,13 +44,16 @@ struct ModelOptions {
   int64_t resolved_positions() const { return positions.value_or(1024); }
   int64_t resolved_inputs() const { return inputs.value_or(1); }
   int64_t resolved_outputs() const;
+  /// Never kAuto: by the outputs alone, which say nothing of data.targets.
+  ModelLoss resolved_loss() const;
   int64_t head_width() const { return width / heads; }
   bool is_language_model() const {
     return family == ModelFamily::kGpt2 || family == ModelFamily::kLlama;
   }
 };
 
-/// The name of a family in the YAML: "gpt2", ...
+// Their names in the YAML: "gpt2", ..., "bce", ...
 const char* name_of(ModelFamily family);
+const char* name_of(ModelLoss loss);
 
 }  // namespace wattle

@@ -3,6 +3,9 @@
 #include <c10/util/accumulate.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
+
 #include "common/error.h"
 
 namespace wattle {
@@ -19,6 +22,17 @@ bool reads_bytes_of_tokens(const ModelOptions& model, const RunConfig& config) {
   return is_bytes && config.model.init_from && model.vocab > 256;
 }
 
+/// VGG's pools halve an image after each stage (a resnet's strides leave at least one pixel).
+void check_stages(const ModelOptions& model, const SampleShape& sample) {
+  const int64_t height = sample.inputs[1], width = sample.inputs[2];
+  const int64_t most = std::bit_width(static_cast<uint64_t>(std::min(height, width))) - 1;
+  const int64_t stages = static_cast<int64_t>(model.channels.size());
+  require(stages <= most,
+          fmt::format("model.channels: {} stages, but an image of {} x {} can be halved only {} "
+                      "times",
+                      stages, height, width, most));
+}
+
 void check_inputs(const ModelOptions& model, const SampleShape& sample) {
   const bool is_image = sample.kind == SampleShape::Kind::kImage;
   const bool by_features = model.family == ModelFamily::kMlp;
@@ -28,6 +42,15 @@ void check_inputs(const ModelOptions& model, const SampleShape& sample) {
   require(got == model.resolved_inputs(),
           fmt::format("model.inputs: {}, but a sample of the data has {}", model.resolved_inputs(),
                       got));
+  if (model.family == ModelFamily::kVgg) check_stages(model, sample);
+}
+
+/// Cross-entropies of targets beyond [0, 1] have no least value.
+std::string wrong_loss_for_numbers(const ModelOptions& model) {
+  const ModelLoss loss = model.resolved_loss();
+  if (loss == ModelLoss::kMse) return "";
+  return fmt::format("{}, but the data's targets are any numbers (data.targets); expected mse",
+                     name_of(loss));
 }
 
 void check_targets(const ModelOptions& model, const SampleShape& sample) {
@@ -36,6 +59,8 @@ void check_targets(const ModelOptions& model, const SampleShape& sample) {
     require(outputs == 1, fmt::format("model.outputs: {}, but the data's targets are one number a "
                                       "sample (data.targets: classes makes them classes)",
                                       outputs));
+    const std::string wrong = sample.any_number ? wrong_loss_for_numbers(model) : "";
+    require(wrong.empty(), "model.loss: " + wrong);
     return;
   }
   require(model.loss != ModelLoss::kMse,
@@ -64,6 +89,9 @@ std::vector<Misfit> misfits(const ModelOptions& model, const RunConfig& config) 
     require(!is_row || model.inputs == data.inputs, "model.inputs",
             fmt::format("{}, but a random sample has {} (data.inputs)", model.resolved_inputs(),
                         data.inputs));
+    const bool any_number = data.resolved_targets() == DataOptions::Targets::kNumbers;
+    const std::string wrong = wrong_loss_for_numbers(model);
+    require(!any_number || model.loss == ModelLoss::kAuto || wrong.empty(), "model.loss", wrong);
     return found;
   }
   const auto fits = [&](const char* key, int64_t length) {

@@ -25,6 +25,17 @@ void check_exports(const RunConfig& config, Checker& c) {
   }
 }
 
+/// What no section can tell alone.
+void derive_defaults(RunConfig& config) {
+  if (config.run.name.empty()) {
+    config.run.name = std::filesystem::path(config.run.output_dir).lexically_normal().filename();
+  }
+  const bool any_number = config.data.resolved_targets() == DataOptions::Targets::kNumbers;
+  const bool chooses =
+      config.model.family == ModelFamily::kMlp && config.model.loss == ModelLoss::kAuto;
+  if (chooses && any_number) config.model.loss = ModelLoss::kMse;
+}
+
 /// Phases that begin after the last step never come.
 void warn_of_late_phases(const RunConfig& config, int64_t steps, Checker& c) {
   for (size_t i = 0; i < config.compression.size(); ++i) {
@@ -102,9 +113,7 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
   read_config(path, fields, {overrides, {{"train.steps", "train.epochs"}}}, diagnostics);
   diagnostics.throw_if_errors();
   warnings.insert(warnings.end(), diagnostics.warnings().begin(), diagnostics.warnings().end());
-  if (config.run.name.empty()) {
-    config.run.name = std::filesystem::path(config.run.output_dir).lexically_normal().filename();
-  }
+  derive_defaults(config);
   return config;
 }
 

@@ -26,6 +26,11 @@ at::Tensor widened(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? values_of(x) : values_of(x).to(at::kFloat);
 }
 
+/// Whether each is 0 or 1.
+bool are_classes(const at::Tensor& targets) {
+  return targets.eq(0).logical_or(targets.eq(1)).all().item<bool>();
+}
+
 }  // namespace
 
 LossResult BinaryObjective::loss(const at::Tensor& activations, const at::Tensor& targets,
@@ -36,7 +41,9 @@ LossResult BinaryObjective::loss(const at::Tensor& activations, const at::Tensor
   const at::Tensor wanted = targets.to(logits.scalar_type()).view_as(logits);
   LossResult result;
   result.scored = logits.numel();
-  result.correct = logits.gt(0).eq(wanted.gt(0.5)).sum().item<int64_t>();
+  if (are_classes(wanted)) {
+    result.correct = logits.gt(0).eq(wanted.gt(0.5)).sum().item<int64_t>();
+  }
   result.loss = at::binary_cross_entropy_with_logits(logits, wanted);
   if (!records) return result;
   const double scale = context.loss_weight / static_cast<double>(result.scored);

@@ -5,7 +5,7 @@
 namespace wattle {
 
 /// One logit a sample, [batch, 1], and targets 0 or 1, [batch], or anything between; mean binary
-/// cross-entropy. Predicts the probability of 1.
+/// cross-entropy. Predicts the probability of 1. Classifies where every target is 0 or 1.
 class BinaryObjective : public Objective {
  public:
   LossResult loss(const at::Tensor& activations, const at::Tensor& targets,
