@@ -7,6 +7,7 @@ Special tokens that are spelled out in the text are text, as in llama-perplexity
 Tokenises with Hugging Face's tokenizers; launch/prepare_data.sh smollm2 sets it up.
 """
 
+import pathlib
 import re
 import sys
 from typing import NoReturn
@@ -77,13 +78,21 @@ def chunks(text: str):
     yield text[start:]
 
 
+def read_text(path: str) -> str:
+    content = pathlib.Path(path).read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        refuse(f"{path}: byte {error.start}: expected UTF-8, got 0x{content[error.start]:02x} "
+               f"({error.reason})")
+
+
 def main() -> None:
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     tokenizer_path, text_path, output_path = sys.argv[1:]
     tokenizer = (from_json if tokenizer_path.endswith(".json") else from_gguf)(tokenizer_path)
-    with open(text_path, encoding="utf-8", newline="") as file:
-        text = file.read()
+    text = read_text(text_path)
     parts = tokenizer.encode_batch(list(chunks(text)), add_special_tokens=False)
     tokens = numpy.concatenate([numpy.array(part.ids, dtype="<u4") for part in parts])
     tokens.tofile(output_path)

@@ -1,3 +1,5 @@
+#include <c10/util/Exception.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
@@ -112,6 +114,9 @@ int main(int argc, char** argv) {
   } catch (const wattle::Error& e) {
     wattle::say_early_error(e.what());
     return wattle::exit_code(e.code());
+  } catch (const c10::Error& e) {
+    wattle::say_early_error(std::string("wattle-train: ") + e.what_without_backtrace());
+    return wattle::kExitFailed;
   } catch (const std::exception& e) {
     wattle::say_early_error(std::string("wattle-train: ") + e.what());
     return wattle::kExitFailed;

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -41,9 +42,13 @@ ModelOptions options_of(const CheckpointReader& checkpoint) {
   return options;
 }
 
-/// Whether init_from names a checkpoint of Wattle rather than a model that others wrote.
+/// Whether init_from names a checkpoint of Wattle rather than a model that others wrote, of which a
+/// file may be missing.
 bool is_checkpoint(const std::filesystem::path& path) {
-  return is_directory(path) && !exists(path / "config.json");
+  constexpr std::array kOfOthers = {"config.json", "model.safetensors",
+                                    "model.safetensors.index.json"};
+  return is_directory(path) &&
+         std::ranges::none_of(kOfOthers, [&](const char* name) { return exists(path / name); });
 }
 
 /// The file of a checkpoint that holds the tokenizer's keys.
@@ -176,6 +181,10 @@ DataSource prepare_and_open(const RunConfig& config, Communicator& world, const 
   DataSource data = open_data(config.data, config.evaluate, use);
   for (const Dataset* dataset : {data.train.get(), data.validation.get()}) {
     if (dataset) check_model_takes(model, dataset->shape());
+  }
+  if (use == DataUse::kTrainAndEvaluate && config.train.early_stop && !data.validation) {
+    throw Error(ErrorCode::kConfig,
+                "train.early_stop: needs validation samples, but data.validation holds none out");
   }
   return data;
 }

@@ -78,7 +78,8 @@ std::vector<NamedTensor> files_of(const Replica& replica);
 Replica make_replica(const RunConfig& config, Communicator& group);
 
 /// Turns texts into tokens on the first rank, then opens the data on every rank. Throws
-/// Error(kConfig) naming the key if a model of this (completed) shape can't take it. Collective.
+/// Error(kConfig) naming the key if a model of this (completed) shape can't take it, or if training
+/// would lack what it asks for. Collective.
 DataSource prepare_and_open(const RunConfig& config, Communicator& world, const ModelOptions& model,
                             DataUse use);
 

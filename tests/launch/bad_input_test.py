@@ -70,6 +70,12 @@ class ConfigurationTest(RunTest):
             "tokens beyond the vocabulary": (
                 dict(model="model: {family: gpt2, layers: 1, width: 16, heads: 2, vocab: 100}"),
                 r"model\.vocab: 100, but the data's tokens are of a vocabulary of 256"),
+            "a number that is none": (dict(optimizer="{lr: .inf}"),
+                                      r"run\.yaml:5:17: optimizer\.lr: expected number, got '\.inf'"),
+            "no output folder": (dict(run="{output_dir: ''}"),
+                                 r"run\.yaml:2:19: run\.output_dir: is empty"),
+            "a second document": (dict(train="{steps: 6}\n---\nmodel: {family: mlp}"),
+                                  r"run\.yaml:6:1: a second document begins; expected one"),
             "YAML that is none": (dict(train="{steps: 6"), r"run\.yaml:\d+:\d+: "),
         }
         for name, (sections, expected) in cases.items():
@@ -180,7 +186,8 @@ class FileTest(RunTest):
         self.train(self.text_config())
         shard = next((self.folder / ".tokens").glob("*.tokens"))
         shard.write_bytes(shard.read_bytes()[:1000])
-        self.refuse(rf"\.tokens/{shard.name}: token shard, at byte 1000: expected a file of \d+ bytes")
+        self.refuse(rf"\.tokens/{shard.name}: token shard, at byte 1000: expected a file of \d+ bytes.*"
+                    r"; it is only a cache of text\.txt: delete it, and it is made again")
 
     def test_gguf_files(self):
         whole = gguf_header()
@@ -201,6 +208,15 @@ class FileTest(RunTest):
                 self.write("bad/model.safetensors", whole[:size])
                 self.refuse(r"bad/model\.safetensors: .*bytes? \d+", ranks=1,
                           model="model: {init_from: bad}")
+        self.write("bad/model.safetensors", whole)
+        config_json = self.folder / "bad/config.json"
+        self.write("bad/config.json", config_json.read_text().replace('"n_inner": 128',
+                                                                      '"n_inner": 2147483648'))
+        self.refuse(r"bad/config\.json: announces a model of at least \d+ weights, but", ranks=1,
+                    model="model: {init_from: bad}")
+        config_json.unlink()
+        self.refuse(r"bad/config\.json: can't be opened: No such file", ranks=1,
+                    model="model: {init_from: bad}")
 
     def test_an_output_folder_that_cannot_be_made(self):
         done = self.refuse(r"can't create the folder /proc/wattle", overrides=["run.output_dir=/proc/wattle"])
@@ -258,6 +274,13 @@ class CheckpointTest(RunTest):
         self.assertIn("step-6 is broken", self.train(self.config, ranks=1).stderr)
         (self.last_checkpoint("run") / "shard-00000-of-00001.safetensors").unlink()
         self.assertIn("step-6 is broken", self.train(self.config, ranks=1).stderr)
+
+    def test_a_folder_of_another_name_is_left_alone(self):
+        stray = self.folder / "run/checkpoints/step-0012"
+        stray.mkdir()
+        done = self.train(self.config, ranks=1, overrides=["train.steps=8"])
+        self.assertIn("going on after step 6\n", done.stderr)
+        self.assertTrue(stray.exists())
 
     def test_never_refuses_a_folder_with_a_checkpoint(self):
         before = self.state("run")

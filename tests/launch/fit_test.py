@@ -11,6 +11,10 @@ class FitTest(RunTest):
         done = self.train(config, 0, overrides=overrides, expect=2, arguments=arguments)
         self.assertRegex(done.stderr, expected)
 
+    def evaluation(self, output: str) -> dict:
+        """The record of the last one."""
+        return [r for r in self.metrics(output) if r["phase"] == "evaluate"][-1]
+
     def rows(self, lines: str, outputs: int, targets: str) -> dict:
         self.write("table.csv", "a,b,target\n" + lines * 20)
         return dict(model=f"model: {{family: mlp, inputs: 2, hidden: [4], outputs: {outputs}}}",
@@ -21,12 +25,77 @@ class FitTest(RunTest):
                     **self.rows("1,2,0\n3,4,3\n", 2, "classes"))
 
     def test_a_label_far_beyond_the_outputs(self):
-        self.refuse(r"model\.outputs: 3, but the data's targets are of 90000001 classes",
-                    **self.rows("1,2,0\n3,4,90000000\n", 3, "classes"))
+        self.refuse(r"model\.outputs: 3, but the data's targets are of 9000001 classes",
+                    **self.rows("1,2,0\n3,4,9000000\n", 3, "classes"))
 
     def test_more_outputs_than_a_binary_target_has(self):
         self.refuse(r"model\.outputs: 3, but the data's targets are one number",
                     **self.rows("1,2,0\n3,4,1\n", 3, "binary"))
+
+    def test_a_loss_without_a_least_value(self):
+        self.refuse(r"run\.yaml:1:\d+: model\.loss: bce, but the data's targets are any numbers "
+                    r"\(data\.targets\); expected mse",
+                    **self.rows("1,2,-500\n3,4,500\n", 1, "numbers") | dict(
+                        model="model: {family: mlp, inputs: 2, hidden: [4], loss: bce}"))
+
+    def test_a_checkpoint_whose_loss_has_no_least_value(self):
+        self.train(self.text_config("first", **self.rows("1,2,0\n3,4,1\n", 1, "binary")))
+        self.refuse(r"model\.loss: bce, but the data's targets are any numbers",
+                    **self.rows("1,2,-500\n3,4,500\n", 1, "numbers") | dict(
+                        model="model: {init_from: first}"))
+
+    def test_numbers_are_learned_by_squares(self):
+        done = self.train(self.text_config(**self.rows("1,2,-500\n3,4,500\n", 1, "numbers")), 0)
+        self.assertNotIn("accuracy", done.stderr)
+        self.assertGreater(self.evaluation("run")["eval_loss"], 100000)
+        self.assertIn("loss: mse", (self.folder / "run/resolved.yaml").read_text())
+
+    def test_shares_are_not_classified(self):
+        model = "model: {family: mlp, inputs: 4, hidden: [4]}"
+        for targets, expected in (("uniform", False), ("binary", True)):
+            config = self.text_config(targets, model=model,
+                                      data=f"{{kind: random, inputs: 4, targets: {targets}}}")
+            self.assertEqual("accuracy" in self.train(config, 0).stderr, expected)
+            self.assertEqual("accuracy" in self.evaluation(targets), expected)
+
+    def images(self, model: str) -> dict:
+        self.write("digits.csv", "".join(f"{label}," * 64 + f"{label}\n" for label in range(10)) * 4)
+        return dict(model=f"model: {{{model}}}",
+                    data="{kind: digits, path: digits.csv, validation: 4}")
+
+    def test_images_for_a_model_of_rows(self):
+        self.train(self.text_config(**self.images("family: mlp, inputs: 64, hidden: [8], outputs: 10")), 0)
+        self.assertIn("accuracy", self.evaluation("run"))
+
+    def test_more_stages_than_an_image_has_halves(self):
+        refused = self.images("family: vgg, channels: [4, 4, 4, 4]")
+        self.refuse(r"model\.channels: 4 stages, but an image of 8 x 8 can be halved only 3 times",
+                    **refused)
+        for family, stages in (("vgg", 3), ("resnet", 6)):
+            config = self.text_config(family, **self.images(
+                f"family: {family}, channels: {[2] * stages}"))
+            self.train(config, 0, overrides=["train.steps=1"])
+
+    def test_an_early_stop_without_validation(self):
+        self.refuse(r"train\.early_stop: needs validation samples, but data\.validation holds none out",
+                    **self.rows("1,2,0\n3,4,1\n", 1, "binary"),
+                    train="{steps: 6, global_batch: 12, eval_every: 2, early_stop: {patience: 1}}",
+                    overrides=["data.validation=0.001"])
+
+    def test_sizes_beyond_all_memory(self):
+        self.refuse(r"run\.yaml:1:\d+: model\.hidden: every layer needs 1 to 2147483648 neurons",
+                    model="model: {family: mlp, inputs: 100, hidden: [9000000000000]}",
+                    data="{kind: random}", arguments=["plan"])
+        config = self.text_config(data="{kind: random, inputs: 2147483648}",
+                                  model="model: {family: mlp, inputs: 2147483648, hidden: [2147483648]}")
+        done = self.train(config, 0, expect=1, arguments=["plan"])
+        self.assertRegex(done.stderr, r"^wattle-train: Storage size calculation overflowed.*\n$")
+
+    def test_more_steps_than_can_be_counted(self):
+        self.refuse(r"train\.steps: expected at most 4294967296",
+                    train="{steps: 9000000000000000000}")
+        self.refuse(r"train\.epochs: 9000000000000000000 epochs of \d+ samples are more than",
+                    train="{epochs: 9000000000000000000, global_batch: 12}")
 
     def test_a_table_for_a_model_of_images(self):
         self.refuse(r"data\.kind: a model of family resnet learns from images",

@@ -104,6 +104,18 @@ TEST_F(Checkpoints, StaleFoldersOfKilledRunsGo) {
   EXPECT_THAT(folder().steps(), ElementsAre(5));
 }
 
+TEST_F(Checkpoints, OtherNamesAreNoCheckpoints) {
+  options_.keep = 1;
+  write(1, numbers(1));
+  for (const char* name : {"step-0012", "step--5", "step-+3", "step-7x", "step-"}) {
+    fs::create_directories(output_dir_ / "checkpoints" / name);
+  }
+  EXPECT_THAT(folder().steps(), ElementsAre(1));
+  write(20, numbers(2));
+  EXPECT_THAT(folder().steps(), ElementsAre(20));
+  EXPECT_TRUE(fs::exists(output_dir_ / "checkpoints" / "step-0012"));
+}
+
 TEST_F(Checkpoints, AFlippedBitInAnyFileIsFoundAndTheOneBeforeTaken) {
   write(1, numbers(1), 2);
   write(2, numbers(2), 2);

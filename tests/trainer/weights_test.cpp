@@ -263,6 +263,20 @@ TEST_F(WeightErrors, HostileShapesAreRefused) {
   EXPECT_THAT(error_of_load(), HasSubstr("num_hidden_layers: expected an integer, got \"2\""));
 }
 
+TEST_F(WeightErrors, ShapesBeyondTheFileNameIt) {
+  const std::string config = folder_.content("config.json");
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"\"intermediate_size\": 96", "\"intermediate_size\": 2147483648"},
+           {"\"vocab_size\": ", "\"vocab_size\": 200000"}}) {
+    change_config(from, to);
+    EXPECT_THAT(error_of_load(), testing::ContainsRegex(
+                                     "config\\.json: announces a model of at least [0-9]+ weights, "
+                                     "but its tensors hold only [0-9]+"))
+        << to;
+    folder_.put("config.json", config);
+  }
+}
+
 TEST_F(WeightErrors, AnIncompleteModelIsNotSaved) {
   std::vector<NamedTensor> values = values_.values();
   values.pop_back();

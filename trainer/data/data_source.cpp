@@ -47,7 +47,10 @@ std::vector<std::string> token_files(const DataOptions& options, DataUse use) {
 }
 
 std::vector<TokenRange> open_token_file(const std::string& path, const DataOptions& options) {
-  return open_tokens(is_text(path, options) ? tokens_path(path, tokenizer_of(options)) : path);
+  if (!is_text(path, options)) return open_tokens(path);
+  return open_tokens(
+      tokens_path(path, tokenizer_of(options)),
+      fmt::format("it is only a cache of {}: delete it, and it is made again", path));
 }
 
 TokenWindow evaluation_window(const DataOptions& data, const EvaluateOptions& evaluate) {

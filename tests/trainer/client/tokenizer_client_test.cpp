@@ -86,5 +86,15 @@ TEST_F(TokenizerClient, GivesTheSameTokensOutOfATokenizerJson) {
   EXPECT_EQ(own_tokens(path, json), own_tokens(path, kModel));
 }
 
+TEST_F(TokenizerClient, NamesWhereATextIsNoUtf8) {
+  const std::string path = text("In the beginning\r\n\xff\xfe God");
+  const CommandResult refused =
+      run_command({DataOptions().tokenize_command.front(), kRoot + "/launch/tokenize_text.py",
+                   kModel, path, folder_.path("out")});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.output, "tokenize_text.py: " + path +
+                                ": byte 18: expected UTF-8, got 0xff (invalid start byte)\n");
+}
+
 }  // namespace
 }  // namespace wattle

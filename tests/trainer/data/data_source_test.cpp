@@ -95,6 +95,26 @@ TEST_F(Source, ReadsShardsAndTextsAlike) {
   EXPECT_EQ(source.validation->size(), 19);
 }
 
+TEST_F(Source, SaysThatADamagedCacheMayGo) {
+  const std::string yaml = "data: {kind: text, path: @text.txt, sequence_length: 10}";
+  const DataSource first = open(yaml);
+  const std::string shard =
+      std::filesystem::directory_iterator(folder_.path(".tokens"))->path().filename();
+  const std::string content = folder_.content(".tokens/" + shard);
+  std::string flipped = content;
+  flipped[64] ^= 1;
+  for (const std::string& damaged : {content.substr(0, 100), flipped}) {
+    folder_.put(".tokens/" + shard, damaged);
+    EXPECT_THAT([&] { first_inputs(*open(yaml).train); },
+                testing::ThrowsMessage<Error>(
+                    testing::AllOf(HasSubstr(shard + ": token shard, at byte "),
+                                   HasSubstr("; it is only a cache of " + folder_.path("text.txt") +
+                                             ": delete it, and it is made again"))));
+  }
+  std::filesystem::remove(folder_.path(".tokens/" + shard));
+  EXPECT_THAT(first_inputs(*open(yaml).train), testing::Each('a'));
+}
+
 TEST_F(Source, LimitsSamples) {
   const DataSource source = open(
       "data: {kind: text, path: @text.txt, sequence_length: 10, samples: 3}\n"
@@ -148,6 +168,14 @@ TEST_F(Source, RefusesValuesThatMakeNoSense) {
               ElementsAre(HasSubstr("data.validation: give either validation or folds")));
   EXPECT_THAT(errors(digits + "validation: 1.5}"),
               ElementsAre(HasSubstr("a share in [0, 1) or a number of samples, got 1.5")));
+  for (const char* number : {"inf", "nan", "1e30"}) {
+    EXPECT_THAT(errors(digits + "validation: " + number + "}"),
+                ElementsAre(HasSubstr("data.validation: expected a file, a share in [0, 1) or a "
+                                      "number of samples, got ")))
+        << number;
+  }
+  EXPECT_THAT(errors("data: {kind: random, samples: 300000000000000}"),
+              ElementsAre(HasSubstr("data.samples: expected at most ")));
   EXPECT_THAT(errors(digits + "validation: @text.txt}"),
               ElementsAre(HasSubstr("a file of its own is for tokens and text")));
   EXPECT_THAT(errors(digits + "targets: uniform}"), ElementsAre(HasSubstr("data.targets: ")));

@@ -19,13 +19,14 @@ constexpr std::string_view kPrefix = "step-";
 constexpr const char* kMetaName = "meta.json";
 constexpr const char* kChecksumsName = "checksums.xxh3";
 
-/// N of "step-N", nothing for other names.
+/// N of "step-N", nothing for names that this writes no checkpoint under ("step-012").
 std::optional<int64_t> step_of(const std::string& name) {
   if (!name.starts_with(kPrefix)) return {};
   int64_t step = 0;
   const char* end = name.data() + name.size();
   const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
   if (error != std::errc() || stop != end) return {};
+  if (step < 0 || name != fmt::format("{}{}", kPrefix, step)) return {};
   return step;
 }
 

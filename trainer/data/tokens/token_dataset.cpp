@@ -32,10 +32,10 @@ int64_t samples_in(const TokenRange& range, const TokenWindow& window) {
 
 }  // namespace
 
-std::vector<TokenRange> open_tokens(const std::string& path) {
+std::vector<TokenRange> open_tokens(const std::string& path, const std::string& remedy) {
   std::vector<TokenRange> ranges;
   for (const std::string& shard_path : shards_at(path)) {
-    auto shard = std::make_shared<const TokenShard>(shard_path);
+    auto shard = std::make_shared<const TokenShard>(shard_path, remedy);
     const TokenShardInfo& info = shard->info();
     const TokenShardInfo& first = ranges.empty() ? info : ranges.front().shard->info();
     if (info.vocab != first.vocab || info.tokenizer_hash != first.tokenizer_hash) {

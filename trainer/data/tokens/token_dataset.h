@@ -18,8 +18,8 @@ struct TokenRange {
 };
 
 /// One shard, or all `*.tokens` of a folder in the order of their names. Throws Error(kFormat) if
-/// there is none or if their vocabularies or tokenizers differ.
-std::vector<TokenRange> open_tokens(const std::string& path);
+/// there is none or if their vocabularies or tokenizers differ. `remedy` as in TokenShard.
+std::vector<TokenRange> open_tokens(const std::string& path, const std::string& remedy = "");
 
 int64_t count_tokens(const std::vector<TokenRange>& ranges);
 

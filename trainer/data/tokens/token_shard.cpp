@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <utility>
 
 #include "common/error.h"
 
@@ -71,7 +72,8 @@ std::string hex(uint64_t value) { return fmt::format("{:016x}", value); }
 
 }  // namespace
 
-TokenShard::TokenShard(const std::string& path) : file_(path) {
+TokenShard::TokenShard(const std::string& path, std::string remedy)
+    : file_(path), remedy_(std::move(remedy)) {
   read_header();
   check_size();
   check_table();
@@ -164,8 +166,9 @@ void TokenShard::check_blocks(size_t first_byte, size_t end_byte) const {
 }
 
 void TokenShard::fail(size_t offset, const std::string& expected, const std::string& got) const {
-  throw Error(ErrorCode::kFormat, fmt::format("{}: token shard, at byte {}: expected {}, got {}",
-                                              path(), offset, expected, got));
+  throw Error(ErrorCode::kFormat,
+              fmt::format("{}: token shard, at byte {}: expected {}, got {}{}{}", path(), offset,
+                          expected, got, remedy_.empty() ? "" : "; ", remedy_));
 }
 
 bool TokenShard::is_shard(const std::string& path) {

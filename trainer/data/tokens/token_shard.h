@@ -29,8 +29,9 @@ struct TokenShardInfo {
 /// at once. Any number of threads may read.
 class TokenShard {
  public:
-  /// Throws Error(kIo), or Error(kFormat) naming file, offset, what was expected and what came.
-  explicit TokenShard(const std::string& path);
+  /// Throws Error(kIo), or Error(kFormat) naming file, offset, what was expected and what came, and
+  /// then `remedy`: what can be done about a damaged file, if that is known.
+  explicit TokenShard(const std::string& path, std::string remedy = "");
 
   const std::string& path() const { return file_.path(); }
   const TokenShardInfo& info() const { return info_; }
@@ -49,6 +50,7 @@ class TokenShard {
   [[noreturn]] void fail(size_t offset, const std::string& expected, const std::string& got) const;
 
   MappedFile file_;
+  std::string remedy_;
   TokenShardInfo info_;
   size_t data_bytes_ = 0;
   const std::byte* checksums_ = nullptr;

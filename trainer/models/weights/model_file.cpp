@@ -46,6 +46,31 @@ bool is_derived(std::string_view name) {
          name.ends_with(".rotary_emb.inv_freq");
 }
 
+/// Weights that a model of this shape has at least: embeddings, and of each block the matrices that
+/// both families have. A double, because hostile sizes overflow.
+double least_weights(const ModelOptions& o) {
+  const auto width = static_cast<double>(o.width);
+  const auto ffn_width = static_cast<double>(o.resolved_ffn_width());
+  double rows = static_cast<double>(o.vocab);
+  if (o.family == ModelFamily::kGpt2) rows += static_cast<double>(o.resolved_positions());
+  return width * (rows + static_cast<double>(o.layers) * 2 * (width + ffn_width));
+}
+
+/// Sizes that the file is far from holding end here, before memory is asked for; a smaller
+/// difference is named tensor by tensor when they are read.
+void check_announced(const ModelOptions& options, const TensorTable& tensors,
+                     const std::string& where) {
+  double held = 0;
+  for (const TensorView& tensor : tensors.all()) {
+    held += static_cast<double>(element_count(tensor.shape).value_or(0));
+  }
+  if (least_weights(options) <= 2 * held) return;
+  throw Error(ErrorCode::kFormat,
+              fmt::format("{}: announces a model of at least {:.0f} weights, but its tensors hold "
+                          "only {:.0f}",
+                          where, least_weights(options), held));
+}
+
 /// Fills one parameter from a file.
 class Loader {
  public:
@@ -153,6 +178,8 @@ ModelOptions ModelFile::options(const ModelOptions& base) const {
                 fmt::format("{}: {} blocks announced, but only {} tensors are there",
                             content_->path, options.layers, content_->tensors().size()));
   }
+  check_announced(options, content_->tensors(),
+                  content_->gguf ? content_->path : content_->config_path());
   return options;
 }
 
