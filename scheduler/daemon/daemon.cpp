@@ -239,11 +239,12 @@ void Daemon::require_room() const {
   }
 }
 
-void Daemon::audit(const std::string& who, const std::string& what, const std::string& outcome) {
+void Daemon::audit(const std::string& who, const std::string& what, const std::string& outcome,
+                   JournalledCore::Wait wait) {
   spdlog::info("{}: {}: {}", who, what, outcome);
   StoreBatch batch;
   batch.audit.push_back({now(), who, what, outcome});
-  core_->record(std::move(batch));
+  core_->record(std::move(batch), wait);
 }
 
 }  // namespace wattle::scheduler

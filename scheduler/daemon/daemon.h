@@ -53,8 +53,9 @@ class Daemon {
   /// Throws Error(kIo) if the disk has less room than the reserve, or the journal stands still:
   /// what users ask is then refused, so that what runs can still be recorded.
   void require_room() const;
-  /// Writes who asked for what into the audit log, and waits until it is there.
-  void audit(const std::string& who, const std::string& what, const std::string& outcome);
+  /// Writes who asked for what into the audit log, and waits until it is there if it shall.
+  void audit(const std::string& who, const std::string& what, const std::string& outcome,
+             JournalledCore::Wait wait = JournalledCore::Wait::kUntilDurable);
 
   const ChangeLog& changes() const { return changes_; }
   /// Ends all waits and streams.

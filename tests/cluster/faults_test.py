@@ -143,7 +143,7 @@ class FaultTest(ClusterTest):
             os.kill(draw.choice(ranks), 9)
             ended = cluster.wait_for_state(victim, "FAILED")
             self.assertNotEqual(ended["exit_code"], 0)
-            self.assertEqual(ended["reason"], "NonZeroExit")
+            self.assertEqual(ended["reason"], "NonZeroExitCode")
             cluster.wait_for_state(other, "COMPLETED")
             self.assertEqual(self.starts_of(other), 1)
             eventually(lambda: not self.ranks_of(cluster, victim), "no rank is left", 30)

@@ -31,10 +31,15 @@ class Link {
         jobs(v1::Jobs::NewStub(channel)),
         cluster(v1::Cluster::NewStub(channel)) {}
 
-  /// Until there is a connection, or so long. Not asleep: gRPC makes one only while somebody waits
-  /// for it.
+  /// For so long, or until there is a connection where there was none. Not asleep then: gRPC makes
+  /// one only while somebody waits for it.
   void pause(Seconds most) const {
-    channel->WaitForConnected(Clock::now() + std::chrono::duration_cast<Clock::duration>(most));
+    const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(most);
+    if (channel->GetState(true) == GRPC_CHANNEL_READY) {
+      std::this_thread::sleep_until(until);
+    } else {
+      channel->WaitForConnected(until);
+    }
   }
 
   const std::string server;

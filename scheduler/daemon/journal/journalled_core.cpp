@@ -101,7 +101,7 @@ std::optional<PlanRequest> JournalledCore::plan_request() {
   return core_->request_plan(now());
 }
 
-void JournalledCore::record(StoreBatch batch) {
+void JournalledCore::record(StoreBatch batch, Wait wait) {
   int64_t ticket = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -112,7 +112,7 @@ void JournalledCore::record(StoreBatch batch) {
     ticket = ++last_ticket_;
     pending_.notify_one();
   }
-  wait_for(ticket);
+  if (wait == Wait::kUntilDurable) wait_for(ticket);
 }
 
 void JournalledCore::wait_for(int64_t ticket) {

@@ -53,8 +53,9 @@ class JournalledCore {
   void tick();
   /// What a plan is to be made from, if one is due; it comes back as an event.
   std::optional<PlanRequest> plan_request();
-  /// Makes records durable that belong to no event, and waits for it.
-  void record(StoreBatch batch);
+  enum class Wait { kNot, kUntilDurable };
+  /// Makes records durable that belong to no event, and waits for it if it shall.
+  void record(StoreBatch batch, Wait wait = Wait::kUntilDurable);
 
   /// Reads the core's state; nothing changes meanwhile. Must not call back.
   template <class Read>

@@ -47,10 +47,10 @@ grpc::Status Caller::answer(const std::function<void()>& serve) {
   } catch (const std::exception& error) {
     status = {grpc::StatusCode::INTERNAL, error.what()};
   }
-  // The disk may be the very reason: a refusal that can't be recorded is still one.
-  try {
-    if (daemon_.core().store_fault().empty()) audit("", "refused: " + status.error_message());
-  } catch (const std::exception&) {
+  // The disk may be the very reason: nobody waits for it, and nothing piles up for it.
+  if (daemon_.core().store_fault().empty()) {
+    daemon_.audit(name(), method_, "refused: " + status.error_message(),
+                  JournalledCore::Wait::kNot);
   }
   return status;
 }
