@@ -51,7 +51,10 @@ bool has_joules(const State& state, const Job& job) {
 std::string never_fits(State& state, const Job& job) {
   if (state.types.empty()) return "";  // no node has registered: nothing can be said yet
   const std::vector<int>& devices = state.installed;
-  const double cap = state.hard_cap.highest_from(state.now_seconds) - state.least_cap_watts;
+  double cap = state.hard_cap.highest_from(state.now_seconds);
+  for (const Node& node : state.nodes) {
+    if (!node.removed) cap -= node.idle_watts;  // those out of reach may come back
+  }
   std::string too_big, too_hot;
   for (size_t type = 0; type < devices.size(); ++type) {
     if (devices[type] == 0) continue;

@@ -137,8 +137,9 @@ std::string unfit(const State& state, const NodeUp& event, const Node* known) {
   if (known && !same_devices(known->groups, event.groups)) {
     return "has other devices than before: remove the node first, and register under a new name";
   }
+  // A node that comes back is counted already, and draws no more than out of reach.
   const double added = known && !known->removed ? 0 : idle_watts(event.groups);
-  if (state.least_cap_watts + added > planning_cap(state, state.now_seconds)) {
+  if (added > 0 && state.least_cap_watts + added > planning_cap(state, state.now_seconds)) {
     return fmt::format("its idle devices draw {:.0f} W, more than the cap leaves", added);
   }
   return "";

@@ -135,6 +135,19 @@ TEST_F(CoreStory, RefusesACapBelowWhatMustRunWithTheNumberThatWorks) {
   EXPECT_EQ(refusal(set_cap(200)), "");
 }
 
+TEST_F(CoreStory, ANodeOutOfReachMayComeBackUnderALowCap) {
+  set_cap(300);  // idle devices draw 200 W; out of reach, node a counts for 240 W instead of 100 W
+  const JobId job = cluster.submit("train", 1, 1, 1e6);
+  cluster.run(10);
+  cluster.cut_off("a");
+  cluster.run(60);
+  EXPECT_NE(cluster.submit("more", 1, 1, 1e6), 0) << "it fits when the node is back";
+  cluster.reconnect("a");
+  cluster.run(10);
+  for (const Node& node : cluster.core.state().nodes) EXPECT_EQ(node.state, NodeState::kUp);
+  EXPECT_EQ(state(job), JobState::kRunning);
+}
+
 TEST_F(CoreStory, RefusesAJobThatCanNeverFitAndSaysWhy) {
   Submit submit;
   submit.request_id = "r";
