@@ -68,6 +68,7 @@ void Agent::registered(const v1::Registered& registered) {
                          registered.epoch(), settings_.devices.size(), runs_.size()));
   renew(registration_sent_);
   watch_lease(boot_seconds());
+  if (!is_registered_) return;
   for (const auto& [token, run] : runs_) {
     int64_t log_bytes = 0;
     for (const auto& log : registered.logs()) {

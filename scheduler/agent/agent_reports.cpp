@@ -43,8 +43,11 @@ void Agent::watch_lease(double now) {
   if (cut_off && !was_cut_off_) {
     parts_.say("the lease has run out: all devices are at their safe limits");
     for (const auto& [token, run] : runs_) run->fall_to_safe();
-    // Half-open: it registers again before it obeys anyone.
-    if (is_registered_) link_->drop(stream_);
+  }
+  // Half-open, or the registration was answered so late that its lease is over already: it
+  // registers again before it obeys anyone.
+  if (cut_off && is_registered_) {
+    link_->drop(stream_);
     is_registered_ = false;
   }
   was_cut_off_ = cut_off;

@@ -47,6 +47,11 @@ int become_rank(const std::vector<std::string>& program) {
   if (!folder.empty() && ::chdir(folder.c_str()) != 0) return fail(folder);
   if (rank < cpus.size() && !take_cpus(cpus[rank])) return fail("processors " + cpus[rank]);
   ::setenv("CUDA_VISIBLE_DEVICES", rank < gpus.size() ? gpus[rank].c_str() : "", 1);
+  // In /dev/shm the names of ranks' shared memory would be the same for two nodes on one machine,
+  // and what a killed run leaves would stay; the session's folder is this node's, and is removed.
+  if (const std::string session = variable("TMPDIR"); !session.empty()) {
+    ::setenv("OMPI_MCA_btl_vader_backing_directory", session.c_str(), 1);
+  }
   std::vector<char*> argv;
   for (const std::string& word : program) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);

@@ -20,6 +20,11 @@ from wattle_runs import BIN, english
 
 IDLE, MAX, LOWEST = 10, 50, 14  # watts of a device of these tests
 
+# Stand-ins for the trainer.
+SLEEPER = "trap 'exit 75' USR1\nwhile true; do sleep 0.1; done\n"
+STUBBORN = "trap '' USR1 TERM\nwhile true; do sleep 0.1; done\n"
+BUSY = "trap 'exit 75' USR1\nwhile true; do :; done\n"
+
 
 def processes_of(folder) -> list:
     """Processes that carry the mark of a run below the folder, keepers and dead ones left out."""

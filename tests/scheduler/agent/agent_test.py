@@ -6,12 +6,8 @@ import subprocess
 import time
 import unittest
 
-from agent_runs import IDLE, LOWEST, MAX, AgentTest, processes_of
+from agent_runs import AgentTest, BUSY, IDLE, LOWEST, MAX, SLEEPER, STUBBORN, processes_of
 from wattle_runs import BIN
-
-SLEEPER = "trap 'exit 75' USR1\nwhile true; do sleep 0.1; done\n"
-STUBBORN = "trap '' USR1 TERM\nwhile true; do sleep 0.1; done\n"
-BUSY = "trap 'exit 75' USR1\nwhile true; do :; done\n"
 
 
 class RunTest(AgentTest):
@@ -219,134 +215,6 @@ class CrashTest(AgentTest):
                                 capture_output=True, text=True, timeout=60)
         self.assertEqual(second.returncode, 2)
         self.assertIn("in use by another agent", second.stderr)
-
-
-class LeaseTest(AgentTest):
-    def cut_off(self):
-        """The daemon is silent: the stream stands, nothing is answered."""
-        self.daemon.renews = False
-        self.daemon.refusal = None
-
-    def test_cut_off_it_falls_to_its_safe_limit_then_ends_its_runs(self):
-        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 12
-        agent = self.agent(train_program=self.program(STUBBORN), stop_grace_seconds=3)
-        self.daemon.launch(1, self.yaml(), watts=40)
-        self.daemon.wait_said("run_started", token=1)
-        self.assertEqual(agent.cap(1), 40)
-        self.daemon.stop()
-        stopped = time.monotonic()
-        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
-        self.assertLess(time.monotonic() - stopped, 3 + 3)
-        self.assertTrue(processes_of(self.folder), "ended before the grace was over")
-        self.wait_gone(self.folder)
-        self.assertLess(time.monotonic() - stopped, 3 + 12 + 3)
-
-    def test_the_same_when_the_agent_is_dead(self):
-        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 12
-        agent = self.agent(train_program=self.program(STUBBORN), stop_grace_seconds=3)
-        self.daemon.launch(1, self.yaml(), watts=40)
-        self.daemon.wait_said("run_started", token=1)
-        agent.kill()
-        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
-        self.wait_gone(self.folder)
-        epoch = self.daemon.epoch
-        agent.start()
-        [held] = self.daemon.wait_registered(after=epoch).runs
-        self.assertEqual(held.limit_watts, LOWEST)
-        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 137)
-
-    def test_a_checkpoint_is_saved_before_the_grace_is_over(self):
-        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 15
-        agent = self.agent(stop_grace_seconds=12)
-        self.daemon.launch(1, self.yaml(steps=100000, every=0), inputs=self.text())
-        self.daemon.wait_measured(1, lambda m: m.units > 5)
-        self.daemon.stop()
-        self.wait_gone(self.folder)
-        self.assertTrue(list(agent.job(1).glob("out/checkpoints/step-*/meta.json")))
-
-    def test_silence_on_a_stream_ends_it(self):
-        self.daemon.lease_seconds = 2
-        agent = self.agent(train_program=self.program(SLEEPER))
-        self.daemon.launch(1, self.yaml(), watts=40)
-        self.daemon.wait_said("run_started", token=1)
-        epoch = self.daemon.epoch
-        self.daemon.renews = False
-        [held] = self.daemon.wait_registered(after=epoch).runs
-        self.assertEqual(held.limit_watts, LOWEST)
-        self.daemon.renews = True
-        self.assertTrue(processes_of(self.folder))
-        self.wait("the limit it reported holds", lambda: agent.cap(1) == LOWEST)
-
-    def test_finds_a_daemon_that_comes_back(self):
-        agent = self.agent(train_program=self.program(SLEEPER))
-        self.daemon.launch(1, self.yaml(), watts=40)
-        self.daemon.wait_said("run_started", token=1)
-        self.daemon.stop()
-        time.sleep(2)
-        epoch = self.daemon.epoch
-        self.daemon.start()
-        [held] = self.daemon.wait_registered(after=epoch).runs
-        self.assertEqual((held.token, held.limit_watts), (1, 40))
-        self.assertEqual(agent.cap(1), 40)
-
-
-class OrderTest(AgentTest):
-    """Commands that come late, twice, or for nobody."""
-
-    def set_limit(self, sequence, watts, token=1):
-        self.daemon.send("n1", set_limit={"token": token, "devices": [0], "limit_watts": watts,
-                                          "sequence": sequence})
-
-    def test_older_limits_are_dropped_and_acknowledged(self):
-        agent = self.agent(train_program=self.program(SLEEPER))
-        self.daemon.launch(1, self.yaml(), watts=40)
-        self.daemon.wait_said("run_started", token=1)
-        self.set_limit(7, 20)
-        self.daemon.wait_said("acknowledged", sequence=7)
-        self.set_limit(5, 45)
-        self.daemon.wait_said("acknowledged", sequence=5)
-        self.set_limit(7, 45)
-        self.set_limit(9, 25, token=4)  # a run that it does not hold
-        self.set_limit(10, 21)
-        self.daemon.wait_said("acknowledged", sequence=10)
-        self.assertEqual(agent.cap(1), 21)
-        self.assertEqual([a.sequence for a in self.daemon.all_said("acknowledged")],
-                         [1, 7, 5, 7, 10])
-
-    def test_a_launch_that_comes_twice_runs_once(self):
-        agent = self.agent(train_program=self.program("echo once >> count; exit 0\n"))
-        for _ in range(2):
-            self.daemon.sequence = 0
-            self.daemon.launch(1, self.yaml())
-        self.daemon.wait_said("run_exited", token=1)
-        self.wait("it is forgotten", lambda: not agent.run_folder(1).exists())
-        self.daemon.sequence = 0
-        self.daemon.launch(1, self.yaml())
-        self.wait("both are acknowledged",
-                  lambda: len(self.daemon.all_said("acknowledged")) >= 3)
-        time.sleep(1)
-        self.assertEqual((agent.job(1) / "count").read_text(), "once\n")
-
-    def test_a_device_that_is_held_is_not_given_away(self):
-        self.agent(train_program=self.program(SLEEPER))
-        self.daemon.launch(1, self.yaml())
-        self.daemon.launch(2, self.yaml())
-        exited = self.daemon.wait_said("run_exited", token=2)
-        self.assertEqual(exited.exit_code, 127)
-        self.assertIn("held by run 1", exited.error)
-
-    def test_an_end_is_told_until_it_is_recorded(self):
-        self.daemon.records_exits = False
-        agent = self.agent(train_program=self.program("exit 0\n"))
-        self.daemon.launch(1, self.yaml())
-        self.wait("it is told twice", lambda: len(self.daemon.all_said("run_exited")) >= 2)
-        self.assertTrue(agent.run_folder(1).exists())
-        epoch = self.daemon.epoch
-        agent.kill()
-        agent.start()
-        [held] = self.daemon.wait_registered(after=epoch).runs
-        self.assertEqual(held.token, 1)
-        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 0)
 
 
 class BadInputTest(AgentTest):

@@ -42,6 +42,7 @@ class FakeDaemon:
         self.records_exits = True
         self.relays = True
         self.refusal = None
+        self.answer_delays = []  # seconds by which the next registrations are answered late
         self.address = address
         self.port = port
         self.start()
@@ -79,6 +80,8 @@ class FakeDaemon:
         if self.refusal:
             context.abort(*self.refusal)
         registration = next(requests).registration
+        if self.answer_delays:
+            time.sleep(self.answer_delays.pop(0))
         stream = Stream(registration)
         with self.changed:
             self.epoch += 1

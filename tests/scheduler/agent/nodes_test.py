@@ -65,6 +65,20 @@ class OneMachineTest(TwoNodes):
         self.nodes()
         self.check_a_job_of_two_ranks()
 
+    def test_shared_memory_is_each_nodes_own(self):
+        """The first ranks of both nodes would give it the same name on one machine."""
+        nodes = self.nodes()
+        yaml = self.yaml(steps=100000, every=0).replace("global_batch: 4", "global_batch: 8")
+        self.daemon.launch(1, yaml, nodes=["n1", "n2"], ranks=2, inputs=self.text())
+        self.daemon.wait_measured(1, lambda m: m.units > 5)
+        for node in nodes:
+            segments = list((node.work / "sessions" / "1").glob("vader_segment*"))
+            self.assertEqual(len(segments), 2, f"{node.name}: {segments}")
+        for node in nodes:
+            self.daemon.send(node.name, kill={"token": 1})
+            self.daemon.wait_said("run_exited", node.name, token=1)
+            self.assertFalse(list((node.work / "sessions").iterdir()))
+
     def test_stops_with_a_checkpoint_and_goes_on(self):
         self.nodes()
         self.launch(steps=100000, every=0)
