@@ -159,7 +159,7 @@ void count_fleet(State& state) {
   state.least_cap_watts = 0;
   for (const Node& node : state.nodes) {
     if (node.removed) continue;
-    state.least_cap_watts += node.state == NodeState::kUp ? node.idle_watts : node.safe_watts;
+    state.least_cap_watts += node.state == NodeState::kLost ? node.safe_watts : node.idle_watts;
     DeviceId first = node.devices.front();
     for (const DeviceGroup& group : node.groups) {
       state.installed[state.devices[first].type] += group.count;
@@ -260,7 +260,11 @@ void expire_leases(Round& round) {
     }
     if (state.now_seconds < orphans_end(state, node)) continue;
     give_up(round, node);
-    round.decide(0, Noted{node.name, "down: its runs have surely ended"}, "");
+    for (DeviceId device : node.devices) {
+      state.ledger.park(device, state.types[state.devices[device].type].idle_watts);
+    }
+    count_fleet(state);
+    round.decide(0, Noted{node.name, "down: its runs have surely ended, its devices are idle"}, "");
   }
 }
 

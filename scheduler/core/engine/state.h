@@ -66,7 +66,7 @@ struct State {
   std::vector<Device> devices;
   std::set<NodeId> lost_nodes;
   std::vector<int> installed;  ///< devices by type, of all nodes that are not removed
-  double least_cap_watts = 0;  ///< idle devices, and nodes that are out of reach at safe limits
+  double least_cap_watts = 0;  ///< idle devices, and lost nodes at safe limits
   DevicePool pool;
 
   std::map<JobId, Job> jobs;              ///< finished ones, too

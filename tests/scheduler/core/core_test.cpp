@@ -140,12 +140,25 @@ TEST_F(CoreStory, ANodeOutOfReachMayComeBackUnderALowCap) {
   const JobId job = cluster.submit("train", 1, 1, 1e6);
   cluster.run(10);
   cluster.cut_off("a");
-  cluster.run(60);
+  cluster.run(15);  // its lease is over, its runs may go on
   EXPECT_NE(cluster.submit("more", 1, 1, 1e6), 0) << "it fits when the node is back";
   cluster.reconnect("a");
   cluster.run(10);
   for (const Node& node : cluster.core.state().nodes) EXPECT_EQ(node.state, NodeState::kUp);
   EXPECT_EQ(state(job), JobState::kRunning);
+}
+
+TEST_F(CoreStory, ANodeThatIsDownHoldsNoMoreThanIdleWatts) {
+  set_cap(300);
+  const JobId job = cluster.submit("train", 1, 1, 1e6);
+  cluster.run(10);
+  const auto share = run_of(job).shares.front();
+  const std::string node = cluster.core.state().nodes[static_cast<size_t>(share.node)].name;
+  cluster.power_off(node);
+  cluster.run(60);
+  // At its safe limit of 60 W the device would leave 65 W above idle: too little.
+  EXPECT_EQ(state(job), JobState::kRunning) << "on the other node, with the watts of the first";
+  EXPECT_LE(cap_of_limits(), 300);
 }
 
 TEST_F(CoreStory, RefusesAJobThatCanNeverFitAndSaysWhy) {
