@@ -74,6 +74,7 @@ class AgentService : public v1::Agent::Service {
     Caller caller(daemon_, *context, "Store");
     return caller.answer([&] {
       require_node(caller);
+      daemon_.require_room();
       *response = receive_file(*reader, daemon_.files());
     });
   }
