@@ -16,6 +16,8 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("WATTLE_BIN", ROOT / "build" / "bin"))
 
+LEASE, GRACE = 4, 8  # seconds that a node may go on as it was, and then its runs, without the daemon
+
 FINISHED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
 
 JOB = """
@@ -49,7 +51,7 @@ class Cluster:
     """A site with a daemon and agents as processes. `with Cluster() as cluster: ...`"""
 
     def __init__(self, agents: int = 1, devices: int = 2, daemon: str = "", agent: str = "",
-                 state_dir=None):
+                 state_dir=None, cap_watts: float = 1000, max_watts: float = 25):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="wattle-cluster-"))
         self.address = f"127.0.0.1:{free_port()}"
         self.metrics = f"127.0.0.1:{free_port()}"
@@ -60,9 +62,9 @@ listen: {self.address}
 metrics_listen: {self.metrics}
 state_dir: {state_dir or self.folder / 'daemon'}
 tls: {self.tls('daemon')}
-cap_watts: 1000
-lease_seconds: 3
-orphan_grace_seconds: 5
+cap_watts: {cap_watts}
+lease_seconds: {LEASE}
+orphan_grace_seconds: {GRACE}
 heartbeat_seconds: 0.5
 report_seconds: 0.5
 {daemon}""")
@@ -72,7 +74,7 @@ scheduler: {self.address}
 name: {name}
 tls: {self.tls('node-' + name)}
 work_dir: {self.folder / name}
-devices: [{{type: test-cpu, count: {devices}, idle_watts: 5, max_watts: 25}}]
+devices: [{{type: test-cpu, count: {devices}, idle_watts: 5, max_watts: {max_watts}}}]
 meter: model
 stop_grace_seconds: 5
 {agent}""")
@@ -139,8 +141,8 @@ stop_grace_seconds: 5
     def log(self, name: str = "wattled") -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def own_processes(self, program: str = "") -> list:
-        """Ids of all processes that name this folder in command line, environment or directory."""
+    def own_processes(self, program: str = "", folder=None) -> list:
+        """Ids of all processes that name the folder in command line, environment or directory."""
         found = []
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -150,7 +152,7 @@ stop_grace_seconds: 5
                 where = words + (entry / "environ").read_bytes() + os.readlink(entry / "cwd").encode()
             except (OSError, PermissionError):
                 continue
-            if str(self.folder).encode() in where and program.encode() in words:
+            if str(folder or self.folder).encode() in where and program.encode() in words:
                 found.append(int(entry.name))
         return found
 
@@ -160,8 +162,12 @@ stop_grace_seconds: 5
                 if pathlib.Path(f"/proc/{pid}/comm").read_text().startswith("wattle-train")]
 
     def kill_leftovers(self):
+        self.kill_below(self.folder)
+
+    def kill_below(self, folder: pathlib.Path):
+        """Kills what names the folder, and what that starts meanwhile, until nothing is left."""
         for _ in range(50):
-            left = self.own_processes()
+            left = self.own_processes(folder=folder)
             for pid in left:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -210,7 +216,12 @@ stop_grace_seconds: 5
                                      f"{self.wattle('eve', 'explain', job)}"
                                      f"{self.wattle('eve', 'logs', job)[-2000:]}")
             return summary if summary["state"] in states else None
-        return eventually(reached, f"job {job} becomes {' or '.join(states)}", timeout, 0.2)
+        try:
+            return eventually(reached, f"job {job} becomes {' or '.join(states)}", timeout, 0.2)
+        except AssertionError as error:
+            said = [self.wattle("eve", *words) for words in (("explain", job), ("nodes",))]
+            logs = [f"{name}: {self.log(name)[-2000:]}" for name in ("wattled", *self.nodes)]
+            raise AssertionError("\n".join([str(error), *said, *logs])) from None
 
     def wait_for_nodes(self, count=None):
         wanted = len(self.nodes) if count is None else count

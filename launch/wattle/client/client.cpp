@@ -12,6 +12,7 @@
 #include <iterator>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include "common/error.h"
 #include "scheduler/rpc/credentials.h"
