@@ -168,23 +168,14 @@ void QuantizeOptions::describe(Fields& f) {
     "through");
   describe_scales(f);
   describe_activations(f);
-  f.choice("baseline", baseline,
-           {{"none", BaselineKind::kNone},
-            {"nearest", BaselineKind::kNearest},
-            {"gptq", BaselineKind::kGptq}},
-           "what the report compares training with: the model as it is when rounding begins, each "
-           "weight rounded to the nearest, and by GPTQ too; evaluated on data.validation once");
   f("widths", widths,
     "where it stands, each weight gets one of several formats when rounding begins: a scan tries "
     "each weight in each of them, and the least increase of loss within the budget is taken");
-  f("effect_samples", effect_samples,
-    "training samples on which the report measures what rounding each weight adds to the loss; 0: "
-    "it doesn't")
-      .at_least(0);
   f("gptq", gptq,
     "where it stands, weights are rounded by GPTQ when rounding begins, from a pass over training "
     "samples, and trained on from there; with begin_step: train.steps it is post-training "
     "quantisation");
+  describe_report(f);
   f.check([this](Checker& c) {
     check_scales(*this, c);
     check_batch_norm(*this, c);
@@ -207,6 +198,42 @@ void QuantizeOptions::describe_activations(Fields& f) {
       .unit("steps");
   describe_observer(f, observer);
   f("activations", activations, "what flows between layers is rounded too; int8 and int16");
+}
+
+void QuantizeOptions::describe_report(Fields& f) {
+  f.choice("baseline", baseline,
+           {{"none", BaselineKind::kNone},
+            {"nearest", BaselineKind::kNearest},
+            {"gptq", BaselineKind::kGptq}},
+           "with which quantisation after training the report compares: weights rounded to the "
+           "nearest and ranges of activations calibrated; gptq: and weights by GPTQ too");
+  f("float_run", float_run,
+    "a run of the same training in float, as model.init_from: rounded after training, it is what "
+    "the report says was gained over; without it, the report knows only this run's own float "
+    "weights. One entry may name it");
+  f("calibration_samples", calibration_samples,
+    "training samples on which that quantisation calibrates the ranges of activations")
+      .at_least(1);
+  f("effect_samples", effect_samples,
+    "training samples on which the report measures what rounding each weight adds to the loss; 0: "
+    "it doesn't")
+      .at_least(0);
+  f("energy_seconds", energy_seconds,
+    "how long the report measures inference, in float and rounded in turns; 0: it doesn't")
+      .at_least(0)
+      .unit("seconds")
+      .default_is("a tenth of the run so far, at most 60");
+}
+
+QuantizeOptions QuantizeOptions::of_training() const {
+  QuantizeOptions options = *this;
+  const QuantizeOptions defaults;
+  options.baseline = defaults.baseline;
+  options.float_run = defaults.float_run;
+  options.calibration_samples = defaults.calibration_samples;
+  options.effect_samples = defaults.effect_samples;
+  options.energy_seconds = defaults.energy_seconds;
+  return options;
 }
 
 void QuantizeOptions::describe_scales(Fields& f) {
@@ -246,6 +273,7 @@ void CompressionEntry::describe(Fields& f) {
 
 void check_compression(const std::vector<CompressionEntry>& entries, Precision precision,
                        Checker& c) {
+  bool has_float_run = false;
   for (size_t i = 0; i < entries.size(); ++i) {
     const int kinds = entries[i].quantize.has_value() + entries[i].distil.has_value();
     c.require(kinds == 1, fmt::format("compression.{}", i),
@@ -254,6 +282,10 @@ void check_compression(const std::vector<CompressionEntry>& entries, Precision p
     c.require(!entries[i].quantize || precision == Precision::kFp32, quantize_name(i),
               "needs train.precision: fp32; any other rounds the weights once more, so that the "
               "file would not hold those that training saw");
+    const bool names_float_run = entries[i].quantize && entries[i].quantize->float_run;
+    c.require(!names_float_run || !has_float_run, quantize_name(i) + ".float_run",
+              "stands in an entry before already; it is compared with the whole model");
+    has_float_run |= names_float_run;
   }
 }
 

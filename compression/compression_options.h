@@ -33,7 +33,7 @@ enum class WeightTargetType {
 /// What becomes of the token embedding and of a language model's output layer.
 enum class EmbeddingFormat { kAuto, kMixed, kTarget, kFloat };
 
-/// With which post-training rounding of the same model a run is compared.
+/// With which post-training quantisation a run is compared.
 enum class BaselineKind { kNone, kNearest, kGptq };
 
 /// `quantize:` of an entry of `compression`: quantisation-aware training of weights, and
@@ -56,16 +56,23 @@ struct QuantizeOptions {
   ObserverOptions observer;
   std::optional<ActivationOptions> activations;
   std::optional<GptqSection> gptq;
+  // What the report measures, which changes nothing of the run.
   BaselineKind baseline = BaselineKind::kNearest;
+  std::optional<std::string> float_run;
+  int64_t calibration_samples = 128;
   int64_t effect_samples = 2;
+  std::optional<double> energy_seconds;
   std::optional<WidthOptions> widths;
   std::optional<WeightRangeOptions> weight_ranges;
 
   void describe(Fields& f);
   void describe_scales(Fields& f);
   void describe_activations(Fields& f);
+  void describe_report(Fields& f);
 
   bool is_gguf() const;
+  /// The same without what only the report looks at: what two equal runs have in common.
+  QuantizeOptions of_training() const;
   /// Whether training samples are looked at besides training.
   bool needs_samples() const { return gptq || widths || baseline == BaselineKind::kGptq; }
   ScaleSharing resolved_scales() const;

@@ -93,9 +93,9 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
                                                       tools.calibration, tools.budget_joules);
     const WeightQuantizer& quantizer = weights->quantizer();
-    if (tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
+    if (options.gptq && tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(
-          BaselineCallback::Parts{*weights, options, *tools.evaluator, tools.calibration});
+          BaselineCallback::Parts{*weights, options, *tools.evaluator, *tools.calibration});
       std::unique_ptr<Callback> after = baseline->make_after();
       callbacks.push_back(std::move(baseline));
       callbacks.push_back(std::move(weights));

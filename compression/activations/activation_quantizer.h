@@ -46,6 +46,7 @@ class ActivationQuantizer : public ActivationHook {
 
   const std::string& point() const { return point_; }
   const AffineGrid& grid() const { return settings_.grid; }
+  const ActivationSettings& settings() const { return settings_; }
   /// Nothing before the first batch.
   const std::optional<AffineScale>& scale() const { return scale_; }
   bool rounds() const { return rounding_ && scale_.has_value(); }

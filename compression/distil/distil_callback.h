@@ -29,6 +29,8 @@ class DistilCallback : public Callback {
   /// Throws Error(kConfig) if the run began with another teacher.
   void load_state(const std::string& state) override;
 
+  Model& teacher() { return teacher_; }
+
  private:
   void follow_schedule(int64_t step);
 

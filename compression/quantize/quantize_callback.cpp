@@ -191,7 +191,7 @@ void QuantizeCallback::set_active(bool active) {
 }
 
 std::string QuantizeCallback::save_state() const {
-  QuantizeOptions options = options_;
+  QuantizeOptions options = options_.of_training();
   json events = json::array();
   for (const auto& [step, what] : events_) events.push_back({{"step", step}, {"what", what}});
   json state = {{"active", active_},

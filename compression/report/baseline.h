@@ -9,33 +9,34 @@
 
 namespace wattle {
 
-/// What an entry is compared with: the model as it is when rounding begins, evaluated on the
-/// validation set in float and with its weights rounded and nothing else done to it.
+/// What GPTQ did to a model at one step: its loss on the validation set in float, with nothing
+/// rounded at all; with each weight that is quantised then rounded to the nearest; and by GPTQ.
 struct Baseline {
   int64_t step = 0;  ///< steps done then
   double float_loss = 0;
-  double nearest_loss = 0;               ///< each weight rounded by its format's own rule
-  std::optional<double> gptq_loss = {};  ///< rounded by GPTQ
+  double nearest_loss = 0;
+  std::optional<double> gptq_loss = {};
 };
 
-/// Measures a quantize entry's baseline just before the entry begins. Its state lies beside the
-/// entry's in checkpoints and is no part of the ledger.
+/// Measures the model that an entry with `gptq` rounds, just before and just after it does: later
+/// the float weights are gone. Its state lies beside the entry's in checkpoints and is no part of
+/// the ledger.
 class BaselineCallback : public Callback {
  public:
-  /// `quantize`, after which `make_after()` must stand in the list, and `evaluator` must outlive
-  /// this. `gptq`: how the GPTQ baseline is made; none measures the nearest alone.
+  /// `quantize`, after which `make_after()` must stand in the list, `evaluator` and `calibration`
+  /// must outlive this.
   struct Parts {
     QuantizeCallback& quantize;
     const QuantizeOptions& options;
     Evaluator& evaluator;
-    const CalibrationSet* calibration;
+    const CalibrationSet& calibration;
   };
   explicit BaselineCallback(const Parts& parts) : parts_(parts), options_(parts.options) {}
 
   void train_begins(const TrainingView& view) override { before(view); }
   void step_begins(const TrainingView& view) override { before(view); }
   void step_ends(const TrainingView& view, const MetricsRecord&) override {
-    if (view.step == view.steps) before(view);
+    if (view.step == view.steps && options_.begin_step == view.step) before(view);
   }
   std::string name() const override { return "baseline." + parts_.quantize.name(); }
   std::string save_state() const override;
@@ -44,7 +45,7 @@ class BaselineCallback : public Callback {
   const std::string& entry() const { return entry_; }
   const std::optional<Baseline>& baseline() const { return baseline_; }
 
-  /// Called once the entry has begun: where it began with GPTQ, that is the GPTQ baseline.
+  /// Called once the entry has begun.
   std::unique_ptr<Callback> make_after();
 
  private:

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "common/error.h"
 #include "common/mapped_file.h"
 
 namespace wattle {
@@ -71,35 +72,118 @@ Json files_json(const std::vector<std::string>& exported) {
   return files;
 }
 
-Json baseline_json(const BaselineCallback& callback, double final_loss) {
-  const Baseline& baseline = *callback.baseline();
-  Json json = {{"entry", callback.entry()},
-               {"step", baseline.step},
-               {"float_loss", baseline.float_loss},
-               {"nearest_loss", baseline.nearest_loss}};
-  if (baseline.gptq_loss) json["gptq_loss"] = *baseline.gptq_loss;
-  json["trained_loss"] = final_loss;
-  json["gained_over_nearest"] = baseline.nearest_loss - final_loss;
-  if (baseline.gptq_loss) json["gained_over_gptq"] = *baseline.gptq_loss - final_loss;
+const char* name_of(RoundedModel::Of of) {
+  return of == RoundedModel::Of::kFloatRun  ? "float run"
+         : of == RoundedModel::Of::kTeacher ? "teacher"
+                                            : "own weights";
+}
+
+std::string words_for(const RoundedModel& model) {
+  switch (model.of) {
+    case RoundedModel::Of::kFloatRun:
+      return fmt::format("the float run {}, quantised after training", model.path);
+    case RoundedModel::Of::kTeacher:
+      return fmt::format("the teacher {}, quantised after its training", model.path);
+    case RoundedModel::Of::kOwnWeights:
+      return "the float weights that this run ended with, quantised after training";
+  }
+  throw Error(ErrorCode::kInternal, "report: unknown kind of baseline");
+}
+
+void add_gains(const PostTrainingLosses& losses, double trained_loss, Json& json) {
+  json["gained_over_nearest"] = losses.nearest - trained_loss;
+  if (losses.gptq) json["gained_over_gptq"] = *losses.gptq - trained_loss;
+}
+
+Json losses_json(const PostTrainingLosses& losses) {
+  Json json = {{"float_loss", losses.in_float}, {"nearest_loss", losses.nearest}};
+  if (losses.gptq) json["gptq_loss"] = *losses.gptq;
   return json;
+}
+
+Json baseline_json(const RoundedModel& model, const InferenceComparison& own) {
+  Json json = {{"of", name_of(model.of)}, {"what", words_for(model)}};
+  if (!model.path.empty()) json["path"] = model.path;
+  const double trained_loss = own.compressed.loss;
+  if (!model.losses) {
+    json.update(losses_json({own.in_float.loss, trained_loss}));
+    json["trained_loss"] = trained_loss;
+    json["note"] =
+        "rounding these weights after training gives the very ones that this run ends "
+        "with, so that this says nothing of what was gained";
+    return json;
+  }
+  json.update(losses_json(*model.losses));
+  json["trained_loss"] = trained_loss;
+  add_gains(*model.losses, trained_loss, json);
+  const double lost = model.losses->nearest - model.losses->in_float;
+  if (model.of == RoundedModel::Of::kFloatRun && lost > 0) {
+    json["recovered_share"] = (model.losses->nearest - trained_loss) / lost;
+  }
+  return json;
+}
+
+/// What GPTQ did when an entry began; a gain where nothing was trained since.
+Json gptq_json(const BaselineCallback& callback, int64_t steps, double trained_loss) {
+  const Baseline& found = *callback.baseline();
+  Json json = {{"of", "before gptq"},
+               {"what", fmt::format("the float weights of step {}, quantised then", found.step)},
+               {"entry", callback.entry()},
+               {"step", found.step}};
+  const PostTrainingLosses losses{found.float_loss, found.nearest_loss, found.gptq_loss};
+  json.update(losses_json(losses));
+  json["trained_loss"] = trained_loss;
+  if (found.step == steps) add_gains({losses.in_float, losses.nearest}, trained_loss, json);
+  return json;
+}
+
+Json baselines_json(const CompressionFacts& facts) {
+  Json baselines = Json::array();
+  if (!facts.inference) return baselines;
+  for (const RoundedModel& model : facts.baselines) {
+    baselines.push_back(baseline_json(model, *facts.inference));
+  }
+  for (const BaselineCallback* callback : facts.gptq) {
+    if (!callback->baseline()) continue;
+    baselines.push_back(gptq_json(*callback, facts.steps, facts.inference->compressed.loss));
+  }
+  return baselines;
+}
+
+Json spread_json(const Spread& spread) {
+  return {{"median", spread.median}, {"least", spread.least}, {"most", spread.most}};
+}
+
+Json energy_json(const InferenceEnergy& energy, const std::string& unit) {
+  std::vector<double> before, after, differences;
+  for (const JoulesPair& pair : energy.pairs) {
+    before.push_back(pair.in_float);
+    after.push_back(pair.compressed);
+    differences.push_back(pair.compressed - pair.in_float);
+  }
+  const EnergyVerdict verdict = verdict_of(energy.pairs);
+  return {{"unit", "joules a " + unit},
+          {"source", energy.source},
+          {"estimated", energy.source.find("estimated") != std::string::npos},
+          {"pairs", energy.pairs.size()},
+          {unit + "s_a_side", energy.units},
+          {"float", spread_json(spread_of(before))},
+          {"compressed", spread_json(spread_of(after))},
+          {"difference", spread_json(spread_of(differences))},
+          {"verdict", verdict == EnergyVerdict::kMore   ? "uses more energy"
+                      : verdict == EnergyVerdict::kLess ? "uses less energy"
+                                                        : "no difference measured"}};
 }
 
 Json inference_json(const CompressionFacts& facts) {
   const InferenceComparison& found = *facts.inference;
-  const auto side = [&](const MeasuredInference& inference) {
-    Json json = {{"loss", inference.evaluation.loss}};
-    if (inference.evaluation.accuracy) json["accuracy"] = *inference.evaluation.accuracy;
-    json["joules_per_" + facts.unit] =
-        inference.joules ? Json(*inference.joules / static_cast<double>(facts.units))
-                         : Json(nullptr);
+  const auto side = [](const Evaluation& evaluation) {
+    Json json = {{"loss", evaluation.loss}};
+    if (evaluation.accuracy) json["accuracy"] = *evaluation.accuracy;
     return json;
   };
-  Json json = {{"float", side(found.in_float)},
-               {"compressed", side(found.compressed)},
-               {"energy_source", found.energy_source}};
-  if (found.in_float.joules && found.compressed.joules) {
-    json["uses_more_energy"] = *found.compressed.joules > *found.in_float.joules;
-  }
+  Json json = {{"float", side(found.in_float)}, {"compressed", side(found.compressed)}};
+  if (!found.energy.pairs.empty()) json["energy"] = energy_json(found.energy, facts.unit);
   json["note"] =
       "this program computes with rounded float32 weights on both sides; a program that multiplies "
       "in the format itself will use another amount";
@@ -169,119 +253,6 @@ int64_t sum_of(const Json& tensors, const char* key) {
   return sum;
 }
 
-std::string megabytes(int64_t bytes) {
-  return bytes < 1'000'000 ? fmt::format("{:.1f}\u00a0kB", static_cast<double>(bytes) / 1e3)
-                           : fmt::format("{:.1f}\u00a0MB", static_cast<double>(bytes) / 1e6);
-}
-
-void add_cards(const Json& compression, const std::string& unit, Json& cards) {
-  cards.push_back(
-      {{"label", "Model size"},
-       {"value", megabytes(compression.at("bytes_after").get<int64_t>())},
-       {"note", fmt::format("from {} in float32",
-                            megabytes(compression.at("bytes_before").get<int64_t>()))}});
-  for (const Json& baseline : compression.at("baselines")) {
-    cards.push_back(
-        {{"label", "Gained by training"},
-         {"value", fmt::format("{:+.4f}", baseline.at("gained_over_nearest").get<double>())},
-         {"note", fmt::format("nats below the model of step {} rounded to the nearest",
-                              baseline.at("step").get<int64_t>())}});
-  }
-  if (!compression.contains("inference")) return;
-  const Json& inference = compression.at("inference");
-  if (!inference.contains("uses_more_energy")) return;
-  const std::string key = "joules_per_" + unit;
-  const std::string source = inference.at("energy_source");
-  const char* about = source.find("estimated") == std::string::npos ? "" : "~";
-  const bool more = inference.at("uses_more_energy").get<bool>();
-  cards.push_back({{"label", "Inference energy a " + unit},
-                   {"value", fmt::format("{}{:.3g} mJ", about,
-                                         1e3 * inference.at("compressed").at(key).get<double>())},
-                   {"note", fmt::format("{}{:.3g} mJ in float{}; {}", about,
-                                        1e3 * inference.at("float").at(key).get<double>(),
-                                        more ? ": compressed, it uses more" : "", source)}});
-}
-
-std::string budget_note(const Json& budgets) {
-  std::string note;
-  for (const Json& budget : budgets) {
-    if (!budget.contains("joules")) continue;
-    note += fmt::format("; {} may take {} J a reading of its weights, estimated at {} J a byte",
-                        budget.at("entry").get<std::string>(), budget.at("joules").get<double>(),
-                        budget.at("joules_per_byte").get<double>());
-  }
-  return note;
-}
-
-void add_tables(const Json& compression, Json& tables) {
-  if (!compression.at("baselines").empty()) {
-    Json rows = Json::array();
-    for (const Json& b : compression.at("baselines")) {
-      rows.push_back({b.at("entry"), b.at("step"), b.at("float_loss"), b.at("nearest_loss"),
-                      b.value("gptq_loss", Json(nullptr)), b.at("trained_loss")});
-    }
-    tables.push_back({{"title", "Training against rounding alone"},
-                      {"note",
-                       "validation loss in nats: of the model with which the entry began, in float "
-                       "and rounded after training up to there, and of the model trained from "
-                       "there, rounded"},
-                      {"columns", {"entry", "from step", "float", "nearest", "GPTQ", "trained"}},
-                      {"rows", rows}});
-  }
-  Json rows = Json::array();
-  for (const Json& w : compression.at("widths")) {
-    rows.push_back({w.at("name"), w.at("format"), megabytes(w.at("bytes").get<int64_t>()),
-                    w.at("loss_increase"), w.at("kl_divergence"),
-                    w.at("chosen").get<bool>() ? "chosen" : ""});
-  }
-  if (!rows.empty()) {
-    tables.push_back({{"title", "Sensitivity of each weight"},
-                      {"note", "each weight alone in each format, on training samples; nats" +
-                                   budget_note(compression.at("width_budgets"))},
-                      {"columns", {"weight", "format", "size", "loss", "KL", ""}},
-                      {"rows", rows}});
-  }
-  rows = Json::array();
-  for (const Json& c : compression.at("width_changes")) {
-    rows.push_back({c.at("step"), c.at("name"), c.at("from"), c.at("to"), c.at("noise_scale")});
-  }
-  if (!rows.empty()) {
-    tables.push_back({{"title", "Widths that changed in training"},
-                      {"note",
-                       "after which step; noise scale: of the weight's gradient, in global batches "
-                       "that would have to be averaged for it to be as large as its noise"},
-                      {"columns", {"step", "weight", "from", "to", "noise scale"}},
-                      {"rows", rows}});
-  }
-  rows = Json::array();
-  for (const Json& t : compression.at("tensors")) {
-    rows.push_back({t.at("name"), t.at("format"), t.at("bits_per_weight"), t.at("mean_scale"),
-                    fmt::format("{:.2f}\u00a0%", 100 * t.at("clipped_share").get<double>()),
-                    t.at("signal_to_noise_db"), t.at("loss_effect"),
-                    megabytes(t.at("bytes_before").get<int64_t>()),
-                    megabytes(t.at("bytes_after").get<int64_t>())});
-  }
-  tables.push_back(
-      {{"title", "Compressed tensors"},
-       {"note",
-        "signal to noise in dB; bits with scales included; loss: what rounding this tensor alone "
-        "adds, in nats, on quantize.effect_samples training samples"},
-       {"columns",
-        {"tensor", "format", "bits", "scale", "clipped", "SNR", "loss", "before", "after"}},
-       {"rows", rows}});
-  rows = Json::array();
-  for (const Json& file : compression.at("exported")) {
-    rows.push_back({std::filesystem::path(file.at("path").get<std::string>()).filename().string(),
-                    megabytes(file.at("bytes").get<int64_t>()), file.at("xxh3_128")});
-  }
-  if (rows.empty()) return;
-  tables.push_back({{"title", "Exported files"},
-                    {"note", "XXH3-128, as xxh128sum prints it; the compression ledger's is " +
-                                 compression.at("ledger_xxh3_128").get<std::string>()},
-                    {"columns", {"file", "size", "hash"}},
-                    {"rows", rows}});
-}
-
 }  // namespace
 
 void add_compression(const CompressionFacts& facts, Json& report) {
@@ -291,23 +262,15 @@ void add_compression(const CompressionFacts& facts, Json& report) {
   const int64_t before = sum_of(compression.at("tensors"), "bytes_before");
   compression["bytes_before"] = all;
   compression["bytes_after"] = all - before + sum_of(compression.at("tensors"), "bytes_after");
-  compression["baselines"] = Json::array();
-  if (facts.inference) {
-    compression["inference"] = inference_json(facts);
-    for (const BaselineCallback* callback : facts.baselines) {
-      if (!callback->baseline()) continue;
-      compression["baselines"].push_back(
-          baseline_json(*callback, facts.inference->compressed.evaluation.loss));
-    }
-  }
+  compression["baselines"] = baselines_json(facts);
+  if (facts.inference) compression["inference"] = inference_json(facts);
   compression["widths"] = widths_json(facts.quantizers);
   compression["width_budgets"] = width_budgets_json(facts.quantizers);
   compression["width_changes"] = width_changes_json(facts.quantizers);
   compression["exported"] = files_json(facts.exported);
   compression["ledger_xxh3_128"] = facts.ledger_hash;
-  add_cards(compression, facts.unit, report["summary"]);
-  add_tables(compression, report["tables"]);
   report["compression"] = std::move(compression);
+  show_compression(facts.unit, report);
 }
 
 }  // namespace wattle

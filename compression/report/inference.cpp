@@ -3,43 +3,12 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <vector>
+#include <chrono>
 
+#include "compression/report/in_float.h"
 #include "compression/widths/loss_probe.h"
 
 namespace wattle {
-namespace {
-
-/// Takes all transforms away for as long as this lives.
-class MastersAlone {
- public:
-  explicit MastersAlone(FlatParameters& parameters)
-      : parameters_(parameters), transforms_(parameters.transforms()) {
-    for (WorkingTransform* transform : transforms_) parameters_.remove_transform(*transform);
-  }
-  ~MastersAlone() {
-    for (WorkingTransform* transform : transforms_) parameters_.add_transform(*transform);
-  }
-  MastersAlone(const MastersAlone&) = delete;
-  MastersAlone& operator=(const MastersAlone&) = delete;
-
- private:
-  FlatParameters& parameters_;
-  std::vector<WorkingTransform*> transforms_;
-};
-
-MeasuredInference measured(Evaluator& evaluator, RunAccounts& accounts) {
-  accounts.settle();
-  const std::optional<double> before = accounts.run_joules();
-  MeasuredInference inference{*evaluator.run(), std::nullopt};
-  accounts.settle();
-  const std::optional<double> after = accounts.run_joules();
-  if (before && after) inference.joules = *after - *before;
-  return inference;
-}
-
-}  // namespace
-
 std::map<std::string, double> loss_effects(Model& model, FlatParameters& parameters,
                                            const CalibrationSet& calibration, int64_t samples) {
   const at::NoGradGuard no_grad;
@@ -62,15 +31,14 @@ std::map<std::string, double> loss_effects(Model& model, FlatParameters& paramet
   return effects;
 }
 
-InferenceComparison compare_inference(Evaluator& evaluator, FlatParameters& parameters,
-                                      RunAccounts& accounts) {
+InferenceComparison compare_inference(const EnergyMeasurement& measurement, double energy_seconds) {
   InferenceComparison comparison;
-  {
-    const MastersAlone masters(parameters);
-    comparison.in_float = measured(evaluator, accounts);
-  }
-  comparison.compressed = measured(evaluator, accounts);
-  comparison.energy_source = accounts.source();
+  in_float(measurement.model, measurement.parameters,
+           [&] { comparison.in_float = *measurement.evaluator.run(); });
+  const auto began = std::chrono::steady_clock::now();
+  comparison.compressed = *measurement.evaluator.run();
+  const std::chrono::duration<double> pass = std::chrono::steady_clock::now() - began;
+  comparison.energy = measure_energy(measurement, energy_seconds, pass.count());
   return comparison;
 }
 

@@ -1,27 +1,19 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 
 #include "compression/calibration/calibration_set.h"
-#include "trainer/loop/evaluator.h"
-#include "trainer/loop/records/run_accounts.h"
-#include "trainer/state/flat_parameters.h"
+#include "compression/report/inference_energy.h"
 
 namespace wattle {
 
-/// An evaluation of the validation set, and what it took on all ranks.
-struct MeasuredInference {
-  Evaluation evaluation;
-  std::optional<double> joules;  ///< none where nothing is known
-};
-
-/// The same weights without and with what training put between master and working values.
+/// The same weights in float, without anything that training put on weights or activations, and as
+/// forward reads them.
 struct InferenceComparison {
-  MeasuredInference in_float;
-  MeasuredInference compressed;
-  std::string energy_source;
+  Evaluation in_float;
+  Evaluation compressed;
+  InferenceEnergy energy;
 };
 
 /// What rounding each weight adds to the loss: the loss as forward reads the model, minus the loss
@@ -30,9 +22,8 @@ struct InferenceComparison {
 std::map<std::string, double> loss_effects(Model& model, FlatParameters& parameters,
                                            const CalibrationSet& calibration, int64_t samples);
 
-/// Evaluates with the master values, then as forward reads them in training, which is left as it
-/// was. Both passes count as inference in the run's books. Collective.
-InferenceComparison compare_inference(Evaluator& evaluator, FlatParameters& parameters,
-                                      RunAccounts& accounts);
+/// Evaluates in float and as forward reads the model, which is left as it was; then measures both
+/// for `energy_seconds`. Collective.
+InferenceComparison compare_inference(const EnergyMeasurement& measurement, double energy_seconds);
 
 }  // namespace wattle

@@ -4,37 +4,148 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "compression/distil/distil_callback.h"
+#include "compression/report/in_float.h"
+#include "launch/train/teacher.h"
+
 namespace wattle {
+namespace {
+
+constexpr double kEnergyShare = 0.1, kMostEnergySeconds = 60;
+
+/// What the entries of `compression` want the report to measure, together.
+struct Wanted {
+  BaselineKind baseline = BaselineKind::kNone;
+  std::optional<std::string> float_run;
+  bool ends_with_gptq = false;  ///< the float weights are gone, and nothing was trained since
+  int64_t calibration_samples = 0;
+  int64_t effect_samples = 0;
+  double energy_seconds = 0;
+};
+
+Wanted wanted_of(const RunConfig& config, int64_t steps, double run_seconds) {
+  const double usual = std::min(kEnergyShare * run_seconds, kMostEnergySeconds);
+  Wanted wanted;
+  for (const CompressionEntry& entry : config.compression) {
+    if (!entry.quantize) continue;
+    const QuantizeOptions& options = *entry.quantize;
+    wanted.baseline = std::max(wanted.baseline, options.baseline);
+    if (options.float_run) wanted.float_run = options.float_run;
+    wanted.ends_with_gptq |= options.gptq && options.begin_step == steps;
+    wanted.calibration_samples = std::max(wanted.calibration_samples, options.calibration_samples);
+    wanted.effect_samples = std::max(wanted.effect_samples, options.effect_samples);
+    wanted.energy_seconds = std::max(wanted.energy_seconds, options.energy_seconds.value_or(usual));
+  }
+  return wanted;
+}
+
+/// Whether rounding the float weights by the formats' own rules gives what forward reads.
+bool rounds_by_rule_alone(const Replica& replica, const QuantisedParts& parts) {
+  const Deployment deployment = deployment_of(*replica.parameters);
+  return parts.activations.empty() && std::ranges::none_of(deployment, [](const auto& one) {
+           return one.second.scales.has_value();
+         });
+}
+
+class Baselines {
+ public:
+  Baselines(const RunConfig& config, Replica& replica, const MeasuringTools& tools,
+            const Wanted& wanted)
+      : config_(config),
+        replica_(replica),
+        tools_(tools),
+        wanted_(wanted),
+        parts_(quantised_parts(replica.model, *replica.parameters)),
+        options_{tools.calibration, wanted.calibration_samples,
+                 wanted.baseline == BaselineKind::kGptq} {}
+
+  std::vector<RoundedModel> measure() {
+    if (wanted_.baseline == BaselineKind::kNone || !tools_.evaluator) return {};
+    if (wanted_.float_run) {
+      Model model = load_float_run(config_, *wanted_.float_run);
+      add(RoundedModel::Of::kFloatRun, *wanted_.float_run, model);
+    }
+    for (size_t i = 0; i < config_.compression.size(); ++i) {
+      const auto& distil = config_.compression[i].distil;
+      if (distil) add_teacher(distil_name(i), distil->teacher);
+    }
+    if (!wanted_.ends_with_gptq) add_own_weights();
+    return std::move(found_);
+  }
+
+ private:
+  void add(RoundedModel::Of of, const std::string& path, Model& model) {
+    const std::unique_ptr<Evaluator> evaluator = tools_.evaluator_of(model);
+    found_.push_back({of, path, evaluate_after_rounding(model, parts_, options_, [&evaluator] {
+                        return evaluator->run()->loss;
+                      })});
+  }
+
+  /// A teacher of another shape is no model that this one could have been.
+  void add_teacher(const std::string& name, const std::string& path) {
+    for (const auto& callback : tools_.callbacks) {
+      auto* distil = dynamic_cast<DistilCallback*>(callback.get());
+      if (distil == nullptr || distil->name() != name) continue;
+      if (!lacks(distil->teacher(), parts_, replica_.model).empty()) continue;
+      add(RoundedModel::Of::kTeacher, path, distil->teacher());
+    }
+  }
+
+  void add_own_weights() {
+    if (rounds_by_rule_alone(replica_, parts_) && !options_.gptq) {
+      found_.push_back({.of = RoundedModel::Of::kOwnWeights});
+      return;
+    }
+    in_float(replica_.model, *replica_.parameters, [this] {
+      found_.push_back({RoundedModel::Of::kOwnWeights, "",
+                        evaluate_after_rounding(replica_.model, parts_, options_,
+                                                [this] { return tools_.evaluator->run()->loss; })});
+    });
+  }
+
+  const RunConfig& config_;
+  Replica& replica_;
+  const MeasuringTools& tools_;
+  const Wanted& wanted_;
+  QuantisedParts parts_;
+  PostTrainingOptions options_;
+  std::vector<RoundedModel> found_;
+};
+
+}  // namespace
 
 CompressionMeasures measure_compression(const RunConfig& config, Replica& replica,
-                                        Evaluator* evaluator, RunAccounts& accounts,
-                                        const CalibrationSet& calibration) {
+                                        const MeasuringTools& tools) {
   CompressionMeasures measures;
   FlatParameters& parameters = *replica.parameters;
   if (parameters.transforms().empty() || config.energy.budget_joules) return measures;
-  if (evaluator) measures.inference = compare_inference(*evaluator, parameters, accounts);
-  int64_t samples = 0;
-  for (const CompressionEntry& entry : config.compression) {
-    if (entry.quantize) samples = std::max(samples, entry.quantize->effect_samples);
+  const Wanted wanted = wanted_of(config, tools.steps, tools.run_seconds);
+  if (tools.evaluator) {
+    const int64_t units = config.data.has_sequences() ? config.data.sequence_length : 1;
+    measures.inference = compare_inference(
+        {replica.model, parameters, *tools.evaluator, tools.exchange, tools.accounts, units},
+        wanted.energy_seconds);
   }
-  if (samples > 0) {
-    measures.loss_effects = loss_effects(replica.model, parameters, calibration, samples);
+  measures.baselines = Baselines(config, replica, tools, wanted).measure();
+  if (wanted.effect_samples > 0) {
+    measures.loss_effects =
+        loss_effects(replica.model, parameters, tools.calibration, wanted.effect_samples);
   }
   return measures;
 }
 
 void add_compression_summary(const RunConfig& config, const Replica& replica,
-                             const DataSource& data,
-                             const std::vector<std::unique_ptr<Callback>>& callbacks,
-                             const std::string& ledger, const CompressionMeasures& measures,
+                             const CompressionOutcome& outcome, const CompressionMeasures& measures,
                              nlohmann::ordered_json& report) {
   const Deployment deployment = deployment_of(*replica.parameters);
   if (deployment.empty()) return;
   CompressionFacts facts{.model = replica.model,
                          .deployment = deployment,
-                         .ledger_hash = text_hash(ledger),
+                         .ledger_hash = text_hash(outcome.ledger),
+                         .steps = outcome.steps,
                          .exported = {},
-                         .baselines = {},
+                         .baselines = measures.baselines,
+                         .gptq = {},
                          .quantizers = {},
                          .inference = measures.inference,
                          .loss_effects = measures.loss_effects,
@@ -44,15 +155,11 @@ void add_compression_summary(const RunConfig& config, const Replica& replica,
     const std::filesystem::path path = folder / wanted.resolved_path();
     if (exists(path)) facts.exported.push_back(path);
   }
-  for (const auto& callback : callbacks) {
-    const auto* baseline = dynamic_cast<const BaselineCallback*>(callback.get());
-    if (baseline != nullptr) facts.baselines.push_back(baseline);
+  for (const auto& callback : outcome.callbacks) {
+    const auto* gptq = dynamic_cast<const BaselineCallback*>(callback.get());
+    if (gptq != nullptr) facts.gptq.push_back(gptq);
     const auto* quantizer = dynamic_cast<const QuantizeCallback*>(callback.get());
     if (quantizer != nullptr) facts.quantizers.push_back(quantizer);
-  }
-  if (data.validation) {
-    const bool tokens = config.data.has_sequences();
-    facts.units = data.validation->size() * (tokens ? data.validation->shape().inputs[0] : 1);
   }
   add_compression(facts, report);
 }

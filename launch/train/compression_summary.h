@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -14,21 +15,38 @@ namespace wattle {
 
 /// What is measured of a compressed model after training, for its report.
 struct CompressionMeasures {
+  std::vector<RoundedModel> baselines;
   std::optional<InferenceComparison> inference;
   std::map<std::string, double> loss_effects;
 };
 
+/// With what measure_compression() works; `evaluator` and `evaluator_of` are of the validation set.
+struct MeasuringTools {
+  Evaluator* evaluator = nullptr;  ///< of the replica's model; null without a validation set
+  std::function<std::unique_ptr<Evaluator>(Model&)> evaluator_of;
+  const CalibrationSet& calibration;
+  FiguresExchange& exchange;
+  RunAccounts& accounts;
+  const std::vector<std::unique_ptr<Callback>>& callbacks;
+  int64_t steps = 0;       ///< done
+  double run_seconds = 0;  ///< so far
+};
+
 /// Nothing where nothing is compressed, and where joules are budgeted: these passes could spend
-/// more than is left. `evaluator` may be null. Collective.
+/// more than is left. Collective.
 CompressionMeasures measure_compression(const RunConfig& config, Replica& replica,
-                                        Evaluator* evaluator, RunAccounts& accounts,
-                                        const CalibrationSet& calibration);
+                                        const MeasuringTools& tools);
+
+/// What has come of a run besides its measures.
+struct CompressionOutcome {
+  std::string ledger;
+  int64_t steps = 0;  ///< done
+  const std::vector<std::unique_ptr<Callback>>& callbacks;
+};
 
 /// Adds them to the report, with what the exports hold; nothing without compression. One rank.
 void add_compression_summary(const RunConfig& config, const Replica& replica,
-                             const DataSource& data,
-                             const std::vector<std::unique_ptr<Callback>>& callbacks,
-                             const std::string& ledger, const CompressionMeasures& measures,
+                             const CompressionOutcome& outcome, const CompressionMeasures& measures,
                              nlohmann::ordered_json& report);
 
 }  // namespace wattle

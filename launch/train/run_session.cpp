@@ -42,15 +42,6 @@ ModelOptions options_of(const CheckpointReader& checkpoint) {
   return options;
 }
 
-/// Whether init_from names a checkpoint of Wattle rather than a model that others wrote, of which a
-/// file may be missing.
-bool is_checkpoint(const std::filesystem::path& path) {
-  constexpr std::array kOfOthers = {"config.json", "model.safetensors",
-                                    "model.safetensors.index.json"};
-  return is_directory(path) &&
-         std::ranges::none_of(kOfOthers, [&](const char* name) { return exists(path / name); });
-}
-
 /// The file of a checkpoint that holds the tokenizer's keys.
 constexpr const char* kTokenizerFile = "tokenizer.gguf";
 
@@ -94,6 +85,13 @@ GgufMetadata tokenizer_of_file(const std::string& path) {
 }
 
 }  // namespace
+
+bool is_checkpoint(const std::filesystem::path& path) {
+  constexpr std::array kOfOthers = {"config.json", "model.safetensors",
+                                    "model.safetensors.index.json"};
+  return is_directory(path) &&
+         std::ranges::none_of(kOfOthers, [&](const char* name) { return exists(path / name); });
+}
 
 std::vector<NamedTensor> ShapedModel::parameters() const {
   std::vector<NamedTensor> all;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +28,10 @@ struct RunSession {
   bool init_from_given = false;  ///< model.init_from stands on the command line
   bool json = false;  ///< figures go to standard output as one object, words to standard error
 };
+
+/// Whether init_from names a checkpoint of Wattle rather than a model that others wrote, of which a
+/// file may be missing.
+bool is_checkpoint(const std::filesystem::path& path);
 
 /// The master's type for a precision.
 at::ScalarType master_type(Precision precision);

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "common/error.h"
+#include "launch/train/resume/same_run.h"
+#include "trainer/checkpoint/checkpoint_reader.h"
 
 namespace wattle {
 namespace {
@@ -36,10 +40,37 @@ void check_outputs(const ModelOptions& teacher, const ModelOptions& student,
   }
 }
 
+void check_there(const std::string& path, const std::string& key) {
+  if (std::error_code ignored; std::filesystem::exists(path, ignored)) return;
+  throw Error(ErrorCode::kConfig, fmt::format("{}: no such file or folder: '{}'", key, path));
+}
+
+/// `config` starts from the float run.
+void check_float_run(const RunConfig& config, const ModelOptions& model, const std::string& key) {
+  const RunIdentity here = shape_identity(model), there = shape_identity(shape_of_model(config));
+  for (const auto& [name, value] : here) {
+    const auto other = there.find(name);
+    if (name == "model.dropout" || (other != there.end() && other->second == value)) continue;
+    throw Error(ErrorCode::kConfig,
+                fmt::format("{}: {} is {} there, but {} here; expected the same model", key, name,
+                            other == there.end() ? "absent" : other->second, value));
+  }
+  const std::string& path = *config.model.init_from;
+  if (!is_checkpoint(path)) return;
+  const CheckpointReader reader(resolve_checkpoint(path));
+  for (const auto& [name, unused] : reader.meta().sections) {
+    if (!name.starts_with("compression.") || !name.ends_with(".quantize")) continue;
+    throw Error(
+        ErrorCode::kConfig,
+        fmt::format("{}: {} was itself trained with {}; expected a float run", key, path, name));
+  }
+}
+
 }  // namespace
 
 Model load_teacher(const RunConfig& config, const std::string& path, const std::string& key,
                    const ModelOptions& student, const GgufMetadata& tokenizer) {
+  check_there(path, key);
   const RunConfig from = config_of(config, path);
   check_outputs(shape_of_model(from), student, key);
   ShapedModel teacher = make_model(from);
@@ -52,12 +83,23 @@ Model load_teacher(const RunConfig& config, const std::string& path, const std::
   return std::move(teacher.model);
 }
 
-void check_teachers(const RunConfig& config, const ModelOptions& student) {
+Model load_float_run(const RunConfig& config, const std::string& path) {
+  return make_model(config_of(config, path)).model;
+}
+
+void check_named_models(const RunConfig& config, const ModelOptions& model) {
   for (size_t i = 0; i < config.compression.size(); ++i) {
-    const auto& distil = config.compression[i].distil;
-    if (!distil) continue;
-    check_outputs(shape_of_model(config_of(config, distil->teacher)), student,
-                  distil_name(i) + ".teacher");
+    const CompressionEntry& entry = config.compression[i];
+    if (entry.distil) {
+      const std::string key = distil_name(i) + ".teacher";
+      check_there(entry.distil->teacher, key);
+      check_outputs(shape_of_model(config_of(config, entry.distil->teacher)), model, key);
+    }
+    if (entry.quantize && entry.quantize->float_run) {
+      const std::string key = quantize_name(i) + ".float_run";
+      check_there(*entry.quantize->float_run, key);
+      check_float_run(config_of(config, *entry.quantize->float_run), model, key);
+    }
   }
 }
 

@@ -12,7 +12,12 @@ namespace wattle {
 Model load_teacher(const RunConfig& config, const std::string& path, const std::string& key,
                    const ModelOptions& student, const GgufMetadata& tokenizer);
 
-/// The same errors as far as the teacher's header tells, for all entries: for `plan`.
-void check_teachers(const RunConfig& config, const ModelOptions& student);
+/// The float run `path` (as model.init_from) that the report compares with.
+Model load_float_run(const RunConfig& config, const std::string& path);
+
+/// What the models that `compression` names (teachers, float runs) tell in their headers, before
+/// training and for `plan`: Error(kConfig) naming the key for one that isn't there, a teacher that
+/// tells other classes apart than `model`, a float run of another shape or that was quantised.
+void check_named_models(const RunConfig& config, const ModelOptions& model);
 
 }  // namespace wattle

@@ -27,8 +27,10 @@ class CompressionRunTest(RunTest):
         self.train(self.config("one", gptq, **sections), 1)
         self.train(self.config("two", gptq, **sections), 2)
         self.assert_same_bytes(self.state("two"), self.state("one"))
-        baseline = self.report("one")["compression"]["baselines"][0]
-        self.assertEqual(baseline["step"], 40)
+        [baseline] = self.report("one")["compression"]["baselines"]
+        self.assertEqual((baseline["of"], baseline["step"]), ("before gptq", 40))
+        self.assertEqual(baseline["gained_over_nearest"],
+                         baseline["nearest_loss"] - self.last_eval_loss("one"))
         self.assertLess(baseline["gptq_loss"], baseline["nearest_loss"])
         self.assertEqual(self.last_eval_loss("one"), baseline["gptq_loss"])
 
@@ -70,9 +72,16 @@ class CompressionRunTest(RunTest):
         self.assertEqual(tensor["bits_per_weight"], 4.5)
         self.assertEqual(tensor["bytes_after"], 96 * 32 * 18 // 32)
         self.assertGreater(tensor["signal_to_noise_db"], 10)
+        energy = found["inference"]["energy"]
+        self.assertEqual((energy["source"], energy["estimated"]), ("estimated:model", True))
+        self.assertEqual(energy["pairs"], 7)
         for side in ("float", "compressed"):
-            self.assertGreater(found["inference"][side]["joules_per_token"], 0)
-        self.assertEqual(found["inference"]["energy_source"], "estimated:model")
+            figures = energy[side]
+            self.assertGreater(figures["least"], 0)
+            self.assertLessEqual(figures["least"], figures["median"])
+            self.assertLessEqual(figures["median"], figures["most"])
+        same_sign = energy["difference"]["least"] * energy["difference"]["most"] > 0
+        self.assertEqual(energy["verdict"] != "no difference measured", same_sign)
         self.assertEqual(found["inference"]["compressed"]["loss"], self.last_eval_loss("run"))
         self.assertIn(found["ledger_xxh3_128"].encode(), self.gguf("run"))
         file = found["exported"][0]
@@ -119,6 +128,57 @@ class CompressionRunTest(RunTest):
         page = (self.folder / "joules/report.html").read_text()
         self.assertIn("estimated at 2e-10 J a byte", page)
 
+    def test_gains_are_over_the_same_training_in_float_rounded_afterwards(self):
+        """What fine-tuning itself brings is no gain of quantised training."""
+        plain = "[{format: gguf, type: q4_0, embeddings: target, path: ptq.gguf}]"
+        self.train(self.config("float", "[]", export=plain))
+        quantize = "target: 'gguf:q4_0', embeddings: target"
+        named = f"[{{quantize: {{{quantize}, begin_step: 2, float_run: float/checkpoints/step-6}}}}]"
+        self.train(self.config("run", named), 2)
+        report = self.report("run")["compression"]
+        of_run, own = report["baselines"]
+        self.assertEqual((of_run["of"], own["of"]), ("float run", "own weights"))
+        self.assertIn("float/checkpoints/step-6", of_run["what"])
+        self.assertAlmostEqual(of_run["float_loss"], self.last_eval_loss("float"), 12)
+        rounded = self.train(self.folder / "float.yaml", arguments=("eval", "--json"),
+                             overrides=["model.init_from=float/export/ptq.gguf"])
+        self.assertAlmostEqual(of_run["nearest_loss"], json.loads(rounded.stdout)["loss"], 12)
+        self.assertEqual(of_run["trained_loss"], self.last_eval_loss("run"))
+        self.assertEqual(of_run["gained_over_nearest"],
+                         of_run["nearest_loss"] - of_run["trained_loss"])
+        # Rounding one's own weights afterwards is what this run did: nothing is gained over it.
+        self.assertNotIn("gained_over_nearest", own)
+        self.assertEqual(own["nearest_loss"], own["trained_loss"])
+        masters = self.train(self.folder / "run.yaml", arguments=("eval", "--json"),
+                             overrides=["evaluate.masters=true"])
+        self.assertAlmostEqual(own["float_loss"], json.loads(masters.stdout)["loss"], 12)
+        page = (self.folder / "run/report.html").read_text()
+        self.assertIn("Gained over rounding", page)
+        self.train(self.config("unnamed", f"[{{quantize: {{{quantize}, begin_step: 2}}}}]"))
+        self.assertNotIn("Gained over rounding", (self.folder / "unnamed/report.html").read_text())
+        self.assertEqual(self.gguf("unnamed"), self.gguf("run"), "the report's keys change no file")
+
+    def test_the_float_side_is_float_with_several_entries(self):
+        two = ("[{quantize: {target: 'gguf:q4_0', targets: [blocks.0], embeddings: float}}, "
+               "{quantize: {target: 'gguf:q8_0', targets: [blocks.1], embeddings: float, "
+               "begin_step: 4, baseline: gptq}}]")
+        self.train(self.config("run", two))
+        masters = self.train(self.folder / "run.yaml", arguments=("eval", "--json"),
+                             overrides=["evaluate.masters=true"])
+        [own] = self.report("run")["compression"]["baselines"]
+        self.assertAlmostEqual(own["float_loss"], json.loads(masters.stdout)["loss"], 12)
+        self.assertEqual(own["nearest_loss"], own["trained_loss"])
+        self.assertNotEqual(own["gptq_loss"], own["trained_loss"])
+
+    def test_a_teacher_of_the_same_shape_is_compared_with_too(self):
+        self.train(self.config("float", "[]", export="[]"))
+        distil = "{distil: {teacher: float/checkpoints/step-6}}"
+        self.train(self.config("run", f"[{{quantize: {{target: 'gguf:q4_0'}}}}, {distil}]"))
+        teacher, own = self.report("run")["compression"]["baselines"]
+        self.assertEqual((teacher["of"], own["of"]), ("teacher", "own weights"))
+        self.assertAlmostEqual(teacher["float_loss"], self.last_eval_loss("float"), 12)
+        self.assertGreater(abs(teacher["gained_over_nearest"]), 0)
+
     def refused(self, compression: str, expected: str):
         done = self.train(self.config("bad", compression), expect=2)
         self.assertRegex(done.stderr, expected)
@@ -141,8 +201,21 @@ class CompressionRunTest(RunTest):
                      r"gguf:q4_0 doesn't go with target int8")
         self.refused(f"[{{quantize: {{target: 'gguf:q4_0', widths: {{{widths}}}}}}}]",
                      r"expected one budget")
-        missing = self.train(self.config("bad", "[{distil: {teacher: nowhere.gguf}}]"), expect=1)
-        self.assertIn("nowhere.gguf: can't be opened", missing.stderr)
+        for key, entry in (("distil.teacher", "distil: {teacher: nowhere.gguf}"),
+                           ("quantize.float_run",
+                            "quantize: {target: 'gguf:q4_0', float_run: nowhere.gguf}")):
+            self.refused(f"[{{{entry}}}]",
+                         rf"compression\.0\.{key}: no such file or folder: 'nowhere\.gguf'")
+        self.refused("[{quantize: {target: 'gguf:q4_0', float_run: other/checkpoints/step-6}}]",
+                     r"compression\.0\.quantize\.float_run: model\.layers is 1 there, but 2 here")
+        quantised = self.config("quantised", "[{quantize: {target: 'gguf:q4_0'}}]", export="[]")
+        self.train(quantised)
+        self.refused("[{quantize: {target: 'gguf:q4_0', float_run: quantised/checkpoints/step-6}}]",
+                     r"float_run: .* was itself trained with compression\.0\.quantize")
+        run = "float_run: other/checkpoints/step-6"
+        self.refused(f"[{{quantize: {{target: 'gguf:q4_0', end_step: 2, {run}}}}}, "
+                     f"{{quantize: {{target: 'gguf:q8_0', begin_step: 2, {run}}}}}]",
+                     r"compression\.1\.quantize\.float_run: stands in an entry before")
         self.refused("[{quantize: {target: 'gguf:q4_0', gptq: {samples: 0}}}]", r"gptq\.samples")
         self.refused("[{quantize: {target: int8, learn: step, gptq: {samples: 4}}}]", r"learn: step")
         self.refused("[{quantize: {target: int8}, distil: {teacher: x.gguf}}]", r"several kinds")

@@ -113,6 +113,24 @@ class Int8Test(RunTest):
                 self.assertEqual(figures["integer_accuracy"], figures["accuracy"])
                 self.assertLessEqual(figures["integer_largest_difference_steps"], 1.01)
 
+    def test_the_report_compares_with_float_and_with_calibration_alone(self):
+        """Float is what evaluate.masters evaluates: activations are as they come. Calibrating after
+        training rounds activations too."""
+        config = self.config()
+        self.train(config, 2)
+        found = self.report("run")["compression"]
+        masters = self.evaluation(config, ["evaluate.masters=true"])
+        self.assertEqual(found["inference"]["float"]["loss"], masters["loss"])
+        [own] = found["baselines"]
+        self.assertEqual(own["of"], "own weights")
+        self.assertEqual(own["float_loss"], masters["loss"])
+        self.assertNotIn(own["nearest_loss"], (own["float_loss"], own["trained_loss"]))
+        self.assertEqual(own["gained_over_nearest"], own["nearest_loss"] - own["trained_loss"])
+        weights = self.config("weights", "[{quantize: {target: int8, begin_step: 1}}]")
+        self.train(weights)
+        rounded_weights = self.report("weights")["compression"]["baselines"][0]
+        self.assertEqual(rounded_weights["nearest_loss"], rounded_weights["trained_loss"])
+
     def test_the_resolved_file_is_a_run_file(self):
         for output, compression in (("int8", INT8), ("weights", "[{quantize: {target: int8}}]")):
             self.train(self.config(output, compression))

@@ -2,6 +2,7 @@
 
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace wattle {
@@ -23,6 +24,17 @@ std::optional<Evaluation> Evaluator::run(const std::function<bool()>& goes_on) {
     if (i < mine) score(i, std::span(figures).subspan(3 * i, 3));
   }
   return sum(figures);
+}
+
+int64_t Evaluator::samples_in(int64_t rounds) const {
+  int64_t samples = 0;
+  for (int64_t rank = 0; rank < plan_.ranks; ++rank) {
+    const IndexRange batches = plan_.batches_of(rank);
+    for (int64_t i = 0; i < std::min(rounds, batches.count); ++i) {
+      samples += plan_.samples_of(batches.first + i).count;
+    }
+  }
+  return samples;
 }
 
 void Evaluator::score(int64_t i, std::span<double> figures) {

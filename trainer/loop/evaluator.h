@@ -34,6 +34,8 @@ class Evaluator {
   int64_t samples() const { return plan_.samples; }
   /// How many batches the busiest rank has.
   int64_t rounds() const { return (plan_.batches() + plan_.ranks - 1) / plan_.ranks; }
+  /// How many samples lie in the first `rounds` batches of every rank.
+  int64_t samples_in(int64_t rounds) const;
 
  private:
   /// Loss sum, positions and right ones of this rank's i-th batch.

@@ -65,7 +65,7 @@ class TrainingRun {
   void greet() const;
   bool is_complete();
   void prepare_callbacks(Evaluator* evaluator);
-  std::unique_ptr<Evaluator> make_evaluator();
+  std::unique_ptr<Evaluator> evaluator_of(Model& model);
   Records open_records() const;
   void say_end(RunEnd end, const TrainingLoop& loop, const EnergyGovernor& governor);
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
@@ -190,7 +190,7 @@ int TrainingRun::run() {
                     resume_.step, config_.run.output_dir));
     return kExitDone;
   }
-  const std::unique_ptr<Evaluator> evaluator = make_evaluator();
+  const std::unique_ptr<Evaluator> evaluator = evaluator_of(replica_.model);
   prepare_callbacks(evaluator.get());
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
@@ -224,6 +224,7 @@ int TrainingRun::run() {
 /// What a callback puts between master and working values has tensors of its own to restore: they
 /// must be there before the checkpoint is read.
 void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
+  check_named_models(config_, replica_.options);
   callbacks_ = make_callbacks(config_, replica_,
                               {&session_.world, &calibration_,
                                [this](const std::string& path, const std::string& key) {
@@ -239,11 +240,11 @@ void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
 }
 
 /// Null without validation data.
-std::unique_ptr<Evaluator> TrainingRun::make_evaluator() {
+std::unique_ptr<Evaluator> TrainingRun::evaluator_of(Model& model) {
   if (!data_.validation) return nullptr;
   return std::make_unique<Evaluator>(
-      replica_.model, *data_.validation,
-      evaluation_plan(config_, *data_.validation, session_.world.size()), exchange_, energy_);
+      model, *data_.validation, evaluation_plan(config_, *data_.validation, session_.world.size()),
+      exchange_, energy_);
 }
 
 /// Rank 0: resolved.yaml is written, metrics.jsonl and the terminal are opened.
@@ -325,7 +326,10 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
   CompressionMeasures compression;
   if (end == RunEnd::kDone) {
     const PhaseWindow window = energy_.window(Phase::kEvaluation);
-    compression = measure_compression(config_, replica_, evaluator, accounts_, calibration_);
+    compression = measure_compression(
+        config_, replica_,
+        {evaluator, [this](Model& model) { return evaluator_of(model); }, calibration_, exchange_,
+         accounts_, callbacks_, loop.steps_done(), clock_.now_seconds() - began_seconds_});
   }
   RunFacts facts;
   facts.stream_hash = loop.consumed().hex();
@@ -354,8 +358,8 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
   facts.energy_source = accounts_.source();
   const std::string& folder = config_.run.output_dir;
   auto report = make_report(facts, ledger, read_metrics(folder + "/metrics.jsonl"));
-  add_compression_summary(config_, replica_, data_, callbacks_, this->ledger(), compression,
-                          report);
+  add_compression_summary(config_, replica_, {this->ledger(), loop.steps_done(), callbacks_},
+                          compression, report);
   write_report(folder, report);
   for (const auto& figure : report.at("summary")) {
     say(fmt::format("{:<16} {:<12} {}", figure.at("label").get<std::string>(),

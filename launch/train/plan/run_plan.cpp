@@ -145,7 +145,7 @@ void fill(RunPlan& plan, const RunConfig& config, const BatchPlan& batches, Comm
   set_threads(alone, {.threads = threads});
   Replica replica = make_replica(config, alone);
   check_compression_targets(config.compression, replica.model);
-  check_teachers(config, replica.options);
+  check_named_models(config, replica.options);
   plan.steps = steps_of(config.train, batches, *data.train);
   plan.kind = kind_of(config, replica);
   plan.parameters = replica.model.parameter_count();

@@ -51,11 +51,16 @@ std::string value_in(const RunIdentity& identity, const std::string& key) {
 
 }  // namespace
 
-RunIdentity identity_of(const RunConfig& config, const ModelOptions& model, const BatchPlan& plan,
-                        const Dataset& train) {
+RunIdentity shape_identity(const ModelOptions& model) {
   ModelOptions shape = model;
   RunIdentity identity = values_of("model", fields_of(shape));
   identity.erase("model.init_from");  // where the first weights came from; the shape is here
+  return identity;
+}
+
+RunIdentity identity_of(const RunConfig& config, const ModelOptions& model, const BatchPlan& plan,
+                        const Dataset& train) {
+  RunIdentity identity = shape_identity(model);
   RunConfig copy = config;
   identity["train.precision"] = values_of("train", fields_of(copy.train)).at("train.precision");
   identity["train.micro_batch"] = fmt::format("{}", plan.micro_batch);
@@ -63,6 +68,8 @@ RunIdentity identity_of(const RunConfig& config, const ModelOptions& model, cons
   identity["optimizer.name"] = values_of("o", fields_of(copy.optimizer)).at("o.name");
   identity["data"] = describe_data(train);
   for (size_t i = 0; i < copy.compression.size(); ++i) {
+    std::optional<QuantizeOptions>& quantize = copy.compression[i].quantize;
+    if (quantize) quantize = quantize->of_training();
     const std::string text = write_config(fields_of(copy.compression[i]));
     std::string& value = identity[fmt::format("compression.{}", i)];
     std::ranges::unique_copy(text, std::back_inserter(value),

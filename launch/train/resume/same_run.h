@@ -18,6 +18,9 @@ RunIdentity identity_of(const RunConfig& config, const ModelOptions& model, cons
                         const Dataset& train);
 
 /// As a section of a checkpoint, and back.
+/// What of it says the model's shape.
+RunIdentity shape_identity(const ModelOptions& model);
+
 std::string to_section(const RunIdentity& identity);
 RunIdentity identity_from_section(const std::string& section);
 

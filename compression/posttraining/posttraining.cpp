@@ -1,0 +1,194 @@
+#include "compression/posttraining/posttraining.h"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "compression/deployment.h"
+#include "compression/posttraining/round_by_gptq.h"
+#include "compression/quantize/weight_quantizer.h"
+
+namespace wattle {
+namespace {
+
+using Quantizers = std::vector<std::unique_ptr<ActivationQuantizer>>;
+
+template <class T>
+T* named(const std::vector<T*>& all, const std::string& name) {
+  const auto found = std::ranges::find(all, name, [](const T* one) { return one->name(); });
+  return found == all.end() ? nullptr : *found;
+}
+
+/// Puts quantisers on their points for as long as this lives.
+class Hooked {
+ public:
+  Hooked(Model& model, const Quantizers& quantizers) {
+    for (const auto& quantizer : quantizers) {
+      points_.push_back(named(model.activations, quantizer->point()));
+      points_.back()->set_hook(quantizer.get());
+    }
+  }
+  ~Hooked() {
+    for (ActivationPoint* point : points_) point->set_hook(nullptr);
+  }
+  Hooked(const Hooked&) = delete;
+  Hooked& operator=(const Hooked&) = delete;
+
+ private:
+  std::vector<ActivationPoint*> points_;
+};
+
+/// Quantisers whose ranges follow from the calibration samples, on no points yet.
+Quantizers calibrated(Model& model, const std::vector<QuantisedParts::Point>& points,
+                      const PostTrainingOptions& options) {
+  Quantizers quantizers;
+  for (const QuantisedParts::Point& point : points) {
+    ActivationSettings settings = point.settings;
+    settings.learns_ends = false;
+    quantizers.push_back(std::make_unique<ActivationQuantizer>(point.name, settings));
+    quantizers.back()->set_observing(true);
+  }
+  if (quantizers.empty()) return quantizers;
+  std::vector<std::vector<RangeStatistics>> seen(options.calibration.batches(options.samples));
+  for (auto& batch : seen) {
+    for (const auto& quantizer : quantizers) batch.push_back(quantizer->batch());
+  }
+  const Hooked hooked(model, quantizers);
+  options.calibration.each_of_mine(options.samples, [&](int64_t index, const Batch& batch) {
+    model.forward(batch.inputs, ForwardContext{});
+    for (size_t q = 0; q < quantizers.size(); ++q) {
+      std::swap(quantizers[q]->batch(), seen[index][q]);
+    }
+  });
+  std::vector<RangeStatistics*> all;
+  for (auto& batch : seen) {
+    for (RangeStatistics& statistics : batch) all.push_back(&statistics);
+  }
+  all_reduce(all, options.calibration.ranks());
+  for (auto& batch : seen) {
+    for (size_t q = 0; q < quantizers.size(); ++q) {
+      quantizers[q]->batch() = std::move(batch[q]);
+      quantizers[q]->batch_ends(true, {});
+    }
+  }
+  for (const auto& quantizer : quantizers) {
+    quantizer->set_observing(false);
+    quantizer->set_rounding(true);
+  }
+  return quantizers;
+}
+
+/// The same weights of this model, whose norms they are folded into.
+std::vector<WeightTarget> targets_in(const Model& model, const QuantisedParts& parts) {
+  std::vector<WeightTarget> targets;
+  for (const WeightTarget& part : parts.weights) {
+    targets.push_back({part.parameter, part.format});
+    if (!part.norm) continue;
+    for (const Weight& known : model.weights) {
+      if (known.weight->name() == part.parameter) targets.back().norm = known.norm;
+    }
+  }
+  return targets;
+}
+
+/// A model that is rounded, evaluated and put back.
+class Rounding {
+ public:
+  Rounding(Model& model, std::vector<WeightTarget> targets, const Quantizers& activations)
+      : model_(model), targets_(std::move(targets)), activations_(activations) {
+    quantizers_.push_back(
+        std::make_unique<WeightQuantizer>("baseline", targets_, model.parameters, false));
+    for (const int64_t index : quantizers_.front()->indices()) {
+      kept_.emplace_back(index, value_of(index).clone());
+    }
+  }
+
+  void round_by_gptq(const CalibrationSet& calibration) {
+    std::vector<std::pair<size_t, GptqWeight>> all;
+    wattle::round_by_gptq(
+        model_, targets_, calibration, GptqSection(),
+        [&](size_t i, const GptqWeight& rounded) { all.emplace_back(i, rounded); });
+    for (const auto& [i, rounded] : all) {
+      const int64_t index = index_of(targets_[i].parameter);
+      value_of(index).copy_(rounded.values);
+      if (rounded.scales) quantizers_.front()->set_scales(index, *rounded.scales);
+    }
+  }
+
+  double evaluate(const std::function<double()>& evaluate) {
+    const Hooked hooked(model_, activations_);
+    const std::vector<NamedTensor> biases = round_biases(quantizers_, activations_, model_);
+    quantise_model(quantizers_, model_);
+    const double loss = evaluate();
+    for (const auto& [index, values] : kept_) value_of(index).copy_(values);
+    for (const NamedTensor& bias : biases) value_of(index_of(bias.name)).copy_(bias.value);
+    return loss;
+  }
+
+ private:
+  int64_t index_of(const std::string& name) const {
+    return std::ranges::find(model_.parameters, name,
+                             [](const Parameter* p) { return p->name(); }) -
+           model_.parameters.begin();
+  }
+  at::Tensor value_of(int64_t index) const { return model_.parameters[index]->value().detach(); }
+
+  Model& model_;
+  std::vector<WeightTarget> targets_;
+  const Quantizers& activations_;
+  std::vector<std::unique_ptr<WeightQuantizer>> quantizers_;
+  std::vector<std::pair<int64_t, at::Tensor>> kept_;
+};
+
+}  // namespace
+
+QuantisedParts quantised_parts(const Model& model, const FlatParameters& parameters) {
+  QuantisedParts parts;
+  for (const WorkingTransform* transform : parameters.transforms()) {
+    const auto* quantizer = dynamic_cast<const WeightQuantizer*>(transform);
+    if (quantizer == nullptr) continue;
+    for (const int64_t index : quantizer->indices()) {
+      parts.weights.push_back(quantizer->target_of(index));
+    }
+  }
+  for (const ActivationPoint* point : model.activations) {
+    const auto* quantizer = dynamic_cast<const ActivationQuantizer*>(point->hook());
+    if (quantizer == nullptr || !quantizer->rounds()) continue;
+    parts.activations.push_back({point->name(), quantizer->settings()});
+  }
+  return parts;
+}
+
+std::string lacks(const Model& model, const QuantisedParts& parts, const Model& like) {
+  for (const WeightTarget& part : parts.weights) {
+    const Parameter* here = named(model.parameters, part.parameter);
+    const Parameter* there = named(like.parameters, part.parameter);
+    if (here == nullptr || here->value().sizes() != there->value().sizes()) {
+      return fmt::format("no {} of the same shape", part.parameter);
+    }
+  }
+  for (const QuantisedParts::Point& point : parts.activations) {
+    if (named(model.activations, point.name) == nullptr) return "no activation " + point.name;
+  }
+  return "";
+}
+
+PostTrainingLosses evaluate_after_rounding(Model& model, const QuantisedParts& parts,
+                                           const PostTrainingOptions& options,
+                                           const std::function<double()>& evaluate) {
+  const at::NoGradGuard no_grad;
+  PostTrainingLosses losses{.in_float = evaluate()};
+  const Quantizers activations = calibrated(model, parts.activations, options);
+  const std::vector<WeightTarget> targets = targets_in(model, parts);
+  losses.nearest = Rounding(model, targets, activations).evaluate(evaluate);
+  if (options.gptq) {
+    Rounding rounding(model, targets, activations);
+    rounding.round_by_gptq(options.calibration);
+    losses.gptq = rounding.evaluate(evaluate);
+  }
+  return losses;
+}
+
+}  // namespace wattle

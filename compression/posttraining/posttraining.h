@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compression/activations/activation_quantizer.h"
+#include "compression/calibration/calibration_set.h"
+#include "compression/quantize/weight_targets.h"
+#include "trainer/nn/model.h"
+#include "trainer/state/flat_parameters.h"
+
+namespace wattle {
+
+/// What of a model is quantised, and how, without anything that training found out: no scales, no
+/// ranges.
+struct QuantisedParts {
+  /// A place whose activations are rounded, and how its range is observed.
+  struct Point {
+    std::string name;
+    ActivationSettings settings;
+  };
+  std::vector<WeightTarget> weights;
+  std::vector<Point> activations;
+};
+
+/// Of a model as forward reads it now.
+QuantisedParts quantised_parts(const Model& model, const FlatParameters& parameters);
+
+/// "" or what `model` lacks to be quantised likewise: a weight of that name and shape, a point.
+/// `like`: the model that `parts` are of.
+std::string lacks(const Model& model, const QuantisedParts& parts, const Model& like);
+
+/// How post-training quantisation looks at samples.
+struct PostTrainingOptions {
+  const CalibrationSet& calibration;
+  int64_t samples = 0;  ///< on which ranges of activations are calibrated
+  bool gptq = false;    ///< round by GPTQ too
+};
+
+/// Losses of one float model: as it is, and quantised with nothing trained for it.
+struct PostTrainingLosses {
+  double in_float = 0;
+  double nearest = 0;               ///< each weight rounded by its format's own rule
+  std::optional<double> gptq = {};  ///< weights rounded by GPTQ
+};
+
+/// Post-training quantisation of a float model, whose values are put back as they were: scales by
+/// each format's own rule, ranges of activations by their observers from the float model's
+/// activations on the calibration samples (each batch of them as one global batch), biases of
+/// rounded products in int32. `model`: without hooks and transforms. `evaluate` gives its loss.
+/// Collective; the same on any number of ranks if `evaluate` is. Throws Error(kNonFinite) for
+/// samples or activations that are not finite.
+PostTrainingLosses evaluate_after_rounding(Model& model, const QuantisedParts& parts,
+                                           const PostTrainingOptions& options,
+                                           const std::function<double()>& evaluate);
+
+}  // namespace wattle

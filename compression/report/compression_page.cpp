@@ -1,0 +1,215 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "compression/report/compression_report.h"
+
+namespace wattle {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr double kRisk = 1.0 / 64;  ///< that the 7 pairs of equal sides agree by chance
+
+std::string megabytes(int64_t bytes) {
+  return bytes < 1'000'000 ? fmt::format("{:.1f}\u00a0kB", static_cast<double>(bytes) / 1e3)
+                           : fmt::format("{:.1f}\u00a0MB", static_cast<double>(bytes) / 1e6);
+}
+
+/// In the unit that leaves one to three digits before the point.
+std::string small_joules(double joules, bool estimated) {
+  constexpr std::pair<double, const char*> kUnits[] = {
+      {1, "J"}, {1e-3, "mJ"}, {1e-6, "µJ"}, {1e-9, "nJ"}};
+  for (const auto& [size, name] : kUnits) {
+    if (std::abs(joules) < size && size > 1e-9) continue;
+    return fmt::format("{}{:.3g}\u00a0{}", estimated ? "~" : "", joules / size, name);
+  }
+  return "";
+}
+
+std::string nats(double value) { return fmt::format("{:+.4f}", value); }
+
+void add_card(const std::string& label, const std::string& value, const std::string& note,
+              Json& cards) {
+  cards.push_back({{"label", label}, {"value", value}, {"note", note}});
+}
+
+void add_energy_card(const Json& energy, const std::string& unit, Json& cards) {
+  const bool estimated = energy.at("estimated").get<bool>();
+  add_card("Inference energy a " + unit,
+           small_joules(energy.at("compressed").at("median").get<double>(), estimated),
+           fmt::format("{} in float; {} ({})",
+                       small_joules(energy.at("float").at("median").get<double>(), estimated),
+                       energy.at("verdict") == "uses more energy"
+                           ? "compressed, it uses more energy"
+                           : energy.at("verdict").get<std::string>(),
+                       energy.at("source").get<std::string>()),
+           cards);
+}
+
+void add_cards(const Json& compression, const std::string& unit, Json& cards) {
+  add_card(
+      "Model size", megabytes(compression.at("bytes_after").get<int64_t>()),
+      fmt::format("from {} in float32", megabytes(compression.at("bytes_before").get<int64_t>())),
+      cards);
+  if (!compression.contains("inference")) return;
+  const Json& inference = compression.at("inference");
+  add_card("Cost of rounding",
+           nats(inference.at("compressed").at("loss").get<double>() -
+                inference.at("float").at("loss").get<double>()),
+           "nats above this run's own float weights", cards);
+  for (const Json& baseline : compression.at("baselines")) {
+    if (!baseline.contains("gained_over_nearest")) continue;
+    add_card("Gained over rounding", nats(baseline.at("gained_over_nearest").get<double>()),
+             "nats below " + baseline.at("what").get<std::string>(), cards);
+  }
+  if (inference.contains("energy")) add_energy_card(inference.at("energy"), unit, cards);
+}
+
+void add_baselines(const Json& baselines, Json& tables) {
+  if (baselines.empty()) return;
+  Json rows = Json::array();
+  bool has_float_run = false;
+  for (const Json& b : baselines) {
+    has_float_run |= b.at("of") == "float run";
+    rows.push_back({b.at("what"), b.at("float_loss"), b.at("nearest_loss"),
+                    b.value("gptq_loss", Json(nullptr)), b.at("trained_loss"),
+                    b.contains("gained_over_nearest")
+                        ? Json(nats(b.at("gained_over_nearest").get<double>()))
+                        : Json(nullptr)});
+  }
+  std::string note =
+      "validation loss in nats: of the model named on the left in float, rounded to the nearest "
+      "and "
+      "by GPTQ, and of this run's model; gained: how far this run's lies below the nearest";
+  if (!has_float_run) {
+    note +=
+        ". What training on rounded weights gained over the same training in float, rounded "
+        "afterwards, is known where quantize.float_run names such a run";
+  }
+  tables.push_back(
+      {{"title", "Against quantisation after training"},
+       {"note", note},
+       {"columns", {"compared with", "float", "nearest", "GPTQ", "this run", "gained"}},
+       {"rows", rows}});
+}
+
+void add_energy(const Json& inference, const std::string& unit, Json& tables) {
+  if (!inference.contains("energy")) return;
+  const Json& energy = inference.at("energy");
+  const bool estimated = energy.at("estimated").get<bool>();
+  Json rows = Json::array();
+  for (const auto& [key, label] : {std::pair("float", "in float"),
+                                   {"compressed", "as deployed"},
+                                   {"difference", "difference"}}) {
+    Json row = {label};
+    for (const char* figure : {"median", "least", "most"}) {
+      row.push_back(small_joules(energy.at(key).at(figure).get<double>(), estimated));
+    }
+    rows.push_back(row);
+  }
+  tables.push_back(
+      {{"title", "Inference energy a " + unit},
+       {"note",
+        fmt::format(
+            "{}: {} pairs, {} {}s a side, measured in turns ({}); a difference counts where "
+            "all pairs agree on its sign, which happens by chance in {:.1f}\u00a0% of cases. "
+            "{}",
+            energy.at("verdict").get<std::string>(), energy.at("pairs").get<int64_t>(),
+            energy.at(unit + "s_a_side").get<int64_t>(), unit,
+            energy.at("source").get<std::string>(), 100 * kRisk,
+            inference.at("note").get<std::string>())},
+       {"columns", {"", "median", "least", "most"}},
+       {"rows", rows}});
+}
+
+std::string budget_note(const Json& budgets) {
+  std::string note;
+  for (const Json& budget : budgets) {
+    if (!budget.contains("joules")) continue;
+    note += fmt::format("; {} may take {} J a reading of its weights, estimated at {} J a byte",
+                        budget.at("entry").get<std::string>(), budget.at("joules").get<double>(),
+                        budget.at("joules_per_byte").get<double>());
+  }
+  return note;
+}
+
+void add_widths(const Json& widths, const Json& budgets, Json& tables) {
+  if (widths.empty()) return;
+  Json rows = Json::array();
+  for (const Json& w : widths) {
+    rows.push_back({w.at("name"), w.at("format"), megabytes(w.at("bytes").get<int64_t>()),
+                    w.at("loss_increase"), w.at("kl_divergence"),
+                    w.at("chosen").get<bool>() ? "chosen" : ""});
+  }
+  tables.push_back({{"title", "Sensitivity of each weight"},
+                    {"note", "each weight alone in each format, on training samples; nats" +
+                                 budget_note(budgets)},
+                    {"columns", {"weight", "format", "size", "loss", "KL", ""}},
+                    {"rows", rows}});
+}
+
+void add_width_changes(const Json& changes, Json& tables) {
+  if (changes.empty()) return;
+  Json rows = Json::array();
+  for (const Json& c : changes) {
+    rows.push_back({c.at("step"), c.at("name"), c.at("from"), c.at("to"), c.at("noise_scale")});
+  }
+  tables.push_back({{"title", "Widths that changed in training"},
+                    {"note",
+                     "after which step; noise scale: of the weight's gradient, in global batches "
+                     "that would have to be averaged for it to be as large as its noise"},
+                    {"columns", {"step", "weight", "from", "to", "noise scale"}},
+                    {"rows", rows}});
+}
+
+void add_tensors(const Json& tensors, Json& tables) {
+  Json rows = Json::array();
+  for (const Json& t : tensors) {
+    rows.push_back({t.at("name"), t.at("format"), t.at("bits_per_weight"), t.at("mean_scale"),
+                    fmt::format("{:.2f}\u00a0%", 100 * t.at("clipped_share").get<double>()),
+                    t.at("signal_to_noise_db"), t.at("loss_effect"),
+                    megabytes(t.at("bytes_before").get<int64_t>()),
+                    megabytes(t.at("bytes_after").get<int64_t>())});
+  }
+  tables.push_back(
+      {{"title", "Compressed tensors"},
+       {"note",
+        "signal to noise in dB; bits with scales included; loss: what rounding this tensor alone "
+        "adds, in nats, on quantize.effect_samples training samples"},
+       {"columns",
+        {"tensor", "format", "bits", "scale", "clipped", "SNR", "loss", "before", "after"}},
+       {"rows", rows}});
+}
+
+void add_files(const Json& compression, Json& tables) {
+  Json rows = Json::array();
+  for (const Json& file : compression.at("exported")) {
+    rows.push_back({std::filesystem::path(file.at("path").get<std::string>()).filename().string(),
+                    megabytes(file.at("bytes").get<int64_t>()), file.at("xxh3_128")});
+  }
+  if (rows.empty()) return;
+  tables.push_back({{"title", "Exported files"},
+                    {"note", "XXH3-128, as xxh128sum prints it; the compression ledger's is " +
+                                 compression.at("ledger_xxh3_128").get<std::string>()},
+                    {"columns", {"file", "size", "hash"}},
+                    {"rows", rows}});
+}
+
+}  // namespace
+
+void show_compression(const std::string& unit, Json& report) {
+  const Json& compression = report.at("compression");
+  Json& tables = report["tables"];
+  add_cards(compression, unit, report["summary"]);
+  add_baselines(compression.at("baselines"), tables);
+  if (compression.contains("inference")) add_energy(compression.at("inference"), unit, tables);
+  add_widths(compression.at("widths"), compression.at("width_budgets"), tables);
+  add_width_changes(compression.at("width_changes"), tables);
+  add_tensors(compression.at("tensors"), tables);
+  add_files(compression, tables);
+}
+
+}  // namespace wattle
