@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "compression/formats/grid_format.h"
 
@@ -271,8 +273,29 @@ void CompressionEntry::describe(Fields& f) {
   refuse(f, "prune", "pruning");
 }
 
+namespace {
+
+/// One loss is minimised at a time.
+void check_teachers_take_turns(const std::vector<CompressionEntry>& entries, Checker& c) {
+  for (size_t i = 0; i < entries.size(); ++i) {
+    for (size_t before = 0; entries[i].distil && before < i; ++before) {
+      if (!entries[before].distil) continue;
+      const DistilOptions& one = *entries[before].distil;
+      const DistilOptions& other = *entries[i].distil;
+      const bool apart = (one.end_step && *one.end_step <= other.begin_step) ||
+                         (other.end_step && *other.end_step <= one.begin_step);
+      c.require(apart, distil_name(i),
+                fmt::format("{} teaches at the same time, from step {} on", distil_name(before),
+                            std::max(one.begin_step, other.begin_step)));
+    }
+  }
+}
+
+}  // namespace
+
 void check_compression(const std::vector<CompressionEntry>& entries, Precision precision,
                        Checker& c) {
+  check_teachers_take_turns(entries, c);
   bool has_float_run = false;
   for (size_t i = 0; i < entries.size(); ++i) {
     const int kinds = entries[i].quantize.has_value() + entries[i].distil.has_value();

@@ -48,6 +48,9 @@ Deployment quantise_model(const std::vector<std::unique_ptr<WeightQuantizer>>& q
 /// equal runs have equal ledgers. "" without compression.
 std::string compression_ledger(const std::map<std::string, std::string>& sections);
 
+/// The key of a file's metadata under which the ledger's text_hash() stands.
+inline constexpr const char* kLedgerKey = "wattle.compression_ledger.xxh3_128";
+
 /// XXH3-128 of a text, 32 hex digits: what `xxh128sum` prints.
 std::string text_hash(std::string_view text);
 

@@ -50,6 +50,16 @@ void check_samples_fit(const QuantizeOptions& options, const std::vector<WeightT
   if (options.widths) check(true, "widths", widths_refusal(targets, model, options));
 }
 
+/// The most samples that an entry looks at besides training; ranges of activations follow from all.
+int64_t samples_of(const QuantizeOptions& options) {
+  if (options.activations) return std::numeric_limits<int64_t>::max();
+  int64_t samples = options.effect_samples;
+  if (options.gptq) samples = std::max(samples, options.gptq->samples);
+  if (options.widths) samples = std::max(samples, options.widths->samples);
+  if (options.baseline == BaselineKind::kGptq) samples = std::max(samples, GptqSection().samples);
+  return samples;
+}
+
 }  // namespace
 
 void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model) {
@@ -90,6 +100,7 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     if (options.needs_samples() && tools.calibration == nullptr) {
       throw Error(ErrorCode::kConfig, quantize_name(i) + ": needs training samples");
     }
+    if (tools.calibration != nullptr) tools.calibration->check(samples_of(options));
     auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
                                                       tools.calibration, tools.budget_joules);
     const WeightQuantizer& quantizer = weights->quantizer();

@@ -40,6 +40,11 @@ Batch CalibrationSet::batch(int64_t samples, int64_t index) const {
   return batch;
 }
 
+void CalibrationSet::check(int64_t samples) const {
+  if (data_.shape().kind == SampleShape::Kind::kTokens) return;
+  each_of_mine(samples, [](int64_t, const Batch&) {});
+}
+
 void CalibrationSet::each_of_mine(int64_t samples,
                                   const std::function<void(int64_t, const Batch&)>& visit) const {
   const EvaluationPlan plan{count(samples), batch_, ranks_.size()};

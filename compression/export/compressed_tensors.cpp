@@ -9,6 +9,7 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "compression/export/export_refusals.h"
 #include "compression/formats/grid_format.h"
 #include "formats/safetensors/safetensors.h"
 #include "trainer/models/weights/file_options.h"
@@ -66,11 +67,11 @@ class QuantizedRows {
         columns_(weight.values.size(1)) {}
 
   static GridFormatOptions options_of(const std::string& name, const DeployedWeight& weight) {
-    const auto format = parse_grid_format(weight.format->name());
-    const bool held = format && format->kind != GridFormatOptions::Kind::kTernary &&
-                      (format->kind == GridFormatOptions::Kind::kFp8 || format->bits <= 8);
-    if (!held) refuse(fmt::format("{} is {}", name, weight.format->name()));
-    return *format;
+    const std::string refusal = compressed_tensors_refusal(weight.format->name());
+    if (!refusal.empty()) {
+      refuse(fmt::format("{} is {}; {}", name, weight.format->name(), refusal));
+    }
+    return *parse_grid_format(weight.format->name());
   }
 
   void put_rows(int64_t first, int64_t count, const std::string& module, Tensors& tensors) const {
@@ -192,7 +193,8 @@ void add_part(const Part& part, int64_t first_row, const QuantizedRows* quantize
   modules.of_format[format].push_back(module);
 }
 
-void write(const std::filesystem::path& folder, const Tensors& tensors, const std::string& config) {
+void write(const std::filesystem::path& folder, const Tensors& tensors, const std::string& config,
+           const std::string& ledger) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) {
@@ -200,7 +202,9 @@ void write(const std::filesystem::path& folder, const Tensors& tensors, const st
   }
   std::vector<TensorSpec> specs;
   for (const auto& [name, tensor] : tensors) specs.push_back(tensor.first);
-  SafetensorsWriter writer(folder / "model.safetensors", std::move(specs), {{"format", "pt"}});
+  std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  if (!ledger.empty()) metadata[kLedgerKey] = text_hash(ledger);
+  SafetensorsWriter writer(folder / "model.safetensors", std::move(specs), metadata);
   for (const TensorSpec& spec : writer.order()) writer.append(tensors.at(spec.name).second);
   writer.finish();
   AtomicFile file(folder / "config.json");
@@ -211,8 +215,8 @@ void write(const std::filesystem::path& folder, const Tensors& tensors, const st
 }  // namespace
 
 void save_compressed_tensors(const std::string& folder, const ModelOptions& options,
-                             std::span<const NamedTensor> parameters,
-                             const Deployment& deployment) {
+                             std::span<const NamedTensor> parameters, const Deployment& deployment,
+                             const std::string& ledger) {
   if (options.family != ModelFamily::kLlama) {
     refuse(fmt::format("a model of family {}; only llama has linear layers as it knows them",
                        name_of(options.family)));
@@ -234,7 +238,7 @@ void save_compressed_tensors(const std::string& folder, const ModelOptions& opti
   if (options.tied_embeddings) modules.in_float.emplace_back("lm_head");
   ordered_json config = ordered_json::parse(config_json_of(options, "float32"));
   config["quantization_config"] = quantization_config(modules);
-  write(folder, tensors, config.dump(2) + "\n");
+  write(folder, tensors, config.dump(2) + "\n", ledger);
 }
 
 }  // namespace wattle

@@ -11,7 +11,7 @@
 
 #include "common/error.h"
 #include "compression/activations/bias_quantizer.h"
-#include "compression/formats/grid_format.h"
+#include "compression/export/export_refusals.h"
 #include "trainer/nn/model.h"
 
 namespace wattle {
@@ -70,14 +70,9 @@ DeployedOperation Builder::plain(const Operation& o) const {
 }
 
 void Builder::quantise(DeployedOperation& product, const DeployedWeight& weight) const {
-  const auto format = parse_grid_format(weight.format->name());
-  const bool fits = format && format->kind == GridFormatOptions::Kind::kInteger &&
-                    format->bits >= 8 && format->sharing != ScaleSharing::kGroup;
-  if (!fits) {
-    throw Error(ErrorCode::kUnsupported,
-                fmt::format("{}: {}.weight was trained for {}; expected int8 or int16 with scales "
-                            "per tensor or per channel",
-                            what_, product.name, weight.format->name()));
+  if (const std::string refusal = onnx_refusal(weight.format->name()); !refusal.empty()) {
+    throw Error(ErrorCode::kUnsupported, fmt::format("{}: {}.weight was trained for {}; {}", what_,
+                                                     product.name, weight.format->name(), refusal));
   }
   product.weight.reset();
   product.codes = weight.format->encode(weight.values, weight.scales ? &*weight.scales : nullptr);

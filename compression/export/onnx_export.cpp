@@ -189,7 +189,7 @@ void save_onnx(const std::string& path, Model& model, const std::vector<NamedTen
   const at::NoGradGuard no_grad;
   const DeployedGraph graph = deployed_graph(model, parameters, deployment, "export to onnx");
   OnnxModel file = Writer(graph).write(model.weights.front().weight->value().sizes().vec());
-  if (!ledger.empty()) file.metadata["wattle.compression_ledger.xxh3_128"] = text_hash(ledger);
+  if (!ledger.empty()) file.metadata[kLedgerKey] = text_hash(ledger);
   std::filesystem::create_directories(std::filesystem::absolute(path).parent_path());
   AtomicFile target(path);
   target.write(onnx_bytes(file));

@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -93,6 +95,12 @@ void QuantizeCallback::choose_formats(const TrainingView& view) {
   }
   std::string what = fmt::format("widths are chosen: {} bytes;", bytes);
   for (const auto& [format, count] : weights) what += fmt::format(" {} {}", count, format);
+  int64_t lost = 0;
+  for (const WidthAssignment& weight : widths_) {
+    lost += std::ranges::count_if(
+        weight.readings, [](const WidthReading& r) { return !std::isfinite(r.loss_increase); });
+  }
+  if (lost > 0) what += fmt::format("; {} candidates left no finite loss", lost);
   note(view.step, what);
 }
 

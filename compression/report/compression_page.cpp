@@ -141,8 +141,8 @@ void add_widths(const Json& widths, const Json& budgets, Json& tables) {
   Json rows = Json::array();
   for (const Json& w : widths) {
     rows.push_back({w.at("name"), w.at("format"), megabytes(w.at("bytes").get<int64_t>()),
-                    w.at("loss_increase"), w.at("kl_divergence"),
-                    w.at("chosen").get<bool>() ? "chosen" : ""});
+                    w.at("loss_increase").is_null() ? Json("not finite") : w.at("loss_increase"),
+                    w.at("kl_divergence"), w.at("chosen").get<bool>() ? "chosen" : ""});
   }
   tables.push_back({{"title", "Sensitivity of each weight"},
                     {"note", "each weight alone in each format, on training samples; nats" +
@@ -184,20 +184,6 @@ void add_tensors(const Json& tensors, Json& tables) {
        {"rows", rows}});
 }
 
-void add_files(const Json& compression, Json& tables) {
-  Json rows = Json::array();
-  for (const Json& file : compression.at("exported")) {
-    rows.push_back({std::filesystem::path(file.at("path").get<std::string>()).filename().string(),
-                    megabytes(file.at("bytes").get<int64_t>()), file.at("xxh3_128")});
-  }
-  if (rows.empty()) return;
-  tables.push_back({{"title", "Exported files"},
-                    {"note", "XXH3-128, as xxh128sum prints it; the compression ledger's is " +
-                                 compression.at("ledger_xxh3_128").get<std::string>()},
-                    {"columns", {"file", "size", "hash"}},
-                    {"rows", rows}});
-}
-
 }  // namespace
 
 void show_compression(const std::string& unit, Json& report) {
@@ -209,7 +195,21 @@ void show_compression(const std::string& unit, Json& report) {
   add_widths(compression.at("widths"), compression.at("width_budgets"), tables);
   add_width_changes(compression.at("width_changes"), tables);
   add_tensors(compression.at("tensors"), tables);
-  add_files(compression, tables);
+}
+
+void show_exports(const std::string& ledger_hash, Json& report) {
+  Json rows = Json::array();
+  for (const Json& file : report.at("exported")) {
+    rows.push_back({std::filesystem::path(file.at("path").get<std::string>()).filename().string(),
+                    megabytes(file.at("bytes").get<int64_t>()), file.at("xxh3_128")});
+  }
+  if (rows.empty()) return;
+  const std::string ledger =
+      ledger_hash.empty() ? "" : "; the compression ledger's is " + ledger_hash;
+  report["tables"].push_back({{"title", "Exported files"},
+                              {"note", "XXH3-128, as xxh128sum prints it" + ledger},
+                              {"columns", {"file", "size", "hash"}},
+                              {"rows", rows}});
 }
 
 }  // namespace wattle

@@ -201,7 +201,8 @@ Json widths_json(const std::vector<const QuantizeCallback*>& quantizers) {
             {{"name", weight.parameter},
              {"format", reading.format->name()},
              {"bytes", reading.bytes},
-             {"loss_increase", reading.loss_increase},
+             {"loss_increase",
+              std::isfinite(reading.loss_increase) ? Json(reading.loss_increase) : Json(nullptr)},
              {"kl_divergence", reading.divergence ? Json(*reading.divergence) : Json(nullptr)},
              {"chosen", i == weight.chosen}});
       }
@@ -255,6 +256,11 @@ int64_t sum_of(const Json& tensors, const char* key) {
 
 }  // namespace
 
+void add_exports(const std::vector<std::string>& paths, const std::string& ledger, Json& report) {
+  report["exported"] = files_json(paths);
+  show_exports(ledger.empty() ? "" : text_hash(ledger), report);
+}
+
 void add_compression(const CompressionFacts& facts, Json& report) {
   Json compression;
   compression["tensors"] = tensors_json(facts);
@@ -267,7 +273,6 @@ void add_compression(const CompressionFacts& facts, Json& report) {
   compression["widths"] = widths_json(facts.quantizers);
   compression["width_budgets"] = width_budgets_json(facts.quantizers);
   compression["width_changes"] = width_changes_json(facts.quantizers);
-  compression["exported"] = files_json(facts.exported);
   compression["ledger_xxh3_128"] = facts.ledger_hash;
   report["compression"] = std::move(compression);
   show_compression(facts.unit, report);

@@ -28,8 +28,7 @@ struct CompressionFacts {
   const Model& model;
   const Deployment& deployment;
   std::string ledger_hash;
-  int64_t steps = 0;                  ///< done
-  std::vector<std::string> exported;  ///< files and folders
+  int64_t steps = 0;  ///< done
   std::vector<RoundedModel> baselines;
   std::vector<const BaselineCallback*> gptq;
   std::vector<const QuantizeCallback*> quantizers;
@@ -42,7 +41,7 @@ struct CompressionFacts {
 /// of each quantised tensor its format, bits, mean scale, clipped share, signal-to-noise ratio and
 /// bytes before and after, and what rounding it adds to the loss; what this run gained over
 /// quantisation after training, and of which model; joules of inference before and after, and
-/// whether they grew as far as that can be told; XXH3-128 of each exported file.
+/// whether they grew as far as that can be told.
 ///
 /// "baselines": each names in "of" and "what" which float model was quantised after training.
 /// "gained_over_nearest" and "gained_over_gptq" (nats) are there where that model was trained as
@@ -50,7 +49,14 @@ struct CompressionFacts {
 /// that this run doesn't lose.
 void add_compression(const CompressionFacts& facts, nlohmann::ordered_json& report);
 
+/// Adds the key "exported" and its table: size and XXH3-128 of each file of `paths`, files and
+/// folders. `ledger`: "" without compression.
+void add_exports(const std::vector<std::string>& paths, const std::string& ledger,
+                 nlohmann::ordered_json& report);
+
 /// The cards and tables of the key "compression", for people. `unit` as in the facts.
 void show_compression(const std::string& unit, nlohmann::ordered_json& report);
+/// Of the key "exported".
+void show_exports(const std::string& ledger_hash, nlohmann::ordered_json& report);
 
 }  // namespace wattle

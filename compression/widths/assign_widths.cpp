@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
+#include "common/error.h"
 #include "compression/widths/choose_widths.h"
 #include "compression/widths/loss_probe.h"
 
@@ -32,7 +35,8 @@ void try_formats(at::Tensor value, LossProbe& probe, double float_loss,
   for (WidthReading& reading : readings) {
     reading.format->fake_quantise(value);
     const LossReading found = probe.read();
-    reading.loss_increase = found.loss - float_loss;
+    reading.loss_increase = std::isfinite(found.loss) ? found.loss - float_loss
+                                                      : std::numeric_limits<double>::infinity();
     reading.divergence = found.divergence;
     value.copy_(kept);
   }
@@ -77,6 +81,10 @@ std::vector<WidthAssignment> assign_widths(Model& model, const std::vector<Weigh
   LossProbe probe(model, calibration, options.widths->samples);
   probe.set_reference();
   const double float_loss = probe.read().loss;
+  if (!std::isfinite(float_loss)) {
+    throw Error(ErrorCode::kNonFinite,
+                "widths: the loss on the calibration samples is not finite before any rounding");
+  }
   std::vector<WidthAssignment> assignments;
   std::vector<std::vector<WidthChoice>> choices;
   for (const WeightTarget& target : targets) {

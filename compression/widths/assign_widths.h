@@ -16,7 +16,7 @@ namespace wattle {
 struct WidthReading {
   std::shared_ptr<const WeightFormat> format;
   int64_t bytes = 0;
-  double loss_increase = 0;               ///< nats
+  double loss_increase = 0;               ///< nats; infinite where the loss is not finite
   std::optional<double> divergence = {};  ///< mean KL from the float model's distributions
 };
 

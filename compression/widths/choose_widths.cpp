@@ -20,22 +20,24 @@ void check(const Weights& weights, double budget) {
   for (const auto& choices : weights) {
     double cheapest = std::numeric_limits<double>::infinity();
     for (const WidthChoice& c : choices) {
-      if (!std::isfinite(c.cost) || !std::isfinite(c.loss_increase) || c.cost < 0) {
+      const bool is_bad = c.loss_increase == std::numeric_limits<double>::infinity();
+      if (!std::isfinite(c.cost) || c.cost < 0 || (!std::isfinite(c.loss_increase) && !is_bad)) {
         throw Error(ErrorCode::kInternal,
                     fmt::format("widths: cost {} and loss increase {} of a choice, expected finite "
                                 "numbers and no cost below 0",
                                 c.cost, c.loss_increase));
       }
-      cheapest = std::min(cheapest, c.cost);
+      if (!is_bad) cheapest = std::min(cheapest, c.cost);
     }
     if (choices.empty()) throw Error(ErrorCode::kInternal, "widths: a weight has no choices");
     least += cheapest;
   }
   if (!(least <= budget)) {
-    throw Error(ErrorCode::kConfig,
-                fmt::format("widths: the smallest candidates cost {:.15g}, more than the budget of "
-                            "{:.15g}",
-                            least, budget));
+    throw Error(
+        ErrorCode::kConfig,
+        fmt::format("widths: the smallest candidates that leave a finite loss cost {:.15g}, "
+                    "more than the budget of {:.15g}",
+                    least, budget));
   }
 }
 

@@ -9,7 +9,7 @@ namespace wattle {
 /// it adds to the loss.
 struct WidthChoice {
   double cost = 0;           ///< at least 0
-  double loss_increase = 0;  ///< may be below 0: noise of a measurement
+  double loss_increase = 0;  ///< may be below 0: noise of a measurement; infinite: never taken
 };
 
 /// Takes one choice for each weight, so that the sum of costs is at most `budget` and the sum of

@@ -1,7 +1,6 @@
 #include "launch/train/compression_summary.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "compression/distil/distil_callback.h"
@@ -134,7 +133,9 @@ CompressionMeasures measure_compression(const RunConfig& config, Replica& replic
   return measures;
 }
 
-void add_compression_summary(const RunConfig& config, const Replica& replica,
+namespace {
+
+void add_what_was_compressed(const RunConfig& config, const Replica& replica,
                              const CompressionOutcome& outcome, const CompressionMeasures& measures,
                              nlohmann::ordered_json& report) {
   const Deployment deployment = deployment_of(*replica.parameters);
@@ -143,18 +144,12 @@ void add_compression_summary(const RunConfig& config, const Replica& replica,
                          .deployment = deployment,
                          .ledger_hash = text_hash(outcome.ledger),
                          .steps = outcome.steps,
-                         .exported = {},
                          .baselines = measures.baselines,
                          .gptq = {},
                          .quantizers = {},
                          .inference = measures.inference,
                          .loss_effects = measures.loss_effects,
                          .unit = config.data.has_sequences() ? "token" : "sample"};
-  const std::filesystem::path folder = std::filesystem::path(config.run.output_dir) / "export";
-  for (const ExportOptions& wanted : config.exports) {
-    const std::filesystem::path path = folder / wanted.resolved_path();
-    if (exists(path)) facts.exported.push_back(path);
-  }
   for (const auto& callback : outcome.callbacks) {
     const auto* gptq = dynamic_cast<const BaselineCallback*>(callback.get());
     if (gptq != nullptr) facts.gptq.push_back(gptq);
@@ -162,6 +157,18 @@ void add_compression_summary(const RunConfig& config, const Replica& replica,
     if (quantizer != nullptr) facts.quantizers.push_back(quantizer);
   }
   add_compression(facts, report);
+}
+
+}  // namespace
+
+void add_compression_summary(const RunConfig& config, const Replica& replica,
+                             const CompressionOutcome& outcome, const CompressionMeasures& measures,
+                             nlohmann::ordered_json& report) {
+  add_what_was_compressed(config, replica, outcome, measures, report);
+  add_exports(outcome.files.paths, outcome.ledger, report);
+  if (!outcome.files.failure) return;
+  report["export_failure"] = outcome.files.why;
+  report["texts"].push_back({{"title", "An export failed"}, {"text", outcome.files.why}});
 }
 
 }  // namespace wattle

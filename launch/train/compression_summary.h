@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "compression/report/compression_report.h"
+#include "launch/train/exports.h"
 #include "launch/train/run_session.h"
 
 namespace wattle {
@@ -41,10 +42,11 @@ CompressionMeasures measure_compression(const RunConfig& config, Replica& replic
 struct CompressionOutcome {
   std::string ledger;
   int64_t steps = 0;  ///< done
+  const ExportedFiles& files;
   const std::vector<std::unique_ptr<Callback>>& callbacks;
 };
 
-/// Adds them to the report, with what the exports hold; nothing without compression. One rank.
+/// Adds them to the report, with hashes of what was exported and why something was not. One rank.
 void add_compression_summary(const RunConfig& config, const Replica& replica,
                              const CompressionOutcome& outcome, const CompressionMeasures& measures,
                              nlohmann::ordered_json& report);

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <functional>
 #include <iostream>
+#include <map>
 
 #include "common/atomic_file.h"
 #include "common/error.h"
@@ -16,9 +18,6 @@ namespace wattle {
 namespace {
 
 using Type = ExportOptions::Type;
-
-/// The key under which a GGUF file carries the hash of the compression ledger.
-constexpr const char* kLedgerKey = "wattle.compression_ledger.xxh3_128";
 
 /// Rounding after training, where it was asked for.
 std::optional<QuantizeOptions> rounding_of(const ExportOptions& wanted) {
@@ -99,26 +98,59 @@ void write_ledger(const std::filesystem::path& folder, const std::string& ledger
   file.commit();
 }
 
+void write_one(const std::string& path, const ExportOptions& wanted,
+               const ExportedModel& exported) {
+  const std::string& ledger = exported.compression_ledger;
+  switch (wanted.format) {
+    case ExportOptions::Format::kGguf:
+      return write_gguf(path, wanted, exported);
+    case ExportOptions::Format::kCompressedTensors:
+      return save_compressed_tensors(path, exported.options, exported.parameters,
+                                     exported.deployment, ledger);
+    case ExportOptions::Format::kOnnx:
+      return save_onnx(path, exported.model, exported.parameters, exported.deployment, ledger);
+    case ExportOptions::Format::kSafetensors:
+      std::map<std::string, std::string> metadata;
+      if (!ledger.empty()) metadata[kLedgerKey] = text_hash(ledger);
+      return save_hugging_face(path, exported.options, parameters_of(exported, wanted.masters),
+                               DType::kF32, metadata);
+  }
+}
+
 }  // namespace
 
-void write_exports(const RunConfig& config, const ExportedModel& exported) {
+void check_export_rows(const RunConfig& config, const Model& model) {
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    if (config.exports[i].format != ExportOptions::Format::kGguf) continue;
+    const auto rounding = rounding_of(config.exports[i]);
+    if (rounding) weight_targets(*rounding, model, fmt::format("export.{}.type", i));
+  }
+}
+
+ExportedFiles write_exports(const RunConfig& config, const ExportedModel& exported) {
   const std::filesystem::path folder = std::filesystem::path(config.run.output_dir) / "export";
+  ExportedFiles files;
+  const auto keep_going = [&files](const std::string& path, const std::function<void()>& write) {
+    try {
+      write();
+      return true;
+    } catch (const std::exception& error) {
+      std::cerr << "not exported: " << path << ": " << error.what() << std::endl;
+      if (!files.failure) files.why = error.what();
+      if (!files.failure) files.failure = std::current_exception();
+      return false;
+    }
+  };
   for (const ExportOptions& wanted : config.exports) {
     const std::string path = folder / wanted.resolved_path();
-    if (wanted.format == ExportOptions::Format::kGguf) {
-      write_gguf(path, wanted, exported);
-    } else if (wanted.format == ExportOptions::Format::kCompressedTensors) {
-      save_compressed_tensors(path, exported.options, exported.parameters, exported.deployment);
-    } else if (wanted.format == ExportOptions::Format::kOnnx) {
-      save_onnx(path, exported.model, exported.parameters, exported.deployment,
-                exported.compression_ledger);
-    } else {
-      save_hugging_face(path, exported.options, parameters_of(exported, wanted.masters),
-                        DType::kF32);
-    }
+    if (!keep_going(path, [&] { write_one(path, wanted, exported); })) continue;
+    files.paths.push_back(path);
     std::cerr << "exported: " << path << std::endl;
   }
-  if (!config.exports.empty()) write_ledger(folder, exported.compression_ledger);
+  if (!config.exports.empty()) {
+    keep_going(folder, [&] { write_ledger(folder, exported.compression_ledger); });
+  }
+  return files;
 }
 
 }  // namespace wattle

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,20 @@ struct ExportedModel {
   const GgufMetadata& tokenizer;          ///< keys "tokenizer.*"; none if none is known
 };
 
+/// What has become of a run's exports.
+struct ExportedFiles {
+  std::vector<std::string> paths;  ///< files and folders that were written
+  std::exception_ptr failure;      ///< the first; null where all were written
+  std::string why;                 ///< its message
+};
+
 /// Writes what `export:` lists, below output_dir/export where the paths are relative, and the
-/// compression ledger beside it. Names each file on standard error. One rank.
-void write_exports(const RunConfig& config, const ExportedModel& exported);
+/// compression ledger beside it. Names each file on standard error; what can't be written keeps
+/// nothing else from being written. One rank.
+ExportedFiles write_exports(const RunConfig& config, const ExportedModel& exported);
+
+/// What else would be refused of rounding after training: rows that a type can't hold. Throws
+/// Error(kConfig), before training.
+void check_export_rows(const RunConfig& config, const Model& model);
 
 }  // namespace wattle

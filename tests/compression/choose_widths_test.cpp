@@ -82,6 +82,16 @@ TEST(ChooseWidths, GivesTheBitsToTheWeightThatNeedsThem) {
   EXPECT_THROW(choose_widths(weights, 19), Error);
 }
 
+TEST(ChooseWidths, WhatLeavesNoFiniteLossIsNeverTaken) {
+  constexpr double kInfinite = std::numeric_limits<double>::infinity();
+  const std::vector<std::vector<WidthChoice>> weights = {{{10, kInfinite}, {20, 0.1}},
+                                                         {{10, 0.5}, {20, kInfinite}}};
+  EXPECT_THAT(choose_widths(weights, 100), testing::ElementsAre(1, 0));
+  EXPECT_THAT(choose_widths(weights, 30), testing::ElementsAre(1, 0));
+  EXPECT_THROW(choose_widths(weights, 29), Error);
+  EXPECT_THROW(choose_widths({{{10, std::nan("")}}}, 100), Error);
+}
+
 TEST(ChooseWidths, ManyLayersOfRealCostsTakeNoTime) {
   std::mt19937 draw(9);
   const Weights weights = random_weights(draw, 300, false);

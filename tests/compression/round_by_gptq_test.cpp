@@ -160,6 +160,8 @@ TEST(CalibrationSet, SpreadsItsSamplesAndRefusesWhatIsNotFinite) {
     EXPECT_EQ(calibration.batches(5), 2);
     EXPECT_EQ(calibration.batches(1000), 5);
     EXPECT_TRUE(at::equal(calibration.batch(5, 0).inputs[1], values[4]));
+    calibration.check(3);
+    EXPECT_THROW(calibration.check(4), Error) << "sample 10 is the third of 4";
     try {
       calibration.each_of_mine(20, [](int64_t, const Batch&) {});
       ADD_FAILURE() << "a NaN was taken in";

@@ -84,7 +84,7 @@ class CompressionRunTest(RunTest):
         self.assertEqual(energy["verdict"] != "no difference measured", same_sign)
         self.assertEqual(found["inference"]["compressed"]["loss"], self.last_eval_loss("run"))
         self.assertIn(found["ledger_xxh3_128"].encode(), self.gguf("run"))
-        file = found["exported"][0]
+        [file] = self.report("run")["exported"]
         self.assertTrue(file["path"].endswith("model.gguf"))
         self.assertEqual(file["bytes"], len(self.gguf("run")))
         page = (self.folder / "run/report.html").read_text()
@@ -219,6 +219,25 @@ class CompressionRunTest(RunTest):
         self.refused("[{quantize: {target: 'gguf:q4_0', gptq: {samples: 0}}}]", r"gptq\.samples")
         self.refused("[{quantize: {target: int8, learn: step, gptq: {samples: 4}}}]", r"learn: step")
         self.refused("[{quantize: {target: int8}, distil: {teacher: x.gguf}}]", r"several kinds")
+
+
+    def test_teachers_take_turns(self):
+        self.train(self.config("float", "[]", export="[]"))
+        one, other = ("{distil: {teacher: float/checkpoints/step-6, %s}}" % step
+                      for step in ("end_step: 3", "begin_step: 2"))
+        self.refused(f"[{one}, {other}]", r"bad\.yaml:\d+:\d+: compression\.1\.distil: "
+                     r"compression\.0\.distil teaches at the same time, from step 2 on")
+        self.train(self.config("turns", f"[{one}, {other.replace('2', '3')}]", export="[]"))
+
+    def test_phases_past_the_end_are_told_whatever_the_end_follows_from(self):
+        late = "[{quantize: {target: int8, begin_step: 900, freeze_observers_step: 950}}]"
+        for length in ("steps: 6", "epochs: 1"):
+            train = f"{{{length}, global_batch: 12, micro_batch: 2}}"
+            done = self.train(self.config("late", late, export="[]", train=train),
+                              overrides=[f"run.output_dir=late-{length[:5]}"])
+            for key in ("begin_step", "freeze_observers_step"):
+                self.assertRegex(done.stderr, rf"warning: .*compression\.0\.quantize\.{key}: 9\d0 is "
+                                              r"past the last step, \d+")
 
 
 if __name__ == "__main__":

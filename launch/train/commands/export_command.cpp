@@ -11,8 +11,10 @@ int export_command(const RunSession& session) {
   set_up_threads(session);
   ShapedModel shaped = trained_model(session);
   if (session.world.rank() != 0) return kExitDone;
-  write_exports(session.config, {shaped.options, shaped.model, shaped.parameters(),
-                                 shaped.deployment, shaped.compression_ledger, shaped.tokenizer});
+  const ExportedFiles files = write_exports(
+      session.config, {shaped.options, shaped.model, shaped.parameters(), shaped.deployment,
+                       shaped.compression_ledger, shaped.tokenizer});
+  if (files.failure) std::rethrow_exception(files.failure);
   return kExitDone;
 }
 

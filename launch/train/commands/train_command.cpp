@@ -14,6 +14,7 @@
 #include "launch/train/commands/commands.h"
 #include "launch/train/commands/efficiency.h"
 #include "launch/train/compression_summary.h"
+#include "launch/train/config/exports_fit.h"
 #include "launch/train/exports.h"
 #include "launch/train/resume/resume.h"
 #include "launch/train/teacher.h"
@@ -40,6 +41,7 @@ std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config, R
 // How a run ended, as its report says it.
 constexpr const char* kDone = "done";
 constexpr const char* kStoppedEarly = "stopped early";
+constexpr const char* kExportFailed = "trained, but an export failed";
 
 /// The path of another of the programs.
 std::string beside_this_program(const std::string& name) {
@@ -69,8 +71,8 @@ class TrainingRun {
   Records open_records() const;
   void say_end(RunEnd end, const TrainingLoop& loop, const EnergyGovernor& governor);
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
-  void export_model();
-  std::optional<std::string> finish_model();
+  ExportedFiles export_model();
+  std::optional<std::string> make_sample();
   void report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator);
   std::string ledger() const;
 
@@ -163,6 +165,11 @@ void TrainingRun::greet() const {
       plan_.global_batch, plan_.ranks, plan_.ranks == 1 ? "" : "s", plan_.micro_batch, threads_));
   for (const std::string& note : energy_.notes()) say("energy: " + note);
   for (const std::string& warning : resume_.warnings) say("warning: " + warning);
+  if (!config_.train.steps) {  // else the file's reader has told
+    for (const LatePhase& phase : late_phases(config_, steps_)) {
+      say(fmt::format("warning: {}: {}", phase.key, phase.message));
+    }
+  }
   if (resume_.step > 0) say(fmt::format("going on after step {}", resume_.step));
 }
 
@@ -225,6 +232,8 @@ int TrainingRun::run() {
 /// must be there before the checkpoint is read.
 void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
   check_named_models(config_, replica_.options);
+  check_exports_of_family(config_, replica_.options.family);
+  check_export_rows(config_, replica_.model);
   callbacks_ = make_callbacks(config_, replica_,
                               {&session_.world, &calibration_,
                                [this](const std::string& path, const std::string& key) {
@@ -289,7 +298,9 @@ std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t 
   return text;
 }
 
-void TrainingRun::export_model() {
+/// Rank 0.
+ExportedFiles TrainingRun::export_model() {
+  const PhaseWindow window = energy_.window(Phase::kCheckpoint);
   const Deployment deployment = deployment_of(*replica_.parameters);
   std::vector<NamedTensor> parameters;
   for (size_t i = 0; i < replica_.model.parameters.size(); ++i) {
@@ -298,8 +309,8 @@ void TrainingRun::export_model() {
                                                 ? parameter.value()
                                                 : replica_.parameters->master_of(i)});
   }
-  write_exports(config_, {replica_.options, replica_.model, std::move(parameters), deployment,
-                          ledger(), replica_.tokenizer});
+  return write_exports(config_, {replica_.options, replica_.model, std::move(parameters),
+                                 deployment, ledger(), replica_.tokenizer});
 }
 
 std::string TrainingRun::ledger() const {
@@ -308,17 +319,13 @@ std::string TrainingRun::ledger() const {
   return compression_ledger(sections);
 }
 
-/// Rank 0: the exports, and the sample if one is wanted.
-std::optional<std::string> TrainingRun::finish_model() {
-  std::optional<std::string> sample;
-  if (config_.sample) {
-    const PhaseWindow window = energy_.window(Phase::kEvaluation);
-    sample = sample_text(replica_.model, *config_.sample, config_.run.seed,
-                         config_.data.sequence_length);
-    say("\n" + *sample + "\n");
-  }
-  const PhaseWindow window = energy_.window(Phase::kCheckpoint);
-  export_model();
+/// Rank 0: if one is wanted.
+std::optional<std::string> TrainingRun::make_sample() {
+  if (!config_.sample) return std::nullopt;
+  const PhaseWindow window = energy_.window(Phase::kEvaluation);
+  const std::string sample =
+      sample_text(replica_.model, *config_.sample, config_.run.seed, config_.data.sequence_length);
+  say("\n" + sample + "\n");
   return sample;
 }
 
@@ -333,7 +340,11 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
   }
   RunFacts facts;
   facts.stream_hash = loop.consumed().hex();
-  if (is_first() && end == RunEnd::kDone) facts.sample = finish_model();
+  ExportedFiles files;
+  if (is_first() && end == RunEnd::kDone) {
+    facts.sample = make_sample();
+    files = export_model();
+  }
   const EnergyLedger ledger = accounts_.close();
   loop.note_energy();
   if (!is_first()) return;
@@ -341,6 +352,7 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
   facts.ended = end == RunEnd::kStopped       ? "stopped"
                 : end == RunEnd::kBudgetSpent ? "budget spent"
                 : loop.steps_done() < steps_  ? kStoppedEarly
+                : files.failure               ? kExportFailed
                                               : kDone;
   facts.model = name_of(replica_.options.family);
   facts.parameters = replica_.model.parameter_count();
@@ -358,7 +370,7 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
   facts.energy_source = accounts_.source();
   const std::string& folder = config_.run.output_dir;
   auto report = make_report(facts, ledger, read_metrics(folder + "/metrics.jsonl"));
-  add_compression_summary(config_, replica_, {this->ledger(), loop.steps_done(), callbacks_},
+  add_compression_summary(config_, replica_, {this->ledger(), loop.steps_done(), files, callbacks_},
                           compression, report);
   write_report(folder, report);
   for (const auto& figure : report.at("summary")) {
@@ -366,6 +378,7 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
                     figure.at("value").get<std::string>(), figure.at("note").get<std::string>()));
   }
   say(fmt::format("report: {}/report.html", folder));
+  if (files.failure) std::rethrow_exception(files.failure);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "launch/train/config/exports_fit.h"
 #include "launch/train/config/model_fits_data.h"
 #include "scheduler/config/agent_options.h"
 #include "scheduler/config/client_options.h"
@@ -12,18 +13,6 @@
 
 namespace wattle {
 namespace {
-
-/// What of the exports can be known from the family alone.
-void check_exports(const RunConfig& config, Checker& c) {
-  if (config.model.family == ModelFamily::kFromFile) return;
-  for (size_t i = 0; i < config.exports.size(); ++i) {
-    const bool is_onnx = config.exports[i].format == ExportOptions::Format::kOnnx;
-    c.require(is_onnx != config.model.is_language_model(), fmt::format("export.{}.format", i),
-              fmt::format("a model of family {} can't be written so: onnx is for mlp, resnet and "
-                          "vgg, the others are for gpt2 and llama",
-                          name_of(config.model.family)));
-  }
-}
 
 /// What no section can tell alone.
 void derive_defaults(RunConfig& config) {
@@ -34,23 +23,6 @@ void derive_defaults(RunConfig& config) {
   const bool chooses =
       config.model.family == ModelFamily::kMlp && config.model.loss == ModelLoss::kAuto;
   if (chooses && any_number) config.model.loss = ModelLoss::kMse;
-}
-
-/// Phases that begin after the last step never come.
-void warn_of_late_phases(const RunConfig& config, int64_t steps, Checker& c) {
-  for (size_t i = 0; i < config.compression.size(); ++i) {
-    const std::optional<QuantizeOptions>& quantize = config.compression[i].quantize;
-    if (!quantize) continue;
-    const auto warn = [&](const std::string& key, const std::optional<int64_t>& step) {
-      if (!step || *step <= steps) return;
-      c.warn(quantize_name(i) + "." + key,
-             fmt::format("{} is past the last step, {}", *step, steps));
-    };
-    warn("begin_step", quantize->begin_step);
-    warn("freeze_observers_step", quantize->freeze_observers_step);
-    warn("freeze_batch_norm_step", quantize->freeze_batch_norm_step);
-    if (quantize->activations) warn("activations.begin_step", quantize->activation_step());
-  }
 }
 
 void check_evaluation(const RunConfig& config, Checker& c) {
@@ -64,6 +36,28 @@ void check_evaluation(const RunConfig& config, Checker& c) {
 }
 
 }  // namespace
+
+std::vector<LatePhase> late_phases(const RunConfig& config, int64_t steps) {
+  std::vector<LatePhase> late;
+  const auto add = [&](const std::string& key, const std::optional<int64_t>& step, int64_t last) {
+    if (!step || *step <= last) return;
+    late.push_back({key, fmt::format("{} is past the last step, {}", *step, steps)});
+  };
+  for (size_t i = 0; i < config.compression.size(); ++i) {
+    if (const auto& distil = config.compression[i].distil) {
+      add(distil_name(i) + ".begin_step", distil->begin_step, steps - 1);
+    }
+    const std::optional<QuantizeOptions>& quantize = config.compression[i].quantize;
+    if (!quantize) continue;
+    const std::string name = quantize_name(i) + ".";
+    add(name + "begin_step", quantize->begin_step, steps);
+    add(name + "freeze_observers_step", quantize->freeze_observers_step, steps);
+    add(name + "freeze_batch_norm_step", quantize->freeze_batch_norm_step, steps);
+    if (quantize->activations)
+      add(name + "activations.begin_step", quantize->activation_step(), steps);
+  }
+  return late;
+}
 
 void RunConfig::describe(Fields& f) {
   f("run", run, "what the run is and where it writes").required();
@@ -99,7 +93,9 @@ void RunConfig::describe(Fields& f) {
     c.require(!sample || (data.kind == DataOptions::Kind::kText && data.tokenizer == "bytes"),
               "sample", "needs data of kind text whose tokenizer is bytes");
     if (train.steps) {
-      warn_of_late_phases(*this, *train.steps, c);
+      for (const LatePhase& phase : late_phases(*this, *train.steps)) {
+        c.warn(phase.key, phase.message);
+      }
       optimizer.schedule.check_against(*train.steps, "optimizer.schedule.", c);
     }
   });

@@ -44,4 +44,11 @@ RunConfig read_run_config(const std::string& path, const std::vector<std::string
 /// docs/CONFIG.md, generated from the code that reads the file.
 std::string config_reference();
 
+/// A phase of `compression` that lies past the last step and never comes.
+struct LatePhase {
+  std::string key;
+  std::string message;
+};
+std::vector<LatePhase> late_phases(const RunConfig& config, int64_t steps);
+
 }  // namespace wattle

@@ -31,7 +31,8 @@ const char* torch_name(DType dtype) {
 }  // namespace
 
 void save_hugging_face(const std::string& folder, const ModelOptions& options,
-                       std::span<const NamedTensor> parameters, DType dtype) {
+                       std::span<const NamedTensor> parameters, DType dtype,
+                       const std::map<std::string, std::string>& metadata) {
   const std::string config = config_json_of(options, torch_name(dtype));
   std::map<std::string, Part> parts;
   std::vector<TensorSpec> specs;
@@ -43,8 +44,10 @@ void save_hugging_face(const std::string& folder, const ModelOptions& options,
   std::filesystem::create_directories(folder, error);
   if (error) throw Error(ErrorCode::kIo, folder + ": can't be made: " + error.message());
 
+  std::map<std::string, std::string> all = {{"format", "pt"}};
+  all.insert(metadata.begin(), metadata.end());
   SafetensorsWriter writer(std::filesystem::path(folder) / "model.safetensors", std::move(specs),
-                           {{"format", "pt"}});
+                           all);
   for (const TensorSpec& spec : writer.order()) {
     writer.append(parts.at(spec.name).encoded(dtype));
   }

@@ -1,0 +1,109 @@
+#include "launch/train/config/exports_fit.h"
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+#include "compression/export/export_refusals.h"
+
+namespace wattle {
+namespace {
+
+using Format = ExportOptions::Format;
+
+std::string key_of(size_t index) { return fmt::format("export.{}.format", index); }
+
+const char* name_of(Format format) {
+  return format == Format::kGguf                ? "gguf"
+         : format == Format::kOnnx              ? "onnx"
+         : format == Format::kCompressedTensors ? "compressed-tensors"
+                                                : "safetensors";
+}
+
+std::string family_refusal(Format format, ModelFamily family) {
+  const bool has_tokens = family == ModelFamily::kGpt2 || family == ModelFamily::kLlama;
+  if ((format == Format::kOnnx) == has_tokens) {
+    return fmt::format(
+        "a model of family {} can't be written so: onnx is for mlp, resnet and vgg, "
+        "the others are for gpt2 and llama",
+        name_of(family));
+  }
+  if (format != Format::kCompressedTensors || family == ModelFamily::kLlama) return "";
+  return fmt::format("a model of family {} can't be written so: compressed-tensors is for llama",
+                     name_of(family));
+}
+
+/// "" or why the file can't hold weights that were trained for a format.
+std::string format_refusal(const ExportOptions& wanted, const std::string& format) {
+  switch (wanted.format) {
+    case Format::kGguf:
+      return wanted.type == ExportOptions::Type::kAuto ? gguf_refusal(format) : "";
+    case Format::kCompressedTensors:
+      return compressed_tensors_refusal(format);
+    case Format::kOnnx:
+      return onnx_refusal(format);
+    case Format::kSafetensors:
+      return "";
+  }
+  throw Error(ErrorCode::kInternal, "export: unknown format");
+}
+
+bool begins(const RunConfig& config, const QuantizeOptions& options) {
+  return !config.train.steps || options.begin_step <= *config.train.steps;
+}
+
+/// Whether an entry quantises at the end of the run, as far as the file alone tells.
+bool surely_deploys(const RunConfig& config, const QuantizeOptions& options) {
+  if (!begins(config, options)) return false;
+  return !options.end_step || (config.train.steps && *options.end_step >= *config.train.steps);
+}
+
+void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) {
+  const ExportOptions& wanted = config.exports[file];
+  const QuantizeOptions& options = *config.compression[entry].quantize;
+  const std::vector<std::string> formats =
+      options.widths ? options.widths->formats : std::vector<std::string>{format_name(options)};
+  for (const std::string& format : formats) {
+    const std::string refusal = format_refusal(wanted, format);
+    c.require(refusal.empty(), key_of(file),
+              fmt::format("{} can't hold {}, for which {} trains; {}", name_of(wanted.format),
+                          format, quantize_name(entry), refusal));
+  }
+  const bool has_embedding =
+      options.targets.empty() && options.resolved_embeddings() != EmbeddingFormat::kFloat;
+  c.require(wanted.format != Format::kCompressedTensors || options.is_gguf() || !has_embedding,
+            quantize_name(entry) + ".embeddings",
+            fmt::format("quantises the embedding, which {} can't hold; expected float",
+                        name_of(wanted.format)));
+}
+
+}  // namespace
+
+void check_exports(const RunConfig& config, Checker& c) {
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    if (config.model.family != ModelFamily::kFromFile) {
+      const std::string refusal = family_refusal(config.exports[i].format, config.model.family);
+      c.require(refusal.empty(), key_of(i), refusal);
+      if (!refusal.empty()) continue;
+    }
+    for (size_t entry = 0; entry < config.compression.size(); ++entry) {
+      const auto& quantize = config.compression[entry].quantize;
+      if (quantize && surely_deploys(config, *quantize)) check_pair(config, i, entry, c);
+    }
+  }
+}
+
+void check_exports_of_family(const RunConfig& config, ModelFamily family) {
+  bool quantises = false;
+  for (const CompressionEntry& entry : config.compression) {
+    quantises |= entry.quantize && begins(config, *entry.quantize);
+  }
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    std::string refusal = family_refusal(config.exports[i].format, family);
+    if (config.exports[i].format == Format::kCompressedTensors && !quantises) {
+      refusal = "compressed-tensors needs a quantize entry in compression";
+    }
+    if (!refusal.empty()) throw Error(ErrorCode::kConfig, key_of(i) + ": " + refusal);
+  }
+}
+
+}  // namespace wattle

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "launch/train/config/run_config.h"
+
+namespace wattle {
+
+/// What can be told of `export` from the file alone: families, and targets of `compression` that a
+/// file of that kind can't hold. What is wrong goes to `c`.
+void check_exports(const RunConfig& config, Checker& c);
+
+/// The same for the family of a model that came from a file, and whether there will be anything for
+/// compressed-tensors to hold: before training. Throws Error(kConfig) naming the key.
+void check_exports_of_family(const RunConfig& config, ModelFamily family);
+
+}  // namespace wattle

@@ -1,0 +1,147 @@
+"""Exports: what a file can't hold is refused before training, what fails afterwards loses nothing,
+equal runs and other numbers of ranks give equal bytes, and every file names its ledger."""
+
+import hashlib
+import json
+import pathlib
+import unittest
+
+from wattle_runs import RunTest, TINY_GPT
+
+TINY_LLAMA = TINY_GPT.replace("gpt2", "llama")
+MLP = "model: {family: mlp, inputs: 12, hidden: [24, 16], outputs: 1}"
+RANDOM = "{kind: random, inputs: 12, samples: 200, validation: 50, targets: binary}"
+LEDGER_KEY = b"wattle.compression_ledger.xxh3_128"
+
+
+def quantize(target: str, more: str = "") -> str:
+    return f"[{{quantize: {{target: '{target}', energy_seconds: 0{more}}}}}]"
+
+
+class ExportTest(RunTest):
+    def config(self, output: str, compression: str, export: str, model: str = TINY_LLAMA, **sections):
+        rows = {"data": RANDOM, "train": "{steps: 6, global_batch: 12, micro_batch: 2}"}
+        run = f"{{seed: 7, output_dir: {output}, threads: 1, deterministic: true}}"
+        return self.text_config(output, model, run=run, compression=compression, export=export,
+                                **((rows if model == MLP else {}) | sections))
+
+    def files(self, output: str) -> dict:
+        folder = self.folder / output / "export"
+        return {str(path.relative_to(folder)): path.read_bytes()
+                for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    def assert_same_files(self, one: dict, other: dict):
+        self.assertEqual({name: hashlib.sha256(data).hexdigest() for name, data in one.items()},
+                         {name: hashlib.sha256(data).hexdigest() for name, data in other.items()})
+
+    def refused(self, expected: str, *arguments, **sections):
+        done = self.train(self.config("bad", *arguments, **sections), expect=2)
+        self.assertRegex(done.stderr, expected)
+        self.assertEqual(self.metrics("bad"), [])
+
+    def test_pairs_that_no_file_can_hold_are_refused_at_their_place(self):
+        place = r"bad\.yaml:\d+:\d+: export\.0\.format: "
+        for target, format in (("int8", "gguf"), ("ternary", "compressed-tensors"),
+                               ("int16", "compressed-tensors"), ("gguf:q4_0", "compressed-tensors")):
+            self.refused(place + f"{format} can't hold {target}.*, for which "
+                         r"compression\.0\.quantize trains; expected", quantize(target),
+                         f"[{{format: {format}}}]")
+        for target in ("int4", "fp8", "gguf:q8_0"):
+            self.refused(place + "onnx can't hold " + target, quantize(target), "[{format: onnx}]", MLP)
+        self.refused(place + "a model of family gpt2 can't be written so: compressed-tensors is for "
+                     "llama", quantize("int4"), "[{format: compressed-tensors}]", TINY_GPT)
+        self.refused(r"bad\.yaml:\d+:\d+: compression\.0\.quantize\.embeddings: quantises the "
+                     "embedding, which compressed-tensors can't hold",
+                     quantize("int4", ", embeddings: target"), "[{format: compressed-tensors}]")
+        self.refused(r"export\.0\.format: compressed-tensors needs a quantize entry", "[]",
+                     "[{format: compressed-tensors}]")
+
+    def test_what_only_the_model_tells_is_refused_before_training(self):
+        narrow = "model: {family: llama, layers: 1, width: 40, heads: 2, vocab: 256, positions: 32}"
+        self.refused(r"export\.0\.type.*a row of 40 values", "[]", "[{format: gguf, type: q4_0}]",
+                     narrow)
+        self.train(self.config("gpt2", "[]", "[{format: safetensors}]", TINY_GPT))
+        self.refused(r"export\.0\.format: a model of family gpt2", quantize("int4"),
+                     "[{format: compressed-tensors}]",
+                     "model: {init_from: gpt2/export/safetensors}")
+
+    def test_entries_that_have_ended_are_no_obstacle(self):
+        ended = quantize("int8", ", end_step: 3")
+        self.train(self.config("run", ended, "[{format: gguf}]"))
+        self.assertIn("model.gguf", self.files("run"))
+
+    def test_nan_in_samples_is_found_before_training(self):
+        rows = [f"{i}.5,{i % 7},{i % 2}" for i in range(40)]
+        rows[17] = "nan,1,0"
+        self.write("table.csv", "\n".join(rows) + "\n")
+        model = MLP.replace("inputs: 12", "inputs: 2")
+        for more in (", begin_step: 4, activations: {}", ", begin_step: 4, gptq: {samples: 40}"):
+            done = self.train(self.config("bad", quantize("int8", more), "[]", model,
+                                          data="{kind: csv, path: table.csv, header: false, "
+                                               "target: '2', targets: binary, validation: 1}",
+                                          train="{steps: 6, global_batch: 4, micro_batch: 2}"),
+                              expect=1)
+            self.assertRegex(done.stderr, r"table\.csv:18: column 1: expected a finite float32 number")
+            self.assertEqual(self.metrics("bad"), [])
+
+    def test_an_export_that_fails_loses_neither_the_report_nor_the_other_exports(self):
+        self.write("file", "no folder")
+        export = (f"[{{format: gguf, path: {self.folder}/file/model.gguf}}, {{format: safetensors}}]")
+        config = self.config("run", quantize("gguf:q4_0"), export)
+        done = self.train(config, 2, expect=1)
+        self.assertRegex(done.stderr, r"not exported: .*file/model\.gguf: ")
+        report = self.report("run")
+        self.assertIn("file/model.gguf", report["export_failure"])
+        self.assertEqual(report["training"]["ended"], "trained, but an export failed")
+        self.assertIn("safetensors/model.safetensors", self.files("run"))
+        self.assertEqual({pathlib.Path(f["path"]).name for f in report["exported"]},
+                         {"model.safetensors", "config.json"})
+        self.assertIn("An export failed", (self.folder / "run/report.html").read_text())
+        # Run again where it can be written, it trains no more and exports.
+        (self.folder / "file").unlink()
+        self.train(config, 2)
+        self.assertTrue((self.folder / "file/model.gguf").exists())
+        self.assertEqual(self.report("run")["training"]["ended"], "done")
+        self.assertEqual(len(self.train_metrics("run")), 6)
+
+    def test_a_run_in_float_says_the_hashes_of_its_files(self):
+        self.train(self.config("run", "[]", "[{format: gguf}]"))
+        [file] = self.report("run")["exported"]
+        self.assertRegex(file["xxh3_128"], "^[0-9a-f]{32}$")
+        self.assertIn(file["xxh3_128"], (self.folder / "run/report.html").read_text())
+
+    CASES = {
+        "gguf": ("gguf:q4_0", "", "[{format: gguf}, {format: safetensors}]", TINY_LLAMA),
+        "compressed-tensors": ("int4", "", "[{format: compressed-tensors}, {format: safetensors}]",
+                               TINY_LLAMA),
+        "onnx": ("int8", ", begin_step: 1, activations: {begin_step: 2}", "[{format: onnx}]", MLP),
+    }
+
+    def test_equal_runs_and_all_layouts_give_equal_bytes_that_name_their_ledger(self):
+        for name, (target, more, export, model) in self.CASES.items():
+            compression = quantize(target, more)
+            self.train(self.config(f"{name}1", compression, export, model), 1)
+            files = self.files(f"{name}1")
+            self.train(self.config(f"{name}again", compression, export, model), 1)
+            self.assert_same_files(self.files(f"{name}again"), files)
+            ledger = self.report(f"{name}1")["compression"]["ledger_xxh3_128"].encode()
+            for path, data in files.items():
+                if not path.endswith(".json"):
+                    self.assertIn(LEDGER_KEY, data, path)
+                    self.assertIn(ledger, data, path)
+            for ranks in (2, 3):
+                # Trained on so many, and its checkpoint, which lies in so many shards, exported by
+                # any number.
+                output = f"{name}{ranks}"
+                config = self.config(output, compression, export, model)
+                self.train(config, ranks)
+                self.assert_same_files(self.files(output), files)
+                for exporting in (1, 2, 3):
+                    for path in self.files(output):
+                        (self.folder / output / "export" / path).unlink()
+                    self.train(config, exporting, arguments=("export",))
+                    self.assert_same_files(self.files(output), files)
+
+
+if __name__ == "__main__":
+    unittest.main()
