@@ -107,7 +107,8 @@ class QuantizeTest(RunTest):
                          self.gguf("trained"))
 
     def refused(self, compression: str, expected: str, overrides=()):
-        done = self.train(self.config("bad", compression), expect=2, overrides=overrides)
+        config = self.config("bad", compression, export="[]")
+        done = self.train(config, expect=2, overrides=overrides)
         self.assertRegex(done.stderr, expected)
         self.assertEqual(self.checkpoints("bad"), [])
 
