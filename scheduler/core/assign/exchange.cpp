@@ -218,15 +218,20 @@ bool Exchange::reassign(const std::vector<size_t>& jobs, int& choices) {
 void Exchange::reassign(int most_choices) {
   by_value_ = by_value(*problem_);
   const size_t count = problem_->jobs.size();
+  // A group counts as a choice, though its search may end at once: there are count^3 / 6 of three.
+  int choices = most_choices;
+  const auto improves = [&](const std::vector<size_t>& jobs) {
+    return --choices > 0 && reassign(jobs, choices);
+  };
   bool better = true;
-  while (better && most_choices > 0) {
+  while (better && choices > 0) {
     better = false;
-    for (size_t a = 0; a < count; ++a) {
-      for (size_t b = 0; b < a; ++b) better |= reassign({a, b}, most_choices);
+    for (size_t a = 0; a < count && choices > 0; ++a) {
+      for (size_t b = 0; b < a; ++b) better |= improves({a, b});
     }
-    for (size_t a = 0; a < count && !better; ++a) {
-      for (size_t b = 0; b < a; ++b) {
-        for (size_t c = 0; c < b; ++c) better |= reassign({a, b, c}, most_choices);
+    for (size_t a = 0; a < count && !better && choices > 0; ++a) {
+      for (size_t b = 0; b < a && choices > 0; ++b) {
+        for (size_t c = 0; c < b; ++c) better |= improves({a, b, c});
       }
     }
   }

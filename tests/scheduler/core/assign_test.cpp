@@ -129,6 +129,14 @@ TEST(Assignment, RelaxationOfLargeProblemsIsWithinTwoPerCentOfItsBound) {
   }
 }
 
+/// Of 1,100 jobs with one item each there are 2 * 10^8 groups of three: not all are looked at.
+TEST(Assignment, RelaxationOfManySmallJobsEnds) {
+  RandomProblem random(1);
+  const Problem problem = random.make(1100, 1, 1, 1, 2);
+  const Assignment relaxed = solve_relaxed(problem);
+  EXPECT_GE(relaxed.value, 0.98 * relaxed.bound);
+}
+
 TEST(Assignment, NothingToGiveOrNobodyToGiveToIsNoError) {
   EXPECT_EQ(solve_relaxed({{4}, 100, {std::nullopt}, {}}).value, 0);
   EXPECT_EQ(solve_exact({{4}, 100, {std::nullopt}, {}}).value, 0);
