@@ -259,8 +259,7 @@ void QuantizeOptions::describe_scales(Fields& f) {
       .less_than(0.5);
   f("weight_ranges", weight_ranges,
     "how the range of a weight's scales follows from its values; int2, int4, int8 and int16; "
-    "absent: "
-    "the extremes, at every step");
+    "absent: the extremes, at every step");
   f("freeze_observers_step", freeze_observers_step,
     "steps done when scales stay as they are; absent: never")
       .at_least(0)

@@ -34,12 +34,7 @@ void ActivationOptions::describe(Fields& f) {
 }
 
 void describe_observer(Fields& f, ObserverOptions& observer) {
-  f.choice("observer", observer.kind,
-           {{"minmax", ObserverKind::kMinMax},
-            {"ema", ObserverKind::kMovingAverage},
-            {"percentile", ObserverKind::kPercentile},
-            {"histogram", ObserverKind::kHistogram},
-            {"mse", ObserverKind::kLeastSquares}},
+  f.choice("observer", observer.kind, observer_kinds(),
            "how an activation's range follows from the global batches: their extremes, a moving "
            "average of them, all but the rarest values, the least loss of information, the least "
            "squared error");

@@ -17,18 +17,19 @@ bool needs_histogram(ObserverKind kind) {
 
 }  // namespace
 
+const std::vector<std::pair<std::string, ObserverKind>>& observer_kinds() {
+  static const std::vector<std::pair<std::string, ObserverKind>> kinds = {
+      {"minmax", ObserverKind::kMinMax},
+      {"ema", ObserverKind::kMovingAverage},
+      {"percentile", ObserverKind::kPercentile},
+      {"histogram", ObserverKind::kHistogram},
+      {"mse", ObserverKind::kLeastSquares}};
+  return kinds;
+}
+
 const char* name_of(ObserverKind kind) {
-  switch (kind) {
-    case ObserverKind::kMinMax:
-      return "minmax";
-    case ObserverKind::kMovingAverage:
-      return "ema";
-    case ObserverKind::kPercentile:
-      return "percentile";
-    case ObserverKind::kHistogram:
-      return "histogram";
-    case ObserverKind::kLeastSquares:
-      return "mse";
+  for (const auto& [name, known] : observer_kinds()) {
+    if (known == kind) return name.c_str();
   }
   throw Error(ErrorCode::kInternal, "unknown kind of observer");
 }

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "compression/calibration/affine_grid.h"
 #include "compression/calibration/range_statistics.h"
@@ -18,6 +20,7 @@ enum class ObserverKind {
 };
 
 /// "minmax", "ema", "percentile", "histogram", "mse": as `observer:` names them.
+const std::vector<std::pair<std::string, ObserverKind>>& observer_kinds();
 const char* name_of(ObserverKind kind);
 
 struct ObserverOptions {

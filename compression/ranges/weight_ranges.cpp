@@ -151,12 +151,7 @@ WeightScales observed_scales(const GridFormatOptions& format, const ObserverOpti
 }
 
 void WeightRangeOptions::describe(Fields& f) {
-  f.choice("observer", observer.kind,
-           {{"minmax", ObserverKind::kMinMax},
-            {"ema", ObserverKind::kMovingAverage},
-            {"percentile", ObserverKind::kPercentile},
-            {"histogram", ObserverKind::kHistogram},
-            {"mse", ObserverKind::kLeastSquares}},
+  f.choice("observer", observer.kind, observer_kinds(),
            "the extremes, a moving average of them, all but the rarest values, the least loss of "
            "information, the least squared error; of the values that share a scale");
   f("every", every, "steps from one look to the next; scales stay as they are between them")

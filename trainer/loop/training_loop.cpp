@@ -241,10 +241,7 @@ void TrainingLoop::evaluate() {
 }
 
 MetricsRecord TrainingLoop::record_of(const Evaluation& evaluation, double seconds) const {
-  MetricsRecord r;
-  r.phase = "evaluate";
-  r.attempt = settings_.attempt;
-  r.step = step_;
+  MetricsRecord r = record_between_steps("evaluate");
   r.step_seconds = seconds;
   r.eval_loss = evaluation.loss;
   if (settings_.tokens_per_sample > 0) {
@@ -252,6 +249,14 @@ MetricsRecord TrainingLoop::record_of(const Evaluation& evaluation, double secon
   } else {
     r.accuracy = evaluation.accuracy;
   }
+  return r;
+}
+
+MetricsRecord TrainingLoop::record_between_steps(const char* phase) const {
+  MetricsRecord r;
+  r.phase = phase;
+  r.attempt = settings_.attempt;
+  r.step = step_;
   r.run_energy_joules = parts_.accounts.run_joules();
   r.energy_source = parts_.accounts.source();
   r.peak_memory_bytes = peak_memory_bytes();
@@ -307,16 +312,7 @@ void TrainingLoop::save() {
   note_energy();
 }
 
-void TrainingLoop::note_energy() {
-  MetricsRecord r;
-  r.phase = "energy";
-  r.attempt = settings_.attempt;
-  r.step = step_;
-  r.run_energy_joules = parts_.accounts.run_joules();
-  r.energy_source = parts_.accounts.source();
-  r.peak_memory_bytes = peak_memory_bytes();
-  publish(r);
-}
+void TrainingLoop::note_energy() { publish(record_between_steps("energy")); }
 
 void TrainingLoop::settle_checkpoint(WriteState least) { parts_.checkpointer.settle(least); }
 
@@ -330,13 +326,7 @@ void TrainingLoop::finish_checkpoint() {
 }
 
 void TrainingLoop::record_event(const std::string& event) {
-  MetricsRecord r;
-  r.phase = "compression";
-  r.attempt = settings_.attempt;
-  r.step = step_;
-  r.run_energy_joules = parts_.accounts.run_joules();
-  r.energy_source = parts_.accounts.source();
-  r.peak_memory_bytes = peak_memory_bytes();
+  MetricsRecord r = record_between_steps("compression");
   r.event = event;
   publish(r);
   if (parts_.progress) parts_.progress->note(fmt::format("after step {}: {}", step_, event));

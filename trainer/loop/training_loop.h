@@ -92,6 +92,8 @@ class TrainingLoop {
   MetricsRecord record_of(const StepOutcome& outcome, const SharedFigures& figures,
                           double lr) const;
   MetricsRecord record_of(const Evaluation& evaluation, double seconds) const;
+  /// Of a phase between steps: where the run is, and what it has used.
+  MetricsRecord record_between_steps(const char* phase) const;
   void publish(const MetricsRecord& record);
   void show(const MetricsRecord& record);
   void show(const MetricsRecord& evaluation, int64_t scored);

@@ -17,10 +17,10 @@ using RunIdentity = std::map<std::string, std::string>;
 RunIdentity identity_of(const RunConfig& config, const ModelOptions& model, const BatchPlan& plan,
                         const Dataset& train);
 
-/// As a section of a checkpoint, and back.
 /// What of it says the model's shape.
 RunIdentity shape_identity(const ModelOptions& model);
 
+/// As a section of a checkpoint, and back.
 std::string to_section(const RunIdentity& identity);
 RunIdentity identity_from_section(const std::string& section);
 

@@ -29,14 +29,12 @@ class TwoNodes(AgentTest):
 
     def wait_mean_watts(self, node: str, wanted, samples: int = 10, seconds: float = 60):
         """Until the mean of the last samples, all of them from now on, is as wanted."""
-        start, end = len(self.daemon.all_said("measured", node)), time.monotonic() + seconds
-        while True:
+        start = len(self.daemon.all_said("measured", node))
+
+        def settled():
             watts = [m.watts for m in self.daemon.all_said("measured", node)[start:]]
-            mean = sum(watts[-samples:]) / samples
-            if len(watts) >= samples and wanted(mean):
-                return
-            self.assertLess(time.monotonic(), end, f"{watts} W")
-            time.sleep(0.2)
+            return len(watts) >= samples and wanted(sum(watts[-samples:]) / samples)
+        self.wait(f"{node} draws as wanted", settled, seconds)
 
     def check_a_job_of_two_ranks(self):
         self.launch(steps=40, every=20)

@@ -1,12 +1,10 @@
 #include "tests/bench/scheduler/load/site.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,26 +15,12 @@
 #include "common/error.h"
 #include "launch/wattle/certs/authority.h"
 #include "scheduler/rpc/credentials.h"
+#include "tests/support/free_port.h"
 
 namespace wattle::bench {
 namespace {
 
 constexpr double kDay = 86400;
-
-/// A port that nobody listens on now.
-int free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  auto* any = reinterpret_cast<sockaddr*>(&address);
-  if (fd < 0 || ::bind(fd, any, size) != 0 || ::getsockname(fd, any, &size) != 0) {
-    throw Error(ErrorCode::kIo, "no port is free");
-  }
-  ::close(fd);
-  return ntohs(address.sin_port);
-}
 
 }  // namespace
 
