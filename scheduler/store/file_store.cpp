@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,24 +12,9 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "scheduler/digest/sha256.h"
 
 namespace wattle::scheduler {
-namespace {
-
-using Digest = std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)>;
-
-std::string hex(const unsigned char* bytes, size_t count) {
-  std::string text;
-  for (size_t i = 0; i < count; ++i) text += fmt::format("{:02x}", bytes[i]);
-  return text;
-}
-
-void require_digest(int result) {
-  if (result != 1) throw Error(ErrorCode::kInternal, "SHA-256: OpenSSL refuses it");
-}
-
-}  // namespace
-
 bool is_sha256(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -56,7 +40,7 @@ struct FileStore::Incoming::Parts {
   std::string own;    ///< where the whole file is first
   std::string place;  ///< and then
   AtomicFile file;
-  Digest digest{EVP_MD_CTX_new(), EVP_MD_CTX_free};
+  Sha256 digest;
 
   Parts(const StoredFile& expected, const std::string& own, const std::string& place)
       : expected(expected), own(own), place(place), file(own) {}
@@ -93,7 +77,6 @@ FileStore::Incoming::Incoming(const FileStore& store, const StoredFile& expected
   // Uploads of one content at the same time each have a name of their own until they are whole.
   const std::string own = fmt::format("{}.{}", place.string(), ++store.uploads_);
   parts_ = std::make_unique<Parts>(expected, own, place.string());
-  require_digest(EVP_DigestInit_ex(parts_->digest.get(), EVP_sha256(), nullptr));
 }
 
 FileStore::Incoming::~Incoming() = default;
@@ -105,17 +88,14 @@ void FileStore::Incoming::write(std::string_view data) {
                 fmt::format("{}: {} bytes were announced, more have come", parts_->expected.path,
                             parts_->expected.size_bytes));
   }
-  require_digest(EVP_DigestUpdate(parts_->digest.get(), data.data(), data.size()));
+  parts_->digest.add(data);
   parts_->file.write(data);
 }
 
 void FileStore::Incoming::commit() {
-  unsigned char bytes[EVP_MAX_MD_SIZE];
-  unsigned count = 0;
-  require_digest(EVP_DigestFinal_ex(parts_->digest.get(), bytes, &count));
   const StoredFile& expected = parts_->expected;
   const auto size = static_cast<int64_t>(parts_->file.offset());
-  const std::string sha256 = hex(bytes, count);
+  const std::string sha256 = parts_->digest.digits();
   if (size != expected.size_bytes || sha256 != expected.sha256) {
     throw Error(ErrorCode::kFormat,
                 fmt::format("{}: {} bytes of SHA-256 {} were announced, {} of {} have come",

@@ -1,25 +1,11 @@
 #include "scheduler/store/journal.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include "common/error.h"
+#include "scheduler/digest/sha256.h"
 
 namespace wattle::scheduler {
-namespace {
-
-std::string sha256_of(std::string_view text) {
-  unsigned char bytes[EVP_MAX_MD_SIZE];
-  unsigned count = 0;
-  if (EVP_Digest(text.data(), text.size(), bytes, &count, EVP_sha256(), nullptr) != 1) {
-    throw Error(ErrorCode::kInternal, "SHA-256: OpenSSL refuses it");
-  }
-  std::string hex;
-  for (unsigned i = 0; i < count; ++i) hex += fmt::format("{:02x}", bytes[i]);
-  return hex;
-}
-
-}  // namespace
 
 void Journal::append(const std::vector<JournalRecord>& records) {
   Statement insert(database_, "INSERT INTO journal(number, event, decisions) VALUES(?, ?, ?)");

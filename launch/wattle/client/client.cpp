@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -15,6 +14,7 @@
 #include <thread>
 
 #include "common/error.h"
+#include "scheduler/digest/sha256.h"
 #include "scheduler/rpc/credentials.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 
@@ -129,24 +129,17 @@ void read_chunks(const std::string& path, const Take& take) {
 }
 
 v1::FileRef reference_to(const std::string& file, const std::string& path) {
-  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> digest(EVP_MD_CTX_new(),
-                                                                  EVP_MD_CTX_free);
-  bool good = digest && EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr) == 1;
+  scheduler::Sha256 digest;
   int64_t size = 0;
   read_chunks(file, [&](const std::string& chunk) {
-    good = good && EVP_DigestUpdate(digest.get(), chunk.data(), chunk.size()) == 1;
+    digest.add(chunk);
     size += static_cast<int64_t>(chunk.size());
-    return good;
+    return true;
   });
-  unsigned char bytes[EVP_MAX_MD_SIZE];
-  unsigned int length = 0;
-  if (!good || EVP_DigestFinal_ex(digest.get(), bytes, &length) != 1) {
-    throw Error(ErrorCode::kInternal, "SHA-256 failed");
-  }
   v1::FileRef reference;
   reference.set_path(path);
   reference.set_size_bytes(size);
-  reference.set_sha256(fmt::format("{:02x}", fmt::join(bytes, bytes + length, "")));
+  reference.set_sha256(digest.digits());
   return reference;
 }
 

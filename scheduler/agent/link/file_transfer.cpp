@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +11,7 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "scheduler/digest/sha256.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 
 namespace wattle::agent {
@@ -23,30 +23,6 @@ constexpr size_t kChunkBytes = 1 << 20;
 /// A transfer that moves slower than this is given up.
 constexpr double kLeastBytesPerSecond = 1 << 20;
 constexpr double kLeastSeconds = 60;
-
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    check(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
-  }
-  void add(std::string_view bytes) {
-    check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
-  }
-  std::string digits() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    check(EVP_DigestFinal_ex(context_.get(), digest, &size) == 1);
-    std::string text;
-    for (unsigned int i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
-    return text;
-  }
-
- private:
-  static void check(bool ok) {
-    if (!ok) throw Error(ErrorCode::kInternal, "SHA-256: the library refuses");
-  }
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
 
 void set_deadline(grpc::ClientContext& context, int64_t bytes) {
   const double seconds = kLeastSeconds + static_cast<double>(bytes) / kLeastBytesPerSecond;
@@ -107,7 +83,7 @@ std::string path_below(const std::string& folder, const std::string& path) {
 }
 
 std::string sha256_of(const std::string& path, int64_t bytes) {
-  Sha256 sum;
+  scheduler::Sha256 sum;
   read_pieces(path, bytes, [&sum](std::string_view piece) { sum.add(piece); });
   return sum.digits();
 }
@@ -124,7 +100,7 @@ void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder, Grow
   const auto stub = v1::Agent::NewStub(channel_);
   const auto reader = stub->Fetch(&context, ref);
   AtomicFile file(path);
-  Sha256 sum;
+  scheduler::Sha256 sum;
   v1::FileChunk chunk;
   try {
     while (reader->Read(&chunk)) {
