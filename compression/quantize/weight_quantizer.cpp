@@ -36,11 +36,12 @@ bool WeightQuantizer::applies_to(int64_t index, const Parameter&) const {
   return entries_.at(index).has_value();
 }
 
-/// By the gradient of the step that has just been made, if there is one.
-void WeightQuantizer::move_scales(Entry& entry) {
-  if (!entry.scale_gradient.defined()) return;
-  entry.optimizer->update(entry.scale_gradient, entry.rate, entry.scales->scale);
-  entry.scale_gradient.reset();
+void WeightQuantizer::update() {
+  for (auto& entry : entries_) {
+    if (!entry || !entry->scale_gradient.defined()) continue;
+    entry->optimizer->update(entry->scale_gradient, entry->rate, entry->scales->scale);
+    entry->scale_gradient.reset();
+  }
 }
 
 void WeightQuantizer::round(int64_t index, const at::Tensor& values, at::Tensor& rounded) const {
@@ -56,14 +57,11 @@ void WeightQuantizer::round(int64_t index, const at::Tensor& values, at::Tensor&
 void WeightQuantizer::transform_master(int64_t index, const at::Tensor& master,
                                        at::Tensor& values) {
   if (entry_of(index).target.norm) return WorkingTransform::transform_master(index, master, values);
-  move_scales(entry_of(index));
   round(index, master, values);
 }
 
 void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
-  Entry& entry = entry_of(index);
-  move_scales(entry);
-  const std::optional<FollowingNorm>& norm = entry.target.norm;
+  const std::optional<FollowingNorm>& norm = entry_of(index).target.norm;
   const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
   const at::Tensor before = norm ? values.clone() : at::Tensor();
   if (norm) multiply_channels(values, factor);

@@ -20,8 +20,8 @@ namespace wattle {
 /// parameters have their gradients from the norm itself.
 ///
 /// Gradients pass straight through, or are clipped where a value lies beyond its grid. Learned
-/// scales have their gradient from transform_gradient(), and move with the transform() after it: as
-/// the weights do, and not at all if an update is left out. Their state is part of state().
+/// scales have their gradient from transform_gradient() and move with update(), as the weights do.
+/// Their state is part of state().
 class WeightQuantizer : public WorkingTransform {
  public:
   /// `parameters`: the model's, in its order. Throws Error(kInternal) if one of the targets is not
@@ -34,6 +34,7 @@ class WeightQuantizer : public WorkingTransform {
   void transform(int64_t index, at::Tensor& values) override;
   void transform_master(int64_t index, const at::Tensor& master, at::Tensor& values) override;
   void transform_gradient(int64_t index, const at::Tensor& master, at::Tensor& gradient) override;
+  void update() override;
   std::vector<NamedTensor> state() override;
 
   /// The indices of the weights that this applies to, ascending.
@@ -63,11 +64,10 @@ class WeightQuantizer : public WorkingTransform {
     ScaleLearning learning = ScaleLearning::kNone;
     double rate = 0;
     std::optional<ScaleOptimizer> optimizer = {};
-    at::Tensor scale_gradient = {};  ///< of this step; undefined between steps
+    at::Tensor scale_gradient = {};  ///< of the last step; undefined after update()
   };
   Entry& entry_of(int64_t index);
   const Entry& entry_of(int64_t index) const;
-  void move_scales(Entry& entry);
   void round(int64_t index, const at::Tensor& values, at::Tensor& rounded) const;
 
   std::string name_;

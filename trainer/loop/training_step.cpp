@@ -101,6 +101,7 @@ StepOutcome TrainingStep::run(const StepView& view, const std::function<Batch(in
   const double scale = settings_.grad_clip ? clip_scale(norm.norm, *settings_.grad_clip) : 1.0;
   parts_.optimizer.update(parts_.parameters.master(), parts_.parameters.gradients(),
                           {view.step + 1, learning_rate, scale});
+  parts_.parameters.update_transforms();
   parts_.parameters.publish();
   return outcome;
 }

@@ -111,6 +111,11 @@ void FlatParameters::finish_gradients() {
   }
 }
 
+void FlatParameters::update_transforms() {
+  const at::NoGradGuard no_grad;
+  for (WorkingTransform* transform : transforms_) transform->update();
+}
+
 void FlatParameters::publish() {
   const at::NoGradGuard no_grad;
   if (rounded_.defined()) rounded_.copy_(master_);

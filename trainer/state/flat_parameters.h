@@ -21,7 +21,8 @@ FlatLayout layout_of(const std::vector<Parameter*>& parameters);
 ///             applies to the parameter or the precision is bf16
 ///   gradients [layout.numel]  the reducer's, taken at the working values
 ///
-/// A step:  backward, reduction → finish_gradients() → optimizer updates master() → publish()
+/// A step:  backward, reduction → finish_gradients() → optimizer updates master()
+///          → update_transforms() → publish()
 ///
 /// The gaps of the layout hold zeros in every buffer and stay zero. Not thread-safe.
 class FlatParameters {
@@ -49,6 +50,9 @@ class FlatParameters {
 
   /// Takes the gradients back through the chain, before norm and clipping.
   void finish_gradients();
+
+  /// Transforms move what they learn, as the optimizer has moved the master values.
+  void update_transforms();
 
   /// Makes the working values from the master's. Call after each change of the master, and after a
   /// change of a transform's state.

@@ -42,6 +42,10 @@ class WorkingTransform {
   virtual void transform_gradient(int64_t /*index*/, const at::Tensor& /*master*/,
                                   at::Tensor& /*gradient*/) {}
 
+  /// Moves what the transform itself learns, by the gradients of the step that was just made: once
+  /// after the optimizer's update, and not at all if that was left out.
+  virtual void update() {}
+
   /// The same tensors on every rank, at fixed addresses.
   virtual std::vector<NamedTensor> state() { return {}; }
 };
