@@ -142,7 +142,7 @@ ExportedFiles write_exports(const RunConfig& config, const ExportedModel& export
     }
   };
   for (const ExportOptions& wanted : config.exports) {
-    const std::string path = folder / wanted.resolved_path();
+    const std::string path = wanted.place_below(config.run.output_dir);
     if (!keep_going(path, [&] { write_one(path, wanted, exported); })) continue;
     files.paths.push_back(path);
     std::cerr << "exported: " << path << std::endl;

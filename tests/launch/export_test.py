@@ -56,6 +56,15 @@ class ExportTest(RunTest):
         self.refused(r"export\.0\.format: compressed-tensors needs a quantize entry", "[]",
                      "[{format: compressed-tensors}]")
 
+    def test_two_files_at_one_place_are_refused(self):
+        place = r"bad\.yaml:\d+:\d+: export\.1\.path: .*bad/export/%s is written by export\.0 already"
+        for name, exports in {
+                "model.gguf": "[{format: gguf}, {format: gguf, type: q4_0}]",
+                "here": "[{format: safetensors, path: here}, {format: gguf, path: ./there/../here/}]",
+                "x.gguf": f"[{{format: gguf, path: x.gguf}}, "
+                          f"{{format: gguf, path: {self.folder}/bad/export/x.gguf}}]"}.items():
+            self.refused(place % name, "[]", exports)
+
     def test_what_only_the_model_tells_is_refused_before_training(self):
         narrow = "model: {family: llama, layers: 1, width: 40, heads: 2, vocab: 256, positions: 32}"
         self.refused(r"export\.0\.type.*a row of 40 values", "[]", "[{format: gguf, type: q4_0}]",

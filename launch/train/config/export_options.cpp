@@ -1,7 +1,6 @@
 #include "launch/train/config/export_options.h"
 
 #include <algorithm>
-#include <filesystem>
 
 namespace wattle {
 
@@ -58,6 +57,11 @@ std::string ExportOptions::resolved_path() const {
   if (format == Format::kCompressedTensors) return "compressed-tensors";
   if (format == Format::kOnnx) return "model.onnx";
   return format == Format::kGguf ? "model.gguf" : "safetensors";
+}
+
+std::filesystem::path ExportOptions::place_below(const std::filesystem::path& output_dir) const {
+  const std::filesystem::path place = (output_dir / "export" / resolved_path()).lexically_normal();
+  return place.has_filename() ? place : place.parent_path();
 }
 
 }  // namespace wattle

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -22,6 +23,8 @@ struct ExportOptions {
 
   void describe(Fields& f);
   std::string resolved_path() const;
+  /// The same below a run's output_dir, without detours.
+  std::filesystem::path place_below(const std::filesystem::path& output_dir) const;
 };
 
 }  // namespace wattle

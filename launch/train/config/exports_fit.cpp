@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <map>
+
 #include "common/error.h"
 #include "compression/export/export_refusals.h"
 
@@ -57,6 +60,19 @@ bool surely_deploys(const RunConfig& config, const QuantizeOptions& options) {
   return !options.end_step || (config.train.steps && *options.end_step >= *config.train.steps);
 }
 
+/// Two files at one place would leave the last one alone.
+void check_places(const RunConfig& config, Checker& c) {
+  std::map<std::filesystem::path, size_t> taken;
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    const std::filesystem::path place =
+        std::filesystem::absolute(config.exports[i].place_below(config.run.output_dir));
+    const auto [other, is_free] = taken.emplace(place, i);
+    c.require(is_free, fmt::format("export.{}.path", i),
+              fmt::format("{} is written by export.{} already; give each its own path",
+                          place.string(), other->second));
+  }
+}
+
 void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) {
   const ExportOptions& wanted = config.exports[file];
   const QuantizeOptions& options = *config.compression[entry].quantize;
@@ -79,6 +95,7 @@ void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) 
 }  // namespace
 
 void check_exports(const RunConfig& config, Checker& c) {
+  check_places(config, c);
   for (size_t i = 0; i < config.exports.size(); ++i) {
     if (config.model.family != ModelFamily::kFromFile) {
       const std::string refusal = family_refusal(config.exports[i].format, config.model.family);
