@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "common/atomic_file.h"
 #include "common/report/chart.h"
@@ -29,8 +30,10 @@ svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft)
 svg .legend { font-size: 12px; } svg .grid { stroke: var(--line); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 500; font-size: .82rem; }
+.table { overflow-x: auto; }
 th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; }
+th.share { width: 30%; }
 .bar { background: var(--bar); height: .8rem; border-radius: 2px; min-width: 1px; }
 pre { white-space: pre-wrap; border-left: 3px solid var(--line); padding-left: .9rem; overflow-x: auto; }
 )";
@@ -73,28 +76,51 @@ std::string chart(const Json& part) {
                      line_chart(series, part.at("x_label"), part.at("y_label")), note_of(part));
 }
 
-std::string table(const Json& part) {
-  std::string html = fmt::format("<h2>{}</h2><table><tr>", text_of(part.at("title")));
+/// A number, or text that is one, with or without a unit after a no-break space.
+bool is_figure(const Json& cell) {
+  if (!cell.is_string()) return cell.is_number();
+  static const std::regex figure("~?[+-]?[0-9.]+(e[+-]?[0-9]+)?(\u00a0.*)?");
+  return std::regex_match(cell.get<std::string>(), figure);
+}
+
+/// How a column stands: figures to the right, shares as bars, all else to the left.
+std::vector<std::string> column_classes(const Json& part) {
+  std::vector<std::string> classes;
   const Json& columns = part.at("columns");
   for (size_t i = 0; i < columns.size(); ++i) {
-    html += fmt::format("<th{}>{}</th>", i > 0 ? " class='number'" : "", text_of(columns[i]));
+    bool has_figure = false, has_text = false;
+    for (const Json& row : part.at("rows")) {
+      if (i >= row.size() || row[i].is_null()) continue;
+      (is_figure(row[i]) ? has_figure : has_text) = true;
+    }
+    const bool is_number = has_figure && !has_text;
+    classes.emplace_back(columns[i] == "share" ? "share" : is_number ? "number" : "");
+  }
+  return classes;
+}
+
+std::string cell_html(const Json& cell, const std::string& column_class) {
+  if (column_class == "share" && cell.is_number()) {
+    return fmt::format("<td title='{0:.1f} %'><div class='bar' style='width:{0:.1f}%'></div></td>",
+                       100 * cell.get<double>());
+  }
+  return fmt::format("<td class='{}'>{}</td>", column_class, text_of(cell));
+}
+
+std::string table(const Json& part) {
+  const std::vector<std::string> classes = column_classes(part);
+  std::string html =
+      fmt::format("<h2>{}</h2><div class='table'><table><tr>", text_of(part.at("title")));
+  for (size_t i = 0; i < classes.size(); ++i) {
+    html += fmt::format("<th class='{}'>{}</th>", classes[i], text_of(part.at("columns")[i]));
   }
   html += "</tr>";
   for (const Json& row : part.at("rows")) {
     html += "<tr>";
-    for (size_t i = 0; i < row.size(); ++i) {
-      if (i < columns.size() && columns[i] == "share" && row[i].is_number()) {
-        const double percent = 100 * row[i].get<double>();
-        html += fmt::format(
-            "<td title='{0:.1f} %'><div class='bar' style='width:{0:.1f}%'></div></td>", percent);
-      } else {
-        html += fmt::format("<td{}>{}</td>", row[i].is_number() ? " class='number'" : "",
-                            text_of(row[i]));
-      }
-    }
+    for (size_t i = 0; i < row.size(); ++i) html += cell_html(row[i], classes.at(i));
     html += "</tr>";
   }
-  return html + "</table>" + note_of(part);
+  return html + "</table></div>" + note_of(part);
 }
 
 void write_file(const std::string& path, const std::string& text) {

@@ -62,8 +62,12 @@ void add_cards(const Json& compression, const std::string& unit, Json& cards) {
            "nats above this run's own float weights", cards);
   for (const Json& baseline : compression.at("baselines")) {
     if (!baseline.contains("gained_over_nearest")) continue;
-    add_card("Gained over rounding", nats(baseline.at("gained_over_nearest").get<double>()),
-             "nats below " + baseline.at("what").get<std::string>(), cards);
+    const double gained = baseline.at("gained_over_nearest").get<double>();
+    add_card(gained < 0 ? "Lost against rounding" : "Gained over rounding",
+             fmt::format("{:.4f}", std::abs(gained)),
+             fmt::format("nats {} {}", gained < 0 ? "above" : "below",
+                         baseline.at("what").get<std::string>()),
+             cards);
   }
   if (inference.contains("energy")) add_energy_card(inference.at("energy"), unit, cards);
 }
@@ -83,7 +87,8 @@ void add_baselines(const Json& baselines, Json& tables) {
   std::string note =
       "validation loss in nats: of the model named on the left in float, rounded to the nearest "
       "and "
-      "by GPTQ, and of this run's model; gained: how far this run's lies below the nearest";
+      "by GPTQ, and of this run's model; gained: how far this run's lies below the nearest "
+      "(negative: above)";
   if (!has_float_run) {
     note +=
         ". What training on rounded weights gained over the same training in float, rounded "

@@ -64,6 +64,23 @@ TEST(Report, WritesBothFilesAndEscapesWhatPeopleWrote) {
   EXPECT_EQ(Json::parse(json).at("name"), "a<b>");
 }
 
+TEST(Report, HeadersStandAsTheirColumns) {
+  const std::string page =
+      report_html(Json{{"tables",
+                        {{{"title", "t"},
+                          {"columns", {"name", "size", "gained", "format", "hash", "none"}},
+                          {"rows",
+                           {{"a", "1.5\u00a0kB", "+0.1000", "int8", "3e8f", nullptr},
+                            {"b", 12, nullptr, "12", "~1.2e-3\u00a0µJ", nullptr}}}}}}});
+  for (const char* text : {"name", "format", "hash", "none"}) {
+    EXPECT_THAT(page, HasSubstr(std::string("<th class=''>") + text + "</th>"));
+  }
+  for (const char* figures : {"size", "gained"}) {
+    EXPECT_THAT(page, HasSubstr(std::string("<th class='number'>") + figures + "</th>"));
+  }
+  EXPECT_THAT(page, HasSubstr("<td class='number'>1.5\u00a0kB</td>"));
+}
+
 TEST(Report, AFolderThatIsNotThereIsAnError) {
   EXPECT_THROW(write_report("/no/such/folder", Json::object()), Error);
 }
