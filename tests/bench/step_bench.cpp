@@ -1,8 +1,8 @@
 // One training step (forward, backward, AdamW) of a GPT-2, the side of the comparison that
 // pytorch_gpt.py stands against. Prints one JSON object like it; --trace adds the seconds of each
-// layer kind, forward and backward; --quantize FORMAT rounds every weight in each step, and says
-// what that takes; --mixed gives the embedding, which is the output layer too, the type that
-// llama-quantize gives it without --pure.
+// layer kind, forward and backward. --quantize FORMAT rounds every weight, in every second step:
+// what that takes is told from the steps between, of the same process; --mixed gives the embedding,
+// which is the output layer too, the type that llama-quantize gives it without --pure.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
@@ -98,46 +98,42 @@ class Trainee {
         optimizer_(make_optimizer(decaying_adamw(),
                                   decaying_ranges(model_.parameters, flat_.layout()),
                                   {0, flat_.layout().numel}, flat_.master())) {
-    if (!format.empty()) quantise(format, mixed);
+    if (!format.empty()) make_quantizer(format, mixed);
     const at::Tensor text = at::randint(shape.model.vocab, {shape.batch, shape.seq + 1}, at::kLong);
     batch_.inputs = text.narrow(1, 0, shape.seq).contiguous();
     batch_.targets = text.narrow(1, 1, shape.seq).contiguous();
     for (int64_t i = 0; i < shape.batch; ++i) batch_.sample_indices.push_back(i);
   }
 
-  double forward_and_backward(LayerTrace* trace) {
+  /// Whether the weights are rounded from now on, with a format at all.
+  void quantise(bool on) {
+    if (!quantizer_ || on == is_quantised_) return;
+    is_quantised_ = on;
+    on ? flat_.add_transform(*quantizer_) : flat_.remove_transform(*quantizer_);
+  }
+
+  void forward_and_backward(LayerTrace* trace) {
     for (Parameter* parameter : model_.parameters) parameter->begin_step();
     const ForwardContext context{
         .training = true, .sample_indices = &batch_.sample_indices, .trace = trace};
     const LossResult result = model_.loss(batch_, context);
     result.loss.backward();
     for (Parameter* parameter : model_.parameters) parameter->end_step();
-    return result.loss.item<double>();
   }
 
-  /// What goes into the working values: rounding, if any.
-  struct Rounding {
-    double seconds = 0;
-    double cpu_seconds = 0;
-  };
-
-  Rounding update(int64_t number) {
-    Rounding rounding;
-    const auto add = [&](const auto& work) {
-      const auto begin = Clock::now();
-      const double busy = cpu_seconds();
-      work();
-      rounding.seconds += seconds_since(begin);
-      rounding.cpu_seconds += cpu_seconds() - busy;
-    };
-    add([&] { flat_.finish_gradients(); });
+  /// Gives the seconds that rounding took.
+  double update(int64_t number) {
+    auto begin = Clock::now();
+    flat_.finish_gradients();
+    double rounding = seconds_since(begin);
     optimizer_->update(flat_.master(), flat_.gradients(), {number, 3e-4, 1.0});
-    add([&] { flat_.publish(); });
-    return rounding;
+    begin = Clock::now();
+    flat_.publish();
+    return rounding + seconds_since(begin);
   }
 
  private:
-  void quantise(const std::string& name, bool mixed) {
+  void make_quantizer(const std::string& name, bool mixed) {
     const auto format = make_weight_format(name);
     std::vector<WeightTarget> targets;
     for (const Weight& weight : model_.weights) {
@@ -148,7 +144,6 @@ class Trainee {
            larger ? mixed_output_format(*format, parameter.value().size(1)) : format});
     }
     quantizer_ = std::make_unique<WeightQuantizer>("bench", targets, model_.parameters, false);
-    flat_.add_transform(*quantizer_);
   }
 
   Model model_;
@@ -156,8 +151,32 @@ class Trainee {
   FlatParameters flat_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightQuantizer> quantizer_;
+  bool is_quantised_ = false;
   Batch batch_;
 };
+
+/// Seconds of the steps of one kind; of all threads where it says cpu.
+struct Timings {
+  std::vector<double> step, backward, cpu, rounding;
+};
+
+void measure_step(Trainee& trainee, int64_t number, Stopwatch* stopwatch, Timings& timings) {
+  const auto begin = Clock::now();
+  const double busy = cpu_seconds();
+  trainee.forward_and_backward(stopwatch);
+  timings.backward.push_back(seconds_since(begin));
+  if (stopwatch) stopwatch->enter("update");
+  timings.rounding.push_back(trainee.update(number));
+  timings.step.push_back(seconds_since(begin));
+  timings.cpu.push_back(cpu_seconds() - busy);
+  if (stopwatch) stopwatch->enter("between");
+}
+
+nlohmann::ordered_json report_of(const Timings& timings) {
+  return {{"step_seconds", median(timings.step)},
+          {"backward_seconds", median(timings.backward)},
+          {"cpu_seconds", median(timings.cpu)}};
+}
 
 int run(const std::string& name, int64_t steps, int64_t warmup, int threads, bool traced,
         const std::string& format, bool mixed) {
@@ -166,45 +185,30 @@ int run(const std::string& name, int64_t steps, int64_t warmup, int threads, boo
   const Shape shape = shape_named(name);
   Trainee trainee(shape, format, mixed);
   Stopwatch stopwatch;
-  std::vector<double> step_seconds, backward_seconds, busy_seconds, rounding_seconds,
-      rounding_busy_seconds;
-  double loss = 0;
+  Timings warm, plain, quantised;
+  const auto sides = format.empty() ? std::vector{&plain} : std::vector{&plain, &quantised};
+  int64_t number = 0;
   for (int64_t i = 0; i < warmup + steps; ++i) {
-    const bool measured = i >= warmup;
-    const auto begin = Clock::now();
-    const double busy = cpu_seconds();
-    loss = trainee.forward_and_backward(traced && measured ? &stopwatch : nullptr);
-    if (measured) backward_seconds.push_back(seconds_since(begin));
-    if (traced && measured) stopwatch.enter("update");
-    const Trainee::Rounding rounding = trainee.update(i + 1);
-    if (measured) rounding_seconds.push_back(rounding.seconds);
-    if (measured) rounding_busy_seconds.push_back(rounding.cpu_seconds);
-    if (measured) step_seconds.push_back(seconds_since(begin));
-    if (measured) busy_seconds.push_back(cpu_seconds() - busy);
-    if (traced && measured) stopwatch.enter("between");
+    for (Timings* side : sides) {
+      trainee.quantise(side == &quantised);
+      const bool measured = i >= warmup;
+      measure_step(trainee, ++number, traced && measured ? &stopwatch : nullptr,
+                   measured ? *side : warm);
+    }
   }
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) != 0) return 1;
-  const double step = median(step_seconds);
-  nlohmann::ordered_json report = {
-      {"what", "wattle"},
-      {"shape", name},
-      {"threads", threads},
-      {"step_seconds", step},
-      {"backward_seconds", median(backward_seconds)},
-      {"cpu_seconds", median(busy_seconds)},
-      {"tokens_per_s", static_cast<double>(shape.batch * shape.seq) / step},
-      {"peak_memory_mb", static_cast<double>(usage.ru_maxrss) / 1024},
-      {"loss", loss}};
+  nlohmann::ordered_json report = {{"what", "wattle"}, {"shape", name}, {"threads", threads}};
+  report.update(report_of(plain));
+  report["tokens_per_s"] = static_cast<double>(shape.batch * shape.seq) / median(plain.step);
+  report["peak_memory_mb"] = static_cast<double>(usage.ru_maxrss) / 1024;
   if (!format.empty()) {
-    const double rounding = median(rounding_seconds);
-    report["quantize"] = format;
-    report["mixed"] = mixed;
-    report["rounding_seconds"] = rounding;
-    report["rounding_share"] = rounding / (step - rounding);
-    const double busy = median(rounding_busy_seconds);
-    report["rounding_cpu_seconds"] = busy;
-    report["rounding_cpu_share"] = busy / (median(busy_seconds) - busy);
+    nlohmann::ordered_json& other = report["quantised"] = report_of(quantised);
+    other["format"] = format;
+    other["mixed"] = mixed;
+    other["rounding_share"] = median(quantised.rounding) / median(plain.step);
+    other["step_ratio"] = median(quantised.step) / median(plain.step);
+    other["cpu_ratio"] = median(quantised.cpu) / median(plain.cpu);
   }
   for (const auto& [what, seconds] : stopwatch.seconds()) {
     report["seconds"][what] = seconds / static_cast<double>(steps);
