@@ -164,6 +164,7 @@ void Agent::register_node(int64_t stream) {
   v1::Registration& registration = *message.mutable_registration();
   registration.set_node(settings_.node);
   registration.set_meter(meter_.label());
+  registration.set_shares_jobs_dir(!settings_.stores_checkpoints);
   for (v1::DeviceGroup& group : groups_of(settings_.devices)) *registration.add_devices() = group;
   for (const auto& [token, run] : runs_) *registration.add_runs() = run->held(is_cut_off());
   for (const auto& [token, exited] : refused_) {

@@ -71,7 +71,13 @@ void ClusterOptions::describe(Fields& f) {
     "with less free space in state_dir no changes are taken from users")
       .unit("B")
       .at_least(0);
-  f("journal", journal, "how much history is kept");
+  f("history_days", history_days,
+    "jobs that ended so long ago are forgotten, with their logs and the inputs that no other job "
+    "has used since; audit and joules never")
+      .unit("d")
+      .greater_than(0)
+      .at_most(36500);
+  f("journal", journal, "how much of the events and decisions is kept");
   f.check([this](Checker& c) {
     c.require(!state_dir.empty(), "state_dir", "is empty");
     c.require(heartbeat_seconds * 2 <= lease_seconds, "heartbeat_seconds",

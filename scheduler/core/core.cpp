@@ -50,7 +50,8 @@ std::vector<Decision> Core::apply(const Event& event) {
 
 bool Core::is_tick_due(double now_seconds) const {
   return is_expiry_due(*state_, now_seconds) || state_->joules.next_period() <= now_seconds ||
-         is_renewal_due(*state_) || is_resend_due(*state_, now_seconds);
+         is_renewal_due(*state_) || is_resend_due(*state_, now_seconds) ||
+         is_forgetting_due(*state_, now_seconds);
 }
 
 bool Core::is_plan_due(double now_seconds) const {
@@ -96,6 +97,7 @@ void Round::change(Job& job, JobState to, Reason reason, const std::string& why)
   job.explanation = why;
   if (is_finished(to)) {
     job.ended_seconds = state.now_seconds;
+    state.ended.emplace(job.ended_seconds, job.id);
     state.waiting.erase(job.id);
   }
   std::string remark = to_string(to);

@@ -22,10 +22,11 @@ struct CoreOptions {
   double settle_seconds = 10;  ///< a cap that falls at a known time is planned for this much before
   double resend_seconds = 2;   ///< a limit that is not acknowledged is sent again after this
   double replan_seconds = 30;  ///< planning is repeated at least this often
-  double joule_lease_seconds = 60;  ///< runs hold leases for about this long
-  double soft_reserve = 0.05;       ///< share of a soft cap that is never lent out
-  double aging_seconds = 3600;      ///< a job that waits this long counts twice
-  int node_failure_limit = 3;       ///< a job that loses its nodes more often ends NODE_FAIL
+  double joule_lease_seconds = 60;        ///< runs hold leases for about this long
+  double soft_reserve = 0.05;             ///< share of a soft cap that is never lent out
+  double aging_seconds = 3600;            ///< a job that waits this long counts twice
+  double history_seconds = 90 * 86400.0;  ///< a job that ended so long ago is forgotten
+  int node_failure_limit = 3;             ///< a job that loses its nodes more often ends NODE_FAIL
 };
 
 /// The scheduler as a pure function of its events: no clock, files, threads or randomness. Equal

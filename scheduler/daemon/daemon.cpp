@@ -12,6 +12,7 @@
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/journal/journal.h"
 #include "scheduler/daemon/commands.h"
+#include "scheduler/daemon/housekeeping.h"
 #include "scheduler/daemon/journal/rounds.h"
 
 namespace wattle::scheduler {
@@ -19,6 +20,7 @@ namespace {
 
 /// Time passes for the core at least this often, and soon after whatever happens.
 constexpr double kTickSeconds = 0.5;
+constexpr double kHousekeepingSeconds = 5;
 
 CoreOptions core_options(const ClusterOptions& options) {
   CoreOptions core;
@@ -30,6 +32,7 @@ CoreOptions core_options(const ClusterOptions& options) {
   core.policy.eta = options.policy.eta;
   core.lease_seconds = options.lease_seconds;
   core.orphan_grace_seconds = options.orphan_grace_seconds;
+  core.history_seconds = options.history_days * 86400;
   return core;
 }
 
@@ -38,7 +41,8 @@ JournalLimits journal_limits(const ClusterOptions& options) {
 }
 
 Configured configured(const CoreOptions& core) {
-  return {core.policy.name, core.policy.eta, core.lease_seconds, core.orphan_grace_seconds};
+  return {core.policy.name, core.policy.eta, core.lease_seconds, core.orphan_grace_seconds,
+          core.history_seconds};
 }
 
 std::string below(const std::string& folder, const char* name) { return folder + "/" + name; }
@@ -80,6 +84,7 @@ Daemon::Daemon(const ClusterOptions& options, Clock clock)
   for (NodeLost& event : lost) core_->post(std::move(event));
   take_options();
   timekeeper_ = std::thread([this] { keep_time(); });
+  housekeeper_ = std::thread([this] { keep_house(); });
 }
 
 /// What the file says anew since the last start.
@@ -107,6 +112,7 @@ void Daemon::take_options() {
 Daemon::~Daemon() {
   stop();
   timekeeper_.join();
+  housekeeper_.join();
   core_.reset();
   close(lock_);
 }
@@ -123,6 +129,29 @@ void Daemon::keep_time() {
     changes_.rest(run_round(*core_));
     seen = changes_.wait(seen, kTickSeconds);
   }
+}
+
+void Daemon::keep_house() {
+  Housekeeping housekeeping(*core_, files_, logs_, options_.history_days * 86400);
+  while (!is_stopping_) {
+    try {
+      housekeeping.run();
+      drop_readings();
+    } catch (const std::exception& e) {
+      spdlog::error("what is not needed any more can't be removed: {}", e.what());
+    }
+    changes_.rest(kHousekeepingSeconds);
+  }
+}
+
+/// Of runs that are forgotten.
+void Daemon::drop_readings() {
+  core_->read([this](const Core& core) {
+    const std::lock_guard lock(readings_mutex_);
+    std::erase_if(readings_, [&](const auto& reading) {
+      return !core.state().owner_of_token.contains(reading.first);
+    });
+  });
 }
 
 /// The registration is taken: the first thing that the agent hears, before commands for its runs.

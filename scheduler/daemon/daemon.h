@@ -67,6 +67,8 @@ class Daemon {
   void welcome(const NodeUp& event);
   std::set<JobId> jobs_of(const Event& event, const std::vector<Decision>& decisions) const;
   void keep_time();
+  void keep_house();
+  void drop_readings();
   void take_options();
 
   ClusterOptions options_;
@@ -83,6 +85,7 @@ class Daemon {
   std::atomic<bool> is_stopping_{false};
   std::unique_ptr<JournalledCore> core_;
   std::thread timekeeper_;
+  std::thread housekeeper_;
 };
 
 }  // namespace wattle::scheduler

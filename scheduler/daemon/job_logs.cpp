@@ -58,6 +58,23 @@ int64_t JobLogs::total(int64_t job) const {
   return bytes;
 }
 
+std::set<int64_t> JobLogs::jobs() const {
+  std::set<int64_t> jobs;
+  std::error_code missing;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, missing)) {
+    const std::string name = entry.path().filename().string();
+    int64_t job = 0;
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), job);
+    if (parsed.ptr == name.data() + name.size()) jobs.insert(job);
+  }
+  return jobs;
+}
+
+void JobLogs::remove(int64_t job) {
+  const std::lock_guard lock(mutex_);
+  std::filesystem::remove_all(fmt::format("{}/{}", folder_, job));
+}
+
 std::string JobLogs::read(int64_t job, int64_t offset, size_t most) const {
   std::string text;
   for (const auto& [token, path] : runs_of(job)) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,9 @@ class JobLogs {
   /// At most `most` bytes of all runs of the job, one after the other, from `offset` on.
   std::string read(int64_t job, int64_t offset, size_t most) const;
   int64_t total(int64_t job) const;
+  /// The jobs that have any.
+  std::set<int64_t> jobs() const;
+  void remove(int64_t job);
 
  private:
   std::map<int64_t, std::string> runs_of(int64_t job) const;

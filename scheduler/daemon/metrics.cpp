@@ -73,7 +73,7 @@ void add_nodes(const State& state, const AgentHub& agents, Page& page) {
 
 void add_tenants(Daemon& daemon, Page& page) {
   std::map<std::string, double> by_tenant, by_source;
-  const auto rows = daemon.core().read_store([](Store& store) { return store.energy("", ""); });
+  const auto rows = daemon.core().read_store([](Store& store) { return store.energy_totals(); });
   for (const EnergyRow& row : rows) {
     by_tenant[row.tenant] += row.joules;
     by_source[row.source] += row.joules;

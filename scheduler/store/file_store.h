@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -11,7 +13,8 @@
 namespace wattle::scheduler {
 
 /// Files by their content, below one folder: `<folder>/ab/abcdef…`, named by their SHA-256. What is
-/// there is whole, and never changes.
+/// there is whole, and never changes. A file's time of modification is when it was last wanted: it
+/// came, came again, or was renewed.
 ///
 /// Members may be called from any thread. Throws Error(kIo) naming the path and the system's
 /// reason, Error(kConfig) for a hash that is none.
@@ -19,7 +22,13 @@ class FileStore {
  public:
   explicit FileStore(std::string folder);
 
-  bool has(const std::string& sha256) const;
+  /// Whether the content is there; it then counts as wanted now.
+  bool renew(const std::string& sha256) const;
+  /// Removes a content unless it was wanted after `seconds` (since 1970). Nobody may read it.
+  void remove(const std::string& sha256, double seconds) const;
+  /// Removes every content that was last wanted before the moment that `since` (seconds since 1970)
+  /// says for it, and what uploads that broke off have left.
+  void remove_all(const std::function<double(const std::string& sha256)>& since) const;
   /// Where a file's content lies. Throws Error(kConfig) if it is not there.
   std::string path_of(const std::string& sha256) const;
 
@@ -45,7 +54,11 @@ class FileStore {
   std::string place_of(const std::string& sha256) const;
   std::string folder_;
   mutable std::atomic<int64_t> uploads_{0};
+  mutable std::mutex mutex_;  ///< between what is wanted and what is removed
 };
+
+/// Now, in seconds since 1970, by the clock of the files' times.
+double file_seconds();
 
 /// Whether the text is 64 lower-case hexadecimal digits.
 bool is_sha256(std::string_view text);

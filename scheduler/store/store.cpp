@@ -33,6 +33,15 @@ constexpr std::array kMigrations = {
         time_seconds REAL NOT NULL, program TEXT NOT NULL, reason TEXT NOT NULL,
         sha256 TEXT NOT NULL, state TEXT NOT NULL);
     )sql",
+    R"sql(
+      ALTER TABLE checkpoint ADD COLUMN reported_seconds REAL NOT NULL DEFAULT 0;
+      CREATE TABLE dropped_file(sha256 TEXT, reported_seconds REAL,
+        PRIMARY KEY(sha256, reported_seconds));
+      CREATE INDEX file_owner_by_content ON file_owner(sha256);
+      CREATE TABLE energy_total(tenant TEXT, source TEXT, joules REAL NOT NULL,
+        PRIMARY KEY(tenant, source));
+      INSERT INTO energy_total SELECT tenant, source, SUM(joules) FROM energy GROUP BY 1, 2;
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
@@ -124,10 +133,7 @@ void Store::commit(const StoreBatch& batch) {
   insert_submissions(database_, batch.submissions);
   for (const EnergyTotal& total : batch.energy) add_energy(total);
   insert_audit(database_, batch.audit);
-  Statement keep(database_, "INSERT OR REPLACE INTO checkpoint VALUES(?, ?)");
-  for (const CheckpointFiles& checkpoint : batch.checkpoints) {
-    keep.bind(1, checkpoint.job).bind(2, files_to_text(checkpoint.files)).run();
-  }
+  for (const CheckpointFiles& checkpoint : batch.checkpoints) keep_checkpoint(checkpoint);
   transaction.commit();
 }
 
@@ -150,6 +156,10 @@ void Store::add_energy(const EnergyTotal& total) {
                 "UPDATE SET joules = joules + excluded.joules, tokens = tokens + excluded.tokens");
   add.bind(1, total.day).bind(2, total.job).bind(3, total.source).bind(4, total.tenant);
   add.bind(5, new_joules).bind(6, new_tokens).run();
+  Statement sum(database_,
+                "INSERT INTO energy_total VALUES(?, ?, ?) ON CONFLICT(tenant, source) DO UPDATE "
+                "SET joules = joules + excluded.joules");
+  sum.bind(1, total.tenant).bind(2, total.source).bind(3, new_joules).run();
 }
 
 std::optional<Submission> Store::submission(const std::string& request) {
@@ -171,6 +181,62 @@ std::vector<StoredFile> Store::checkpoint_of(int64_t job) {
   Statement read(database_, "SELECT files FROM checkpoint WHERE job = ?");
   read.bind(1, job);
   return read.step() ? files_from_text(read.text(0)) : std::vector<StoredFile>{};
+}
+
+void Store::keep_checkpoint(const CheckpointFiles& checkpoint) {
+  drop_checkpoint(checkpoint.job);
+  Statement keep(database_, "INSERT INTO checkpoint VALUES(?, ?, ?)");
+  keep.bind(1, checkpoint.job).bind(2, files_to_text(checkpoint.files));
+  keep.bind(3, checkpoint.reported_seconds).run();
+}
+
+void Store::drop_checkpoint(int64_t job) {
+  Statement drop(database_,
+                 "INSERT OR IGNORE INTO dropped_file SELECT value ->> 'sha256', "
+                 "reported_seconds FROM checkpoint, json_each(files) WHERE job = ?");
+  drop.bind(1, job).run();
+  Statement(database_, "DELETE FROM checkpoint WHERE job = ?").bind(1, job).run();
+}
+
+std::vector<int64_t> Store::checkpointed_jobs() {
+  Statement read(database_, "SELECT job FROM checkpoint");
+  std::vector<int64_t> jobs;
+  while (read.step()) jobs.push_back(read.integer(0));
+  return jobs;
+}
+
+std::set<std::string> Store::checkpoint_contents() {
+  Statement read(database_, "SELECT value ->> 'sha256' FROM checkpoint, json_each(files)");
+  std::set<std::string> contents;
+  while (read.step()) contents.insert(read.text(0));
+  return contents;
+}
+
+std::vector<DroppedFile> Store::dropped_files() {
+  Statement read(database_, "SELECT sha256, reported_seconds FROM dropped_file");
+  std::vector<DroppedFile> files;
+  while (read.step()) files.push_back({read.text(0), read.number(1)});
+  return files;
+}
+
+void Store::forget_dropped(const std::vector<DroppedFile>& files) {
+  Transaction transaction(database_);
+  Statement forget(database_, "DELETE FROM dropped_file WHERE sha256 = ? AND reported_seconds = ?");
+  for (const DroppedFile& file : files) {
+    forget.bind(1, file.sha256).bind(2, file.reported_seconds).run();
+  }
+  transaction.commit();
+}
+
+std::vector<std::string> Store::requests() {
+  Statement read(database_, "SELECT request FROM submission");
+  std::vector<std::string> requests;
+  while (read.step()) requests.push_back(read.text(0));
+  return requests;
+}
+
+void Store::forget_submission(const std::string& request) {
+  Statement(database_, "DELETE FROM submission WHERE request = ?").bind(1, request).run();
 }
 
 std::vector<EnergyRow> Store::energy(const std::string& from_day, const std::string& until_day) {
@@ -198,6 +264,13 @@ std::vector<EnergyRow> Store::energy_of(int64_t job) {
   return rows;
 }
 
+std::vector<EnergyRow> Store::energy_totals() {
+  Statement read(database_, "SELECT tenant, source, joules FROM energy_total");
+  std::vector<EnergyRow> rows;
+  while (read.step()) rows.push_back({"", 0, read.text(0), read.text(1), read.number(2), 0});
+  return rows;
+}
+
 std::string Store::setting(const std::string& key) {
   Statement read(database_, "SELECT value FROM setting WHERE key = ?");
   return read.bind(1, key).step() ? read.text(0) : "";
@@ -220,6 +293,15 @@ void Store::own_file(const std::string& tenant, const std::string& sha256) {
 bool Store::owns_file(const std::string& tenant, const std::string& sha256) {
   Statement read(database_, "SELECT 1 FROM file_owner WHERE tenant = ? AND sha256 = ?");
   return read.bind(1, tenant).bind(2, sha256).step();
+}
+
+bool Store::is_owned(const std::string& sha256) {
+  Statement read(database_, "SELECT 1 FROM file_owner WHERE sha256 = ?");
+  return read.bind(1, sha256).step();
+}
+
+void Store::disown_file(const std::string& sha256) {
+  Statement(database_, "DELETE FROM file_owner WHERE sha256 = ?").bind(1, sha256).run();
 }
 
 }  // namespace wattle::scheduler

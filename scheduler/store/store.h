@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,13 @@ struct AuditRecord {
 struct CheckpointFiles {
   int64_t job = 0;
   std::vector<StoredFile> files;
+  double reported_seconds = 0;  ///< by the clock of the files' times
+};
+
+/// A content that was part of a checkpoint that is not the newest any more.
+struct DroppedFile {
+  std::string sha256;
+  double reported_seconds = 0;  ///< whoever wanted it afterwards wants it for something else
 };
 
 /// All that becomes durable in one transaction.
@@ -92,9 +100,21 @@ class Store {
   /// "" for a request that is not there.
   std::string user_of(const std::string& request);
   std::vector<StoredFile> checkpoint_of(int64_t job);
+  /// The jobs that have one.
+  std::vector<int64_t> checkpointed_jobs();
+  void drop_checkpoint(int64_t job);
+  /// The contents of all newest checkpoints.
+  std::set<std::string> checkpoint_contents();
+  /// What newer checkpoints, or drop_checkpoint(), have made useless.
+  std::vector<DroppedFile> dropped_files();
+  void forget_dropped(const std::vector<DroppedFile>& files);
+  std::vector<std::string> requests();
+  void forget_submission(const std::string& request);
   /// The joules between two days, both included; "" leaves an end open.
   std::vector<EnergyRow> energy(const std::string& from_day, const std::string& until_day);
 
+  /// Of all jobs there ever were: one row a tenant and source, without tokens.
+  std::vector<EnergyRow> energy_totals();
   /// One row a source.
   std::vector<EnergyRow> energy_of(int64_t job);
   /// A remembered text; "" if there is none.
@@ -104,10 +124,15 @@ class Store {
   /// A tenant has uploaded this content, and may name it as an input.
   void own_file(const std::string& tenant, const std::string& sha256);
   bool owns_file(const std::string& tenant, const std::string& sha256);
+  /// Whether any tenant does.
+  bool is_owned(const std::string& sha256);
+  /// No tenant owns it any more.
+  void disown_file(const std::string& sha256);
 
  private:
   void migrate();
   void add_energy(const EnergyTotal& total);
+  void keep_checkpoint(const CheckpointFiles& checkpoint);
 
   Database database_;
   Journal journal_{database_};

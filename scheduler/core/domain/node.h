@@ -37,6 +37,7 @@ struct Node {
   NodeState state = NodeState::kDown;
   int64_t epoch = 0;  ///< of the agent's registration; older messages are refused
   bool drained = false;
+  bool shares_jobs_dir = false;
   bool removed = false;    ///< the operator says it is gone
   bool fell_safe = false;  ///< its lease has run out since it was lost
   double lost_seconds = 0;

@@ -60,8 +60,9 @@ std::string never_fits(State& state, const Job& job) {
     if (devices[type] == 0) continue;
     const int ranks = job.rank_counts.front();
     const double watts = least_watts(state, job, static_cast<int>(type));
-    if (ranks > devices[type]) {
-      too_big += fmt::format(" {} of {};", devices[type], state.types[type].name);
+    if (ranks > state.widest[type]) {
+      too_big += fmt::format(" {} of {}{};", state.widest[type], state.types[type].name,
+                             ranks <= devices[type] ? " on nodes that share a jobs_dir" : "");
     } else if (watts > cap) {
       too_hot += fmt::format(" {:.0f} W on {};", watts, state.types[type].name);
     } else {
@@ -84,7 +85,7 @@ Accepted expect(State& state, const Job& job) {
   accepted.overrides = job.request.overrides;
   const double watts = planning_cap(state, state.now_seconds) - state.least_cap_watts;
   const auto options = state.profiles.options(state.types, job);
-  const Option* option = best_alone(state, *options, watts, state.installed);
+  const Option* option = best_alone(state, *options, watts, state.widest);
   if (!option) {
     accepted.why = state.types.empty()
                        ? "no node has registered yet: nothing can be foretold"

@@ -134,13 +134,15 @@ void on(Round& round, const Configured& event) {
   changed.policy = {event.policy, event.eta};
   changed.lease_seconds = event.lease_seconds;
   changed.orphan_grace_seconds = event.orphan_grace_seconds;
+  changed.history_seconds = event.history_seconds;
   state.policy = make_policy(changed.policy);
   state.options = changed;
   state.note_change();
   round.decide(
       0,
-      Noted{"options", fmt::format("policy {}, eta {}, leases of {} s and {} s", event.policy,
-                                   event.eta, event.lease_seconds, event.orphan_grace_seconds)},
+      Noted{"options", fmt::format("policy {}, eta {}, leases of {} s and {} s, jobs kept for {} s",
+                                   event.policy, event.eta, event.lease_seconds,
+                                   event.orphan_grace_seconds, event.history_seconds)},
       "");
 }
 

@@ -156,13 +156,18 @@ void free_device(State& state, DeviceId id) {
 
 void count_fleet(State& state) {
   state.installed.assign(state.types.size(), 0);
+  state.widest.assign(state.types.size(), 0);
+  std::vector<int> shared(state.types.size());
   state.least_cap_watts = 0;
   for (const Node& node : state.nodes) {
     if (node.removed) continue;
     state.least_cap_watts += node.state == NodeState::kLost ? node.safe_watts : node.idle_watts;
     DeviceId first = node.devices.front();
     for (const DeviceGroup& group : node.groups) {
-      state.installed[state.devices[first].type] += group.count;
+      const int type = state.devices[first].type;
+      state.installed[type] += group.count;
+      if (node.shares_jobs_dir) shared[type] += group.count;
+      state.widest[type] = std::max({state.widest[type], group.count, shared[type]});
       first += group.count;
     }
   }
@@ -183,6 +188,8 @@ void on(Round& round, const NodeUp& event) {
   }
   node.foreign_runs.clear();
   node.epoch = event.epoch;
+  node.shares_jobs_dir = event.shares_jobs_dir;
+  state.pool.set_shared(node.id, node.shares_jobs_dir);
   node.state = NodeState::kUp;
   node.lease_seconds = state.options.lease_seconds;
   node.orphan_grace_seconds = state.options.orphan_grace_seconds;

@@ -7,6 +7,11 @@
 namespace wattle::scheduler {
 namespace {
 
+/// What a run gives back that can go on at another point.
+std::vector<NodeShare> freed_by(const Run& run, const OperatingPoint& point) {
+  return run.point.type == point.type ? run.shares : std::vector<NodeShare>{};
+}
+
 void move_run(Round& round, Job& job, const PlannedJob& choice) {
   Run& run = *job.run;
   if (!choice.point) {
@@ -19,6 +24,9 @@ void move_run(Round& round, Job& job, const PlannedJob& choice) {
     round.state.to_adjust.insert(job.id);
     return;
   }
+  // Free devices may lie on nodes that share no folder: then it had better stay where it is.
+  if (!round.state.pool.fits(choice.point->type, choice.point->ranks, freed_by(run, *choice.point)))
+    return;
   const std::string remark = fmt::format("{} from {} to {} ranks: {}",
                                          choice.point->ranks > run.point.ranks ? "grows" : "moves",
                                          run.point.ranks, choice.point->ranks, choice.why);

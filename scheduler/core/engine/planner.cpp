@@ -99,7 +99,8 @@ double cap_for_plan(const State& state, double now_seconds) {
 std::vector<TypeView> capacities(const State& state) {
   std::vector<TypeView> types;
   for (const DeviceType& type : state.types) {
-    types.push_back({type, state.pool.free(static_cast<int>(types.size()))});
+    const size_t index = types.size();
+    types.push_back({type, state.pool.free(static_cast<int>(index)), state.widest[index]});
   }
   for (JobId id : state.running) {
     const Job& job = state.jobs.at(id);

@@ -9,6 +9,7 @@ void rebuild_nodes(State& state) {
   state.pool = {};
   for (const Node& node : state.nodes) {
     state.node_by_name[node.name] = node.id;
+    state.pool.set_shared(node.id, node.shares_jobs_dir);
     if (node.state == NodeState::kLost) state.lost_nodes.insert(node.id);
   }
   for (size_t id = 0; id < state.devices.size(); ++id) {
@@ -18,11 +19,14 @@ void rebuild_nodes(State& state) {
 }
 
 void rebuild_jobs(State& state) {
-  state.waiting.clear(), state.running.clear(), state.dependent.clear();
+  state.waiting.clear(), state.running.clear(), state.dependent.clear(), state.ended.clear();
   state.job_of_token.clear(), state.jobs_of_request.clear();
   for (const auto& [id, job] : state.jobs) {
     state.jobs_of_request[job.submit_id].push_back(id);
-    if (is_finished(job.state)) continue;
+    if (is_finished(job.state)) {
+      state.ended.emplace(job.ended_seconds, id);
+      continue;
+    }
     (job.run ? state.running : state.waiting).insert(id);
     if (job.run) state.job_of_token[job.run->token] = id;
     if (!job.after.empty()) state.dependent.insert(id);

@@ -141,7 +141,7 @@ void start_pending(Round& round) {
   for (PendingStart& pending : state.pending_starts) {
     Job& job = state.jobs.at(pending.job);
     if (job.run || is_finished(job.state)) continue;
-    const bool has_devices = state.pool.free(pending.point.type) >= pending.point.ranks;
+    const bool has_devices = state.pool.fits(pending.point.type, pending.point.ranks);
     const double limit = out_of_watts ? 0 : limit_for_now(state, pending.point, free);
     if (!has_devices || limit == 0) {
       out_of_watts = out_of_watts || (has_devices && limit == 0);

@@ -210,6 +210,9 @@ void on(Round& round, const Measured& event) {
   }
 }
 
-void on(Round& round, const Tick&) { renew_leases(round); }
+void on(Round& round, const Tick&) {
+  renew_leases(round);
+  forget_old_jobs(round);
+}
 
 }  // namespace wattle::scheduler

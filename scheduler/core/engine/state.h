@@ -66,15 +66,18 @@ struct State {
   std::vector<Device> devices;
   std::set<NodeId> lost_nodes;
   std::vector<int> installed;  ///< devices by type, of all nodes that are not removed
+  std::vector<int> widest;     ///< of them, the most by type that one job can have
   double least_cap_watts = 0;  ///< idle devices, and lost nodes at safe limits
   DevicePool pool;
 
-  std::map<JobId, Job> jobs;              ///< finished ones, too
-  std::set<JobId> waiting;                ///< pending or preempted
-  std::set<JobId> running;                ///< hold devices
-  std::set<JobId> dependent;              ///< wait for other jobs
-  std::map<Token, JobId> job_of_token;    ///< of runs that hold devices
-  std::map<Token, JobId> owner_of_token;  ///< of all runs there ever were
+  std::map<JobId, Job> jobs;                 ///< finished ones, too, for history_seconds
+  std::set<JobId> waiting;                   ///< pending or preempted
+  std::set<JobId> running;                   ///< hold devices
+  std::set<JobId> dependent;                 ///< wait for other jobs
+  std::set<std::pair<double, JobId>> ended;  ///< finished jobs by when they ended
+  double forgot_seconds = 0;                 ///< when old ones were last looked for
+  std::map<Token, JobId> job_of_token;       ///< of runs that hold devices
+  std::map<Token, JobId> owner_of_token;     ///< of all runs of these jobs
   std::map<std::string, std::vector<JobId>> jobs_of_request;
   std::map<JobId, Accepted> acceptances;  ///< what was answered, for a request that comes again
   std::map<std::pair<std::string, std::string>, std::vector<JobId>>
@@ -141,6 +144,10 @@ void on(Round& round, const Tick& event);
 void stop_run(Round& round, Job& job, Reason reason, const std::string& why);
 /// Nothing of the run is left on a node: with its exit code, or with none if the node was lost.
 void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code);
+
+// forgetting.cpp: jobs that ended long ago
+void forget_old_jobs(Round& round);
+bool is_forgetting_due(const State& state, double now_seconds);
 
 // planned.cpp: what a plan wants becomes what is wanted
 void on(Round& round, const Planned& event);

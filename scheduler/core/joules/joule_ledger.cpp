@@ -122,6 +122,11 @@ void JouleLedger::close(Token token, NodeId node) {
   shares_.erase({token, node});
 }
 
+void JouleLedger::forget_job(JobId job) {
+  jobs_.erase(job);
+  std::erase_if(shares_, [job](const auto& share) { return share.second.job == job; });
+}
+
 std::optional<double> JouleLedger::tenant_left(const std::string& tenant) const {
   auto found = tenants_.find(tenant);
   return found == tenants_.end() ? std::nullopt : found->second.left();

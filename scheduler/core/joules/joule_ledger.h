@@ -39,6 +39,8 @@ class JouleLedger {
   void estimate(Token token, NodeId node, double joules);
   /// The share's last report is in: its lease is free again, and nothing more is said of it.
   void close(Token token, NodeId node);
+  /// Nothing will be asked of the job any more.
+  void forget_job(JobId job);
 
   /// What is neither spent nor leased; none = unlimited.
   std::optional<double> tenant_left(const std::string& tenant) const;

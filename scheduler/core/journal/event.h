@@ -55,9 +55,11 @@ struct NodeUp {
   int64_t epoch = 0;
   std::vector<DeviceGroup> groups;
   std::vector<HeldRun> runs;
+  bool shares_jobs_dir = false;  ///< with all others that do: a job may run on several of them
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("node", s.node), v("epoch", s.epoch), v("groups", s.groups), v("runs", s.runs);
+    v("shares_jobs_dir", s.shares_jobs_dir);
   }
 };
 
@@ -228,10 +230,11 @@ struct Configured {
   double eta = 0;
   double lease_seconds = 0;
   double orphan_grace_seconds = 0;
+  double history_seconds = 0;
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("policy", s.policy), v("eta", s.eta), v("lease_seconds", s.lease_seconds);
-    v("orphan_grace_seconds", s.orphan_grace_seconds);
+    v("orphan_grace_seconds", s.orphan_grace_seconds), v("history_seconds", s.history_seconds);
   }
   bool operator==(const Configured&) const = default;
 };

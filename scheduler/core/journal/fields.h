@@ -58,7 +58,8 @@ void visit(Is<Device> auto& s, V&& v) {
 template <class V>
 void visit(Is<Node> auto& s, V&& v) {
   v("id", s.id), v("name", s.name), v("state", s.state), v("epoch", s.epoch);
-  v("drained", s.drained), v("removed", s.removed), v("fell_safe", s.fell_safe);
+  v("drained", s.drained), v("shares_jobs_dir", s.shares_jobs_dir), v("removed", s.removed);
+  v("fell_safe", s.fell_safe);
   v("lost_seconds", s.lost_seconds), v("lease_seconds", s.lease_seconds);
   v("orphan_grace_seconds", s.orphan_grace_seconds), v("groups", s.groups);
   v("idle_watts", s.idle_watts), v("safe_watts", s.safe_watts), v("devices", s.devices);
@@ -133,7 +134,8 @@ void visit(Is<CoreOptions> auto& s, V&& v) {
   v("clock_margin_seconds", s.clock_margin_seconds), v("settle_seconds", s.settle_seconds);
   v("resend_seconds", s.resend_seconds), v("replan_seconds", s.replan_seconds);
   v("joule_lease_seconds", s.joule_lease_seconds), v("soft_reserve", s.soft_reserve);
-  v("aging_seconds", s.aging_seconds), v("node_failure_limit", s.node_failure_limit);
+  v("aging_seconds", s.aging_seconds), v("history_seconds", s.history_seconds);
+  v("node_failure_limit", s.node_failure_limit);
 }
 template <class V>
 void visit(Is<Remark> auto& s, V&& v) {
@@ -166,7 +168,7 @@ void visit(Is<State> auto& s, V&& v) {
   v("sent_seconds", s.sent_seconds), v("changed_event", s.changed_event);
   v("new_job_event", s.new_job_event), v("planned_event", s.planned_event);
   v("planned_seconds", s.planned_seconds), v("planned_cap_watts", s.planned_cap_watts);
-  v("outlook", s.outlook);
+  v("outlook", s.outlook), v("forgot_seconds", s.forgot_seconds);
 }
 
 }  // namespace wattle::scheduler::fields

@@ -2,16 +2,48 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 
 namespace wattle::scheduler {
 
-void DevicePool::set_free(TypePool& pool, NodeId node, size_t before, size_t after) {
-  if (pool.nodes_by_free.size() <= std::max(before, after)) {
-    pool.nodes_by_free.resize(std::max(before, after) + 1);
+namespace {
+
+using NodesByFree = std::vector<std::set<NodeId>>;
+
+void move(NodesByFree& nodes, NodeId node, size_t before, size_t after) {
+  if (nodes.size() <= std::max(before, after)) nodes.resize(std::max(before, after) + 1);
+  if (before > 0) nodes[before].erase(node);
+  if (after > 0) nodes[after].insert(node);
+}
+
+/// The node with the fewest free devices that has `count` of them; none if no node has.
+std::optional<NodeId> tightest(const NodesByFree& nodes, size_t count) {
+  for (size_t free = count; free < nodes.size(); ++free) {
+    if (!nodes[free].empty()) return *nodes[free].begin();
   }
-  if (before > 0) pool.nodes_by_free[before].erase(node);
-  if (after > 0) pool.nodes_by_free[after].insert(node);
-  pool.free += static_cast<int>(after) - static_cast<int>(before);
+  return std::nullopt;
+}
+
+/// The node with the most free devices; there is one.
+NodeId roomiest(const NodesByFree& nodes) {
+  size_t free = nodes.size() - 1;
+  while (nodes[free].empty()) --free;
+  return *nodes[free].begin();
+}
+
+}  // namespace
+
+void DevicePool::set_shared(NodeId node, bool is_shared) {
+  is_shared ? void(shared_.insert(node)) : void(shared_.erase(node));
+}
+
+void DevicePool::set_free(TypePool& pool, NodeId node, size_t before, size_t after) {
+  const int change = static_cast<int>(after) - static_cast<int>(before);
+  move(pool.nodes_by_free, node, before, after);
+  pool.free += change;
+  if (!is_shared(node)) return;
+  move(pool.shared_by_free, node, before, after);
+  pool.shared_free += change;
 }
 
 void DevicePool::add(NodeId node, int type, DeviceId device) {
@@ -51,20 +83,31 @@ NodeShare DevicePool::take_from(TypePool& pool, NodeId node, size_t count) {
   return share;
 }
 
+bool DevicePool::fits(int type, int count, const std::vector<NodeShare>& freed) const {
+  static const TypePool kNone;
+  const TypePool& pool = static_cast<size_t>(type) < types_.size() ? types_[type] : kNone;
+  int shared = pool.shared_free;
+  for (const NodeShare& share : freed) {
+    const auto node = static_cast<size_t>(share.node);
+    const size_t own = node < pool.devices_of_node.size() ? pool.devices_of_node[node].size() : 0;
+    if (static_cast<int>(own + share.devices.size()) >= count) return true;
+    if (is_shared(share.node)) shared += static_cast<int>(share.devices.size());
+  }
+  return shared >= count || tightest(pool.nodes_by_free, static_cast<size_t>(count)).has_value();
+}
+
 std::vector<NodeShare> DevicePool::take(int type, int count) {
-  std::vector<NodeShare> shares;
-  if (count <= 0 || free(type) < count) return shares;
+  if (count <= 0 || !fits(type, count)) return {};
   TypePool& pool = types_[type];
-  size_t left = static_cast<size_t>(count);
-  while (left > 0) {
-    size_t free = left;
-    while (free < pool.nodes_by_free.size() && pool.nodes_by_free[free].empty()) ++free;
-    if (free >= pool.nodes_by_free.size()) {
-      free = pool.nodes_by_free.size() - 1;
-      while (pool.nodes_by_free[free].empty()) --free;
-    }
-    shares.push_back(take_from(pool, *pool.nodes_by_free[free].begin(), std::min(left, free)));
-    left -= shares.back().devices.size();
+  const auto wanted = static_cast<size_t>(count);
+  if (const auto node = tightest(pool.nodes_by_free, wanted)) {
+    return {take_from(pool, *node, wanted)};
+  }
+  std::vector<NodeShare> shares;
+  for (size_t left = wanted; left > 0; left -= shares.back().devices.size()) {
+    const NodeId node = tightest(pool.shared_by_free, left).value_or(roomiest(pool.shared_by_free));
+    const size_t free = pool.devices_of_node[static_cast<size_t>(node)].size();
+    shares.push_back(take_from(pool, node, std::min(left, free)));
   }
   return shares;
 }

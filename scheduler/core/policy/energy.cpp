@@ -101,7 +101,8 @@ Offer Offers::of(const JobView& job, Bidder& bidder) const {
   offer.options.reserve(job.options->size());
   for (size_t i = 0; i < job.options->size(); ++i) {
     const Option& option = (*job.options)[i];
-    if (option.point.ranks > snapshot_.types[option.point.type].capacity) continue;
+    const TypeView& type = snapshot_.types[option.point.type];
+    if (option.point.ranks > std::min(type.capacity, type.widest)) continue;
     Item item;
     item.value = value(job, option, reference->performance) + keep(job, option, present);
     item.type = option.point.type;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@ namespace wattle::scheduler {
 struct TypeView {
   DeviceType type;
   int capacity = 0;  ///< devices that are free, held by jobs of this snapshot, or about to be freed
+  int widest = std::numeric_limits<int>::max();  ///< the most of them that one job can have
 };
 
 struct TenantView {

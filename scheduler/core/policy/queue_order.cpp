@@ -41,7 +41,9 @@ void QueuePlanner::give_back(size_t job) {
 
 std::optional<OperatingPoint> QueuePlanner::least_point(size_t job, int type) const {
   for (const Option& option : *snapshot_.jobs[job].options) {
-    if (option.point.type == type) return option.point;
+    if (option.point.type != type) continue;
+    if (option.point.ranks <= snapshot_.types[type].widest) return option.point;
+    return std::nullopt;
   }
   return std::nullopt;
 }
@@ -93,7 +95,9 @@ bool QueuePlanner::start_within(size_t job, const std::vector<int>& devices, dou
         option.point.type != lowest->point.type) {
       lowest = &option;
     }
-    if (option.point.ranks > devices[option.point.type]) continue;
+    const int most =
+        std::min(devices[option.point.type], snapshot_.types[option.point.type].widest);
+    if (option.point.ranks > most) continue;
     devices_fit = true;
     if (view.units_left.value_or(kForever) > seconds * lowest->performance.units_per_second)
       continue;

@@ -31,6 +31,10 @@ std::string ProfileBook::page_name(const Job& job) {
   return kind.empty() ? fmt::format("job:{}", job.id) : fmt::format("kind:{}", kind);
 }
 
+void ProfileBook::forget(const Job& job) {
+  if (job.request.work.kind.empty()) pages_.erase(job.profile);
+}
+
 ProfileBook::Page& ProfileBook::page_of(const Job& job) {
   Page& page = pages_[job.profile];
   if (page.units_per_second_hint == 0) {

@@ -40,6 +40,9 @@ class ProfileBook {
   /// next measurement of that kind; the pointer stays alive as long as it is held.
   std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
+  /// The job has ended long ago: its page goes if it is its own.
+  void forget(const Job& job);
+
   /// Its fields, for the journal; the fits follow from the samples: refit() after they are set.
   template <class Self, class V>
   static void visit(Self& s, V&& v) {

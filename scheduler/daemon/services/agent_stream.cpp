@@ -17,6 +17,7 @@ NodeUp event_of(const v1::Registration& registration, int64_t epoch) {
   NodeUp event;
   event.node = registration.node();
   event.epoch = epoch;
+  event.shares_jobs_dir = registration.shares_jobs_dir();
   for (const v1::DeviceGroup& group : registration.devices()) {
     event.groups.push_back(
         {{group.type(), group.idle_watts(), group.min_limit_watts(), group.max_limit_watts()},
@@ -117,7 +118,7 @@ JournalledCore::Attachment AgentStream::accounts_of(const Message& message) {
                               part.joules(), std::exchange(tokens, 0), day_of(state.now_seconds)});
     }
     if (message.checkpoint_size() > 0) {
-      batch.checkpoints.push_back({job->id, files_of(message.checkpoint())});
+      batch.checkpoints.push_back({job->id, files_of(message.checkpoint()), file_seconds()});
     }
   };
 }

@@ -30,7 +30,7 @@ v1::FileRef receive_file(grpc::ServerReader<v1::FileChunk>& reader, const FileSt
   do {
     incoming.write(chunk.data());
   } while (reader.Read(&chunk));
-  if (!files.has(file.sha256())) incoming.commit();
+  incoming.commit();
   return file;
 }
 

@@ -152,7 +152,7 @@ class JobsService : public v1::Jobs::Service {
   void require_inputs(const Caller& caller, const Submission& kept) {
     for (const StoredFile& file : kept.inputs) {
       const bool is_there =
-          daemon_.files().has(file.sha256) && daemon_.core().read_store([&](Store& store) {
+          daemon_.files().renew(file.sha256) && daemon_.core().read_store([&](Store& store) {
             return store.owns_file(caller.identity().tenant, file.sha256);
           });
       if (is_there) continue;

@@ -72,7 +72,7 @@ void measure(const std::string& policy, int nodes, int jobs) {
   for (int n = 0; n < nodes; ++n) {
     const DeviceType type =
         n % 3 ? DeviceType{"V100", 25, 100, 250} : DeviceType{"A100", 50, 150, 400};
-    core.apply({now, NodeUp{fmt::format("n{}", n), 1, {{type, 8, 60}}, {}}});
+    core.apply({now, NodeUp{fmt::format("n{}", n), 1, {{type, 8, 60}}, {}, true}});
   }
   const double submit_seconds = seconds_of([&] {
     for (int j = 0; j < jobs; ++j) core.apply({now, job(j)});

@@ -1,84 +1,13 @@
 #include "scheduler/core/core.h"
 
-#include <fmt/format.h>
-#include <gmock/gmock.h>
-
 #include "common/error.h"
 #include "scheduler/core/journal/journal.h"
-#include "tests/scheduler/core/fake_cluster.h"
+#include "tests/scheduler/core/core_story.h"
 
 namespace wattle::scheduler {
 namespace {
 
 using testing::HasSubstr;
-
-const DeviceType kV100{"V100", 25, 100, 250};
-
-/// A cluster of two nodes of four V100s each, with words for what happens in it.
-class CoreStory : public testing::Test {
- protected:
-  static CoreOptions options(const std::string& policy = "energy", double cap_watts = 2000) {
-    CoreOptions options;
-    options.cap_watts = cap_watts;
-    options.policy = {policy, /*eta=*/0};
-    return options;
-  }
-
-  explicit CoreStory(const CoreOptions& options = CoreStory::options()) : cluster(options, 7) {
-    cluster.keep_journal = true;
-    for (const char* name : {"a", "b"}) cluster.add_node(name, {kV100, 4, 60});
-  }
-
-  JobState state(JobId id) const { return cluster.job(id).state; }
-  Reason reason(JobId id) const { return cluster.job(id).reason; }
-  double cap_of_limits() const { return cluster.core.state().ledger.possible_watts(); }
-  const scheduler::Run& run_of(JobId id) const { return *cluster.job(id).run; }
-
-  /// Why the newest request was refused; "" if it was not.
-  static std::string refusal(const std::vector<Decision>& decisions) {
-    for (const Decision& decision : decisions) {
-      if (const auto* refused = std::get_if<Refused>(&decision)) return refused->why;
-    }
-    return "";
-  }
-  std::vector<Decision> set_cap(double watts) {
-    return cluster.apply(CapSet{"cap", watts, CapTier::kHard, {}, {}});
-  }
-  void give_joules(const std::string& tenant, double joules, double period_seconds) {
-    cluster.apply(BudgetSet{tenant, joules, period_seconds, 1});
-  }
-
-  FakeCluster cluster;
-};
-
-TEST_F(CoreStory, NewJobsBehindALongQueueDoNotPlanEveryTick) {
-  constexpr int kQueue = 3000;
-  for (int i = 0; i < kQueue; ++i) cluster.submit(fmt::format("job{}", i), 8, 8, 1e6);
-  cluster.run(1.5);
-  const State& now = cluster.core.state();
-  ASSERT_EQ(now.running.size(), 1);
-  const double planned = now.planned_seconds;
-  const JobId late = cluster.submit("late", 8, 8, 1e6);
-  cluster.run(1);
-  EXPECT_EQ(now.planned_seconds, planned);
-  cluster.run(kQueue / 1000);
-  EXPECT_GT(now.planned_seconds, planned);
-  EXPECT_NE(reason(late), Reason::kNone);
-  // What frees devices is planned at the next tick.
-  cluster.apply(Cancel{*now.running.begin()});
-  cluster.run(2 + cluster.checkpoint_seconds);
-  EXPECT_EQ(now.running.size(), 1);
-}
-
-TEST_F(CoreStory, AJobRunsToItsEnd) {
-  const JobId job = cluster.submit("train", 1, 1, 30);
-  EXPECT_EQ(state(job), JobState::kPending);
-  cluster.run(3);
-  EXPECT_EQ(state(job), JobState::kRunning);
-  ASSERT_TRUE(cluster.run_until_idle(100));
-  EXPECT_EQ(state(job), JobState::kCompleted);
-  EXPECT_DOUBLE_EQ(cap_of_limits(), 8 * 25);
-}
 
 TEST_F(CoreStory, ALowerCapIsMetWithinTenSecondsByLimitsFirst) {
   std::vector<JobId> jobs;
@@ -161,100 +90,6 @@ TEST_F(CoreStory, ANodeThatIsDownHoldsNoMoreThanIdleWatts) {
   EXPECT_LE(cap_of_limits(), 300);
 }
 
-TEST_F(CoreStory, RefusesAJobThatCanNeverFitAndSaysWhy) {
-  Submit submit;
-  submit.request_id = "r";
-  submit.spec.ranks = {9, 16};
-  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("at least 9 devices of one type"));
-  submit.spec.ranks = {8, 8};
-  submit.work.rank_counts = {4, 16};
-  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("none of the feasible counts (4, 16)"));
-  submit.work.rank_counts.clear();
-  set_cap(500);
-  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("600 W on V100"));
-  submit.spec.after = {"nobody"};
-  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("has no job 'nobody'"));
-}
-
-TEST_F(CoreStory, SaysAtSubmitWhatAJobWillUseAndWhenItCanStart) {
-  cluster.submit("first", 8, 8, 1000);
-  cluster.run(30);
-  Submit submit;
-  submit.request_id = "r";
-  submit.name = "second";
-  submit.spec.ranks = {8, 8};
-  submit.work = {500, "", {}, 1};
-  const auto decisions = cluster.apply(submit);
-  const auto& accepted = std::get<Accepted>(decisions.front());
-  EXPECT_GT(accepted.watts, 800);
-  ASSERT_TRUE(accepted.run_seconds && accepted.joules && accepted.start_seconds);
-  EXPECT_NEAR(*accepted.joules, accepted.watts * *accepted.run_seconds, 1);
-  EXPECT_GT(*accepted.start_seconds, cluster.now() + 50) << "after the first is done";
-}
-
-TEST_F(CoreStory, TheSameRequestTwiceIsOneJob) {
-  Submit submit;
-  submit.request_id = "once";
-  cluster.apply(submit);
-  cluster.apply(submit);
-  EXPECT_EQ(cluster.core.state().jobs.size(), 1u);
-}
-
-TEST_F(CoreStory, ASweepMakesOneJobOfEachCombination) {
-  cluster.submit("sweep", 1, 1, 5, [](Submit& s) {
-    s.spec.sweep.grid = {{"optimizer.lr", {"1e-3", "3e-4"}}, {"model.width", {"64", "128"}}};
-  });
-  ASSERT_EQ(cluster.core.state().jobs.size(), 4u);
-  EXPECT_THAT(cluster.job(2).request.overrides,
-              testing::ElementsAre("optimizer.lr=1e-3", "model.width=128"));
-  const JobId last = cluster.submit("report", 1, 1, 5, [](Submit& s) { s.spec.after = {"sweep"}; });
-  cluster.run(2);
-  EXPECT_EQ(reason(last), Reason::kDependency);
-  ASSERT_TRUE(cluster.run_until_idle(200));
-  EXPECT_EQ(state(last), JobState::kCompleted);
-}
-
-TEST_F(CoreStory, AJobWhoseDependencyFailsNeverRuns) {
-  const JobId first = cluster.submit("first", 1, 1, 100);
-  const JobId next = cluster.submit("next", 1, 1, 5, [](Submit& s) { s.spec.after = {"first"}; });
-  cluster.run(5);
-  cluster.apply(Cancel{first});
-  cluster.run(10);
-  EXPECT_EQ(state(first), JobState::kCancelled);
-  EXPECT_EQ(reason(next), Reason::kDependencyNeverSatisfied);
-}
-
-TEST_F(CoreStory, OtherTenantsJobsAreNoDependencies) {
-  cluster.submit("secret", 1, 1, 100);
-  Submit submit;
-  submit.request_id = "r";
-  submit.spec.tenant = "team-b";
-  submit.spec.after = {"1"};
-  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("tenant team-b has no job '1'"));
-}
-
-TEST_F(CoreStory, ATenantsJoulesAreNeverExceededByMoreThanACheckpoint) {
-  give_joules("team-a", 20000, 3600);
-  const JobId job = cluster.submit("train", 2, 2, 1e6);
-  cluster.run(300);
-  EXPECT_EQ(state(job), JobState::kPreempted);
-  EXPECT_EQ(reason(job), Reason::kEnergyBudget);
-  const double spent = cluster.core.state().joules.tenant_spent("team-a");
-  EXPECT_GT(spent, 0.8 * 20000);
-  EXPECT_LE(spent, 20000 + 2 * 250 * (1 + cluster.checkpoint_seconds));
-  cluster.run(3600);
-  EXPECT_GT(cluster.core.state().joules.tenant_spent("team-a"), 0) << "a new period, it goes on";
-  EXPECT_EQ(cluster.job(job).node_failures, 0);
-}
-
-TEST_F(CoreStory, AJobThatHasSpentItsOwnJoulesEnds) {
-  const JobId job =
-      cluster.submit("train", 1, 1, 1e6, [](Submit& s) { s.spec.energy_budget_joules = 8000; });
-  cluster.run(300);
-  EXPECT_EQ(state(job), JobState::kTimeout);
-  EXPECT_EQ(reason(job), Reason::kEnergyBudget);
-}
-
 TEST_F(CoreStory, ALostNodesJobRunsAgainOnlyWhenItHasSurelyEnded) {
   const JobId job = cluster.submit("train", 4, 4, 1e6);
   cluster.run(5);
@@ -322,26 +157,6 @@ TEST_F(CoreStory, ADrainedNodeFinishesWhatItHasAndTakesNoMore) {
   const JobId third = cluster.submit("third", 4, 4, 30);
   ASSERT_TRUE(cluster.run_until_idle(300));
   for (JobId job : {first, second, third}) EXPECT_EQ(state(job), JobState::kCompleted);
-}
-
-TEST_F(CoreStory, ALongWaitOutweighsPriority) {
-  cluster.submit("eternal", 8, 8, 1e7, [](Submit& s) { s.spec.priority = 5; });
-  const JobId patient = cluster.submit("patient", 8, 8, 100);
-  cluster.run(20);
-  EXPECT_EQ(state(patient), JobState::kPending);
-  cluster.run(12 * 3600);
-  EXPECT_EQ(state(patient), JobState::kCompleted);
-}
-
-TEST_F(CoreStory, ExplainsWhereAJobIs) {
-  cluster.submit("first", 8, 8, 1e6);
-  cluster.run(5);
-  const JobId second = cluster.submit("second", 8, 8, 10);
-  cluster.run(5);
-  const std::string text = cluster.core.explain(second);
-  EXPECT_THAT(text, HasSubstr("job 2 (second) of team-a: PENDING (Resources)"));
-  EXPECT_THAT(text, HasSubstr("accepted: alone it would run on 8 of V100"));
-  EXPECT_THROW(cluster.core.explain(99), Error);
 }
 
 TEST_F(CoreStory, ASoftCapLendsOutWhatIsNotDrawn) {

@@ -59,7 +59,7 @@ void FakeCluster::add_node(const std::string& name, const DeviceGroup& group) {
   agent.group = group;
   agent.connected = true;
   agent.epoch = 1;
-  apply(NodeUp{name, 1, {group}, {}});
+  apply(NodeUp{name, 1, {group}, {}, shares_jobs_dir});
 }
 
 JobId FakeCluster::submit(const std::string& name, int min_ranks, int max_ranks, double units,
@@ -264,7 +264,7 @@ void FakeCluster::reconnect(const std::string& node) {
   Agent& agent = agents_.at(node);
   if (agent.connected) return;
   fall_back(agent);
-  NodeUp up{node, ++agent.epoch, {agent.group}, {}};
+  NodeUp up{node, ++agent.epoch, {agent.group}, {}, shares_jobs_dir};
   for (const auto& [token, held] : agent.runs) {
     up.runs.push_back({token, held.devices, held.limit, held.joules});
   }

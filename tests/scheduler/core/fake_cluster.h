@@ -29,6 +29,8 @@ class FakeCluster {
   Network network;
   /// Seconds that a job needs for its checkpoint when it is told to stop.
   double checkpoint_seconds = 1;
+  /// Whether the nodes that register share the folder of jobs.
+  bool shares_jobs_dir = true;
   /// A plan takes up to so long, in which the core goes on.
   double planning_seconds = 0;
   /// What is checked after every event and at every moment at which something changes.

@@ -117,6 +117,7 @@ TEST_F(Joules, ANewPeriodStartsAnew) {
 
 TEST(DevicePool, PacksGangsOntoTheFewestNodes) {
   DevicePool pool;
+  for (NodeId node : {0, 1}) pool.set_shared(node, true);
   for (DeviceId device = 0; device < 8; ++device) pool.add(device / 4, 0, device);
   EXPECT_EQ(pool.take(0, 1).front().node, 0);
   EXPECT_EQ(pool.take(0, 4).front().node, 1) << "the node that holds all of it";
@@ -126,6 +127,24 @@ TEST(DevicePool, PacksGangsOntoTheFewestNodes) {
   const auto shares = pool.take(0, 4);
   ASSERT_EQ(shares.size(), 2u);
   EXPECT_EQ(shares[0].devices.size(), 3u);
+}
+
+TEST(DevicePool, AGangOverSeveralNodesTakesOnlyThoseThatShareAFolder) {
+  DevicePool pool;
+  for (NodeId node : {1, 3}) pool.set_shared(node, true);
+  for (DeviceId device = 0; device < 8; ++device) pool.add(device / 2, 0, device);
+  EXPECT_FALSE(pool.fits(0, 5));
+  EXPECT_TRUE(pool.take(0, 5).empty());
+  const auto shares = pool.take(0, 3);
+  ASSERT_EQ(shares.size(), 2u);
+  EXPECT_EQ(shares[0].node, 1);
+  EXPECT_EQ(shares[1].node, 3);
+  EXPECT_FALSE(pool.fits(0, 3)) << "two nodes of two are left that share nothing";
+  EXPECT_TRUE(pool.fits(0, 3, shares));
+  EXPECT_TRUE(pool.fits(0, 2));
+  const auto pair = pool.take(0, 1);
+  ASSERT_EQ(pair.front().node, 3) << "the fewest free devices that hold it";
+  EXPECT_FALSE(pool.fits(0, 3, pair));
 }
 
 }  // namespace

@@ -133,14 +133,14 @@ TEST_F(Planning, TicksAreDueForLeasesOnJoulesAndForNodesOutOfReach) {
 }
 
 TEST_F(Planning, ANodeKeepsTheTermsOfItsRegistration) {
-  cluster.apply(Configured{"backfill", 0, /*lease_seconds=*/1, /*orphan_grace_seconds=*/1});
+  cluster.apply(Configured{"backfill", 0, /*lease_seconds=*/1, /*orphan_grace_seconds=*/1, 1e6});
   EXPECT_STREQ(now().policy->name(), "backfill");
   cluster.apply(NodeLost{"a", 1});
   core().apply({cluster.now() + 6, Tick{}});
   EXPECT_FALSE(now().nodes[0].fell_safe) << "its agent was given 6 s, and a margin of one more";
   core().apply({cluster.now() + 7.5, Tick{}});
   EXPECT_TRUE(now().nodes[0].fell_safe);
-  core().apply({cluster.now() + 8, NodeUp{"c", 1, {{kV100, 1, 60}}, {}}});
+  core().apply({cluster.now() + 8, NodeUp{"c", 1, {{kV100, 1, 60}}, {}, true}});
   EXPECT_EQ(now().nodes[2].lease_seconds, 1);
 }
 

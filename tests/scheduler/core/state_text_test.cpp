@@ -99,7 +99,8 @@ class Recording {
         cluster.apply(Drain{node, pick(2) == 0});
         return;
       case 8:
-        cluster.apply(Configured{pick(2) ? "energy" : "backfill", cluster.uniform(0, 1), 6, 20});
+        cluster.apply(Configured{pick(2) ? "energy" : "backfill", cluster.uniform(0, 1), 6, 20,
+                                 /*history_seconds=*/60});
         return;
       case 9:
         if (jobs_ > 0) cluster.apply(Cancel{1 + pick(jobs_)});

@@ -6,11 +6,15 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <set>
 #include <thread>
 
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/server.h"
+#include "scheduler/digest/sha256.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 #include "tests/support/scratch_folder.h"
 
@@ -53,6 +57,26 @@ class ScriptedAgent {
   void acknowledge(int64_t sequence) {
     v1::AgentMessage message;
     message.mutable_acknowledged()->set_sequence(sequence);
+    stream_->Write(message);
+  }
+
+  void store_checkpoint(int64_t token, const std::string& path, const std::string& text) {
+    Sha256 digest;
+    digest.add(text);
+    v1::FileChunk chunk;
+    v1::FileRef file, answer;
+    file.set_path(path), file.set_sha256(digest.digits());
+    file.set_size_bytes(static_cast<int64_t>(text.size()));
+    *chunk.mutable_file() = file;
+    chunk.set_data(text);
+    grpc::ClientContext context;
+    const auto writer = stub_->Store(&context, &answer);
+    writer->Write(chunk);
+    writer->WritesDone();
+    EXPECT_TRUE(writer->Finish().ok());
+    v1::AgentMessage message;
+    message.mutable_measured()->set_token(token);
+    *message.mutable_measured()->add_checkpoint() = file;
     stream_->Write(message);
   }
 
@@ -168,6 +192,36 @@ TEST_F(DaemonTest, RunsAJobAndChargesItsJoules) {
   ASSERT_EQ(job.energy_size(), 1);
   EXPECT_EQ(job.energy(0).joules(), 250);
   EXPECT_EQ(job.tokens(), 7);
+}
+
+TEST_F(DaemonTest, KeepsTheNewestCheckpointUntilTheJobEnds) {
+  const auto contents = [this] {
+    std::set<std::string> found;
+    const std::filesystem::path folder = folder_.path("state/files");
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+      if (!entry.is_regular_file()) continue;
+      std::ifstream file(entry.path());
+      found.insert(std::string(std::istreambuf_iterator<char>(file), {}));
+    }
+    return found;
+  };
+  const auto become = [&](const std::set<std::string>& expected) {
+    for (int i = 0; i < 300 && contents() != expected; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return contents();
+  };
+  v1::SubmitResponse answer;
+  ASSERT_TRUE(submit("a", kYaml, answer).ok());
+  ScriptedAgent agent(channel_, "node-1");
+  const v1::Launch launch = agent.await(v1::Command::kLaunch).launch();
+  agent.acknowledge(launch.sequence());
+  agent.store_checkpoint(launch.token(), "out/step-1", "first");
+  EXPECT_EQ(become({"first"}), std::set<std::string>{"first"});
+  agent.store_checkpoint(launch.token(), "out/step-2", "second");
+  EXPECT_EQ(become({"second"}), std::set<std::string>{"second"});
+  agent.finish(launch.token(), 250);
+  EXPECT_EQ(become({}), std::set<std::string>{});
 }
 
 TEST_F(DaemonTest, ARestartReplaysTheJournalToTheSameBytes) {

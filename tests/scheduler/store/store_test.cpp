@@ -5,9 +5,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <random>
+#include <thread>
 
 #include "common/error.h"
+#include "scheduler/digest/sha256.h"
+#include "scheduler/store/file_store.h"
 #include "tests/support/scratch_folder.h"
 
 namespace wattle::scheduler {
@@ -75,6 +81,85 @@ TEST_F(StoreTest, ChargesWhatIsNewInATotalOnce) {
   EXPECT_EQ(rows[1].joules, 60);
   EXPECT_EQ(rows[1].tokens, 120);
   EXPECT_EQ(store.energy("2026-11-25", "").size(), 1u);
+}
+
+TEST_F(StoreTest, ACheckpointDropsTheOneBeforeIt) {
+  Store store(path());
+  const auto report = [&](int64_t job, const std::vector<std::string>& contents, double seconds) {
+    StoreBatch batch;
+    batch.checkpoints.push_back({job, {}, seconds});
+    for (const std::string& sha256 : contents)
+      batch.checkpoints[0].files.push_back({"x", sha256, 1});
+    store.commit(batch);
+  };
+  report(1, {"a", "b"}, 10);
+  report(2, {"a"}, 11);
+  EXPECT_TRUE(store.dropped_files().empty());
+  report(1, {"b", "c"}, 20);
+  EXPECT_THAT(store.checkpoint_contents(), testing::ElementsAre("a", "b", "c"));
+  std::vector<DroppedFile> dropped = store.dropped_files();
+  ASSERT_EQ(dropped.size(), 2u) << "who needs them still is looked at when they are removed";
+  EXPECT_EQ(dropped[0].sha256 + dropped[1].sha256, "ab");
+  EXPECT_EQ(dropped[0].reported_seconds, 10);
+  store.forget_dropped(dropped);
+  store.drop_checkpoint(2);
+  EXPECT_THAT(store.checkpointed_jobs(), testing::ElementsAre(1));
+  dropped = store.dropped_files();
+  ASSERT_EQ(dropped.size(), 1u);
+  EXPECT_EQ(dropped[0].reported_seconds, 11);
+}
+
+class FileStoreTest : public testing::Test {
+ protected:
+  std::string keep(const std::string& text) {
+    Sha256 digest;
+    digest.add(text);
+    const std::string sha256 = digest.digits();
+    FileStore::Incoming incoming(store_, {"x", sha256, static_cast<int64_t>(text.size())});
+    incoming.write(text);
+    incoming.commit();
+    return sha256;
+  }
+  bool has(const std::string& sha256) const {
+    try {
+      return std::filesystem::exists(store_.path_of(sha256));
+    } catch (const Error&) {
+      return false;
+    }
+  }
+
+  ScratchFolder folder_;
+  FileStore store_{folder_.path("files")};
+};
+
+TEST_F(FileStoreTest, WhatWasWantedSinceIsNotRemoved) {
+  const std::string one = keep("one"), two = keep("two"), three = keep("three");
+  const double reported = file_seconds();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_TRUE(store_.renew(two));
+  keep("three");
+  for (const std::string& content : {one, two, three}) store_.remove(content, reported);
+  EXPECT_FALSE(has(one));
+  EXPECT_TRUE(has(two) && has(three));
+  EXPECT_FALSE(store_.renew(one));
+  EXPECT_EQ(keep("one"), one);
+  EXPECT_TRUE(has(one));
+}
+
+TEST_F(FileStoreTest, RemovesWhatIsOlderThanItMayBe) {
+  const std::string one = keep("one"), two = keep("two");
+  const std::string broken = std::filesystem::path(store_.path_of(one)).string() + ".7.9.tmp";
+  std::ofstream(broken) << "half";
+  const double now = file_seconds();
+  store_.remove_all([&](const std::string& sha256) { return sha256 == one ? now + 1 : now - 60; });
+  EXPECT_FALSE(has(one));
+  EXPECT_TRUE(has(two));
+  EXPECT_TRUE(std::filesystem::exists(broken)) << "it may still be on its way";
+  const auto days_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(25);
+  std::filesystem::last_write_time(broken, days_ago);
+  store_.remove_all([](const std::string&) { return 0.0; });
+  EXPECT_FALSE(std::filesystem::exists(broken));
+  EXPECT_TRUE(has(two));
 }
 
 TEST_F(StoreTest, RefusesADatabaseOfANewerVersion) {

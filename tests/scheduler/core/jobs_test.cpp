@@ -1,0 +1,201 @@
+#include "common/error.h"
+#include "scheduler/core/core.h"
+#include "tests/scheduler/core/core_story.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using testing::HasSubstr;
+
+TEST_F(CoreStory, NewJobsBehindALongQueueDoNotPlanEveryTick) {
+  constexpr int kQueue = 3000;
+  for (int i = 0; i < kQueue; ++i) cluster.submit(fmt::format("job{}", i), 8, 8, 1e6);
+  cluster.run(1.5);
+  const State& now = cluster.core.state();
+  ASSERT_EQ(now.running.size(), 1);
+  const double planned = now.planned_seconds;
+  const JobId late = cluster.submit("late", 8, 8, 1e6);
+  cluster.run(1);
+  EXPECT_EQ(now.planned_seconds, planned);
+  cluster.run(kQueue / 1000);
+  EXPECT_GT(now.planned_seconds, planned);
+  EXPECT_NE(reason(late), Reason::kNone);
+  // What frees devices is planned at the next tick.
+  cluster.apply(Cancel{*now.running.begin()});
+  cluster.run(2 + cluster.checkpoint_seconds);
+  EXPECT_EQ(now.running.size(), 1);
+}
+
+TEST_F(CoreStory, AJobRunsToItsEnd) {
+  const JobId job = cluster.submit("train", 1, 1, 30);
+  EXPECT_EQ(state(job), JobState::kPending);
+  cluster.run(3);
+  EXPECT_EQ(state(job), JobState::kRunning);
+  ASSERT_TRUE(cluster.run_until_idle(100));
+  EXPECT_EQ(state(job), JobState::kCompleted);
+  EXPECT_DOUBLE_EQ(cap_of_limits(), 8 * 25);
+}
+
+TEST_F(CoreStory, RefusesAJobThatCanNeverFitAndSaysWhy) {
+  Submit submit;
+  submit.request_id = "r";
+  submit.spec.ranks = {9, 16};
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("at least 9 devices of one type"));
+  submit.spec.ranks = {8, 8};
+  submit.work.rank_counts = {4, 16};
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("none of the feasible counts (4, 16)"));
+  submit.work.rank_counts.clear();
+  set_cap(500);
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("600 W on V100"));
+  submit.spec.after = {"nobody"};
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("has no job 'nobody'"));
+}
+
+TEST_F(CoreStory, SaysAtSubmitWhatAJobWillUseAndWhenItCanStart) {
+  cluster.submit("first", 8, 8, 1000);
+  cluster.run(30);
+  Submit submit;
+  submit.request_id = "r";
+  submit.name = "second";
+  submit.spec.ranks = {8, 8};
+  submit.work = {500, "", {}, 1};
+  const auto decisions = cluster.apply(submit);
+  const auto& accepted = std::get<Accepted>(decisions.front());
+  EXPECT_GT(accepted.watts, 800);
+  ASSERT_TRUE(accepted.run_seconds && accepted.joules && accepted.start_seconds);
+  EXPECT_NEAR(*accepted.joules, accepted.watts * *accepted.run_seconds, 1);
+  EXPECT_GT(*accepted.start_seconds, cluster.now() + 50) << "after the first is done";
+}
+
+TEST_F(CoreStory, TheSameRequestTwiceIsOneJob) {
+  Submit submit;
+  submit.request_id = "once";
+  cluster.apply(submit);
+  cluster.apply(submit);
+  EXPECT_EQ(cluster.core.state().jobs.size(), 1u);
+}
+
+TEST_F(CoreStory, ASweepMakesOneJobOfEachCombination) {
+  cluster.submit("sweep", 1, 1, 5, [](Submit& s) {
+    s.spec.sweep.grid = {{"optimizer.lr", {"1e-3", "3e-4"}}, {"model.width", {"64", "128"}}};
+  });
+  ASSERT_EQ(cluster.core.state().jobs.size(), 4u);
+  EXPECT_THAT(cluster.job(2).request.overrides,
+              testing::ElementsAre("optimizer.lr=1e-3", "model.width=128"));
+  const JobId last = cluster.submit("report", 1, 1, 5, [](Submit& s) { s.spec.after = {"sweep"}; });
+  cluster.run(2);
+  EXPECT_EQ(reason(last), Reason::kDependency);
+  ASSERT_TRUE(cluster.run_until_idle(200));
+  EXPECT_EQ(state(last), JobState::kCompleted);
+}
+
+TEST_F(CoreStory, AJobWhoseDependencyFailsNeverRuns) {
+  const JobId first = cluster.submit("first", 1, 1, 100);
+  const JobId next = cluster.submit("next", 1, 1, 5, [](Submit& s) { s.spec.after = {"first"}; });
+  cluster.run(5);
+  cluster.apply(Cancel{first});
+  cluster.run(10);
+  EXPECT_EQ(state(first), JobState::kCancelled);
+  EXPECT_EQ(reason(next), Reason::kDependencyNeverSatisfied);
+}
+
+TEST_F(CoreStory, JobsThatEndedLongAgoAreForgotten) {
+  cluster.apply(Configured{"energy", 0, 6, 20, /*history_seconds=*/600});
+  const JobId old = cluster.submit("old", 1, 1, 30);
+  const JobId failed = cluster.submit("failed", 1, 1, 500);
+  cluster.submit("next", 1, 1, 5, [](Submit& s) { s.spec.after = {"failed"}; });
+  cluster.run(5);
+  cluster.apply(Cancel{failed});
+  cluster.run(500);
+  const JobId young = cluster.submit("young", 1, 1, 5);
+  cluster.run(200);
+  const State& now = cluster.core.state();
+  EXPECT_FALSE(now.jobs.contains(old));
+  EXPECT_FALSE(now.history.contains(old) || now.acceptances.contains(old));
+  EXPECT_FALSE(now.jobs_by_name.contains({now.jobs.at(young).request.tenant, "old"}));
+  EXPECT_TRUE(now.jobs.contains(young)) << "it has just ended";
+  EXPECT_TRUE(now.jobs.contains(failed)) << "a job waits for it";
+  EXPECT_EQ(now.owner_of_token.size(), 2u);
+  EXPECT_THROW(cluster.core.explain(old), Error);
+  EXPECT_GT(cluster.submit("again", 1, 1, 5), young) << "numbers are not given twice";
+}
+
+TEST_F(CoreStory, OtherTenantsJobsAreNoDependencies) {
+  cluster.submit("secret", 1, 1, 100);
+  Submit submit;
+  submit.request_id = "r";
+  submit.spec.tenant = "team-b";
+  submit.spec.after = {"1"};
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("tenant team-b has no job '1'"));
+}
+
+TEST_F(CoreStory, ATenantsJoulesAreNeverExceededByMoreThanACheckpoint) {
+  give_joules("team-a", 20000, 3600);
+  const JobId job = cluster.submit("train", 2, 2, 1e6);
+  cluster.run(300);
+  EXPECT_EQ(state(job), JobState::kPreempted);
+  EXPECT_EQ(reason(job), Reason::kEnergyBudget);
+  const double spent = cluster.core.state().joules.tenant_spent("team-a");
+  EXPECT_GT(spent, 0.8 * 20000);
+  EXPECT_LE(spent, 20000 + 2 * 250 * (1 + cluster.checkpoint_seconds));
+  cluster.run(3600);
+  EXPECT_GT(cluster.core.state().joules.tenant_spent("team-a"), 0) << "a new period, it goes on";
+  EXPECT_EQ(cluster.job(job).node_failures, 0);
+}
+
+TEST_F(CoreStory, AJobThatHasSpentItsOwnJoulesEnds) {
+  const JobId job =
+      cluster.submit("train", 1, 1, 1e6, [](Submit& s) { s.spec.energy_budget_joules = 8000; });
+  cluster.run(300);
+  EXPECT_EQ(state(job), JobState::kTimeout);
+  EXPECT_EQ(reason(job), Reason::kEnergyBudget);
+}
+
+TEST_F(CoreStory, ALongWaitOutweighsPriority) {
+  cluster.submit("eternal", 8, 8, 1e7, [](Submit& s) { s.spec.priority = 5; });
+  const JobId patient = cluster.submit("patient", 8, 8, 100);
+  cluster.run(20);
+  EXPECT_EQ(state(patient), JobState::kPending);
+  cluster.run(12 * 3600);
+  EXPECT_EQ(state(patient), JobState::kCompleted);
+}
+
+TEST_F(CoreStory, ExplainsWhereAJobIs) {
+  cluster.submit("first", 8, 8, 1e6);
+  cluster.run(5);
+  const JobId second = cluster.submit("second", 8, 8, 10);
+  cluster.run(5);
+  const std::string text = cluster.core.explain(second);
+  EXPECT_THAT(text, HasSubstr("job 2 (second) of team-a: PENDING (Resources)"));
+  EXPECT_THAT(text, HasSubstr("accepted: alone it would run on 8 of V100"));
+  EXPECT_THROW(cluster.core.explain(99), Error);
+}
+
+TEST_F(CoreStory, AJobRunsOnSeveralNodesOnlyWhereTheyShareAFolder) {
+  const auto register_again = [&](bool shares_jobs_dir) {
+    cluster.shares_jobs_dir = shares_jobs_dir;
+    for (const char* name : {"a", "b"}) cluster.cut_off(name), cluster.reconnect(name);
+  };
+  register_again(false);
+  Submit submit;
+  submit.request_id = "wide";
+  submit.spec.ranks = {5, 8};
+  EXPECT_THAT(refusal(cluster.apply(submit)),
+              HasSubstr("4 of V100 on nodes that share a jobs_dir"));
+  const JobId narrow = cluster.submit("narrow", 3, 3, 1e6);
+  const JobId elastic = cluster.submit("elastic", 1, 8, 1e6);
+  const JobId pair = cluster.submit("pair", 2, 2, 1e6);
+  cluster.run(120);
+  for (const JobId job : {narrow, elastic, pair}) {
+    if (state(job) == JobState::kRunning) {
+      EXPECT_EQ(run_of(job).shares.size(), 1u) << job;
+    }
+  }
+  EXPECT_EQ(state(narrow), JobState::kRunning);
+  register_again(true);
+  submit.request_id = "wide again";
+  EXPECT_EQ(refusal(cluster.apply(submit)), "");
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
