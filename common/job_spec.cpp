@@ -79,11 +79,72 @@ void describe_sweep(Fields& f, Sweep& sweep) {
   field.present = [&sweep] { return !sweep.empty(); };
 }
 
+/// At most a bit more than kMostSweepJobs, whatever the axes say.
+size_t jobs_of(const Sweep& sweep) {
+  size_t jobs = std::max<size_t>(1, sweep.list.size());
+  for (const SweepAxis& axis : sweep.grid) {
+    jobs = std::min(jobs * axis.values.size(), size_t{1} << 32);
+  }
+  return jobs;
+}
+
+/// The overrides of all jobs together, and the longest one; REQUIRES a number of jobs that is
+/// taken.
+struct SweepSize {
+  size_t bytes = 0;
+  size_t longest = 0;
+  size_t keys = 0;
+
+  explicit SweepSize(const Sweep& sweep) {
+    const size_t jobs = jobs_of(sweep);
+    for (const SweepAxis& axis : sweep.grid) {
+      for (const std::string& value : axis.values) {
+        add(axis.key.size() + 1 + value.size(), jobs / axis.values.size());
+      }
+    }
+    for (const auto& entry : sweep.list) {
+      keys = std::max(keys, entry.size());
+      for (const auto& [key, value] : entry) {
+        add(key.size() + 1 + value.size(), jobs / sweep.list.size());
+      }
+    }
+    keys += sweep.grid.size();
+  }
+
+ private:
+  void add(size_t override_bytes, size_t times) {
+    bytes += override_bytes * times;
+    longest = std::max(longest, override_bytes);
+  }
+};
+
+/// "" or what of it is too much.
+std::string excess_of(const Sweep& sweep) {
+  const size_t jobs = jobs_of(sweep);
+  if (jobs == 0) return "has a key without values";
+  if (jobs > kMostSweepJobs) {
+    return fmt::format("makes {} jobs, at most {} are taken", jobs, kMostSweepJobs);
+  }
+  const SweepSize size(sweep);
+  if (size.keys > kMostSweepKeys) {
+    return fmt::format("sets {} keys of a job, at most {} are taken", size.keys, kMostSweepKeys);
+  }
+  if (size.longest > kMostOverrideBytes) {
+    return fmt::format("a key and its value have {} bytes, at most {} are taken", size.longest,
+                       kMostOverrideBytes);
+  }
+  if (size.bytes > kMostSweepBytes) {
+    return fmt::format("the overrides of its {} jobs have {} bytes, at most {} are taken", jobs,
+                       size.bytes, kMostSweepBytes);
+  }
+  return "";
+}
+
 }  // namespace
 
 void RankRange::describe(Fields& f) {
-  f("min", min, "fewest ranks the job runs with").at_least(1);
-  f("max", max, "most ranks the job can use").at_least(1).default_is("min");
+  f("min", min, "fewest ranks the job runs with").at_least(1).at_most(kMostRanks);
+  f("max", max, "most ranks the job can use").at_least(1).at_most(kMostRanks).default_is("min");
   f.check([this](Checker& c) {
     if (!c.given("max")) max = std::max(max, min);
     c.require(min <= max, "max", fmt::format("expected at least min ({}), got {}", min, max));
@@ -105,16 +166,39 @@ void JobSpec::describe(Fields& f) {
     c.require(!deadline || parse_utc_time(*deadline), "deadline",
               "expected a time in UTC as in 2026-11-24T08:00:00Z");
     c.require(!tenant.empty(), "tenant", "is empty");
-    size_t jobs = 1;
-    for (const SweepAxis& axis : sweep.grid)
-      jobs = std::min(jobs * axis.values.size(), size_t{1} << 32);
-    jobs = std::max(jobs, sweep.list.size());
-    c.require(jobs <= kMostSweepJobs, "sweep",
-              fmt::format("makes {} jobs, at most {} are taken", jobs, kMostSweepJobs));
+    for (const auto& [key, excess] : excesses_of(*this)) {
+      if (key != "ranks") c.require(false, key, excess);  // those know their own bounds
+    }
   });
 }
 
+std::vector<std::pair<std::string, std::string>> excesses_of(const JobSpec& spec) {
+  std::vector<std::pair<std::string, std::string>> excesses;
+  const auto most = [&](const std::string& key, size_t got, size_t limit, const char* unit) {
+    if (got <= limit) return;
+    excesses.emplace_back(key, fmt::format("expected at most {}{}, got {}", limit, unit, got));
+  };
+  const RankRange& ranks = spec.ranks;
+  if (ranks.min < 1 || ranks.max < ranks.min || ranks.max > kMostRanks) {
+    excesses.emplace_back("ranks", fmt::format("expected 1 <= min <= max <= {}, got {} and {}",
+                                               kMostRanks, ranks.min, ranks.max));
+  }
+  most("tenant", spec.tenant.size(), kMostNameBytes, " bytes");
+  most("after", spec.after.size(), kMostAfter, " jobs");
+  for (size_t i = 0; i < spec.after.size(); ++i) {
+    // A job of a sweep has its number behind the name.
+    most(fmt::format("after[{}]", i), spec.after[i].size(), kMostNameBytes + 8, " bytes");
+  }
+  if (std::string excess = excess_of(spec.sweep); !excess.empty()) {
+    excesses.emplace_back("sweep", std::move(excess));
+  }
+  return excesses;
+}
+
 std::vector<std::vector<std::string>> expand_sweep(const Sweep& sweep) {
+  if (const std::string excess = excess_of(sweep); !excess.empty()) {
+    throw Error(ErrorCode::kConfig, "job.sweep: " + excess);
+  }
   std::vector<std::vector<std::string>> jobs;
   for (const auto& entry : sweep.list) {
     auto& overrides = jobs.emplace_back();
@@ -128,10 +212,6 @@ std::vector<std::vector<std::string>> expand_sweep(const Sweep& sweep) {
         product.push_back(overrides);
         product.back().push_back(axis.key + "=" + value);
       }
-    }
-    if (product.size() > kMostSweepJobs) {
-      throw Error(ErrorCode::kConfig,
-                  fmt::format("job.sweep: makes more than {} jobs", kMostSweepJobs));
     }
     jobs = std::move(product);
   }

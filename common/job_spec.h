@@ -10,6 +10,15 @@
 
 namespace wattle {
 
+/// What a job file may ask for at most: the scheduler keeps it all, and walks over it.
+inline constexpr int64_t kMostRanks = 65536;
+inline constexpr size_t kMostNameBytes = 200;  ///< of a job's name, a tenant's
+inline constexpr size_t kMostAfter = 1000;     ///< entries of job.after
+inline constexpr size_t kMostSweepJobs = 10000;
+inline constexpr size_t kMostSweepKeys = 64;           ///< of one job of a sweep
+inline constexpr size_t kMostOverrideBytes = 4096;     ///< of one a.b=c
+inline constexpr size_t kMostSweepBytes = 8ull << 20;  ///< of all jobs' overrides together
+
 /// How many ranks a job runs with: all of them or none (a gang), any feasible count in between.
 struct RankRange {
   int64_t min = 1;
@@ -45,12 +54,13 @@ struct JobSpec {
   void describe(Fields& f);
 };
 
-/// A sweep makes at most this many jobs.
-inline constexpr size_t kMostSweepJobs = 10000;
+/// What of a spec is more than is taken: the key below `job`, what was expected and what came. A
+/// file's are errors when it is read; the scheduler asks again, for not every client reads files.
+std::vector<std::pair<std::string, std::string>> excesses_of(const JobSpec& spec);
 
 /// The overrides (`a.b=c`) of each job of the sweep, in a fixed order: the last axis of a grid
 /// turns fastest. A sweep that is empty makes one job without overrides. Throws Error(kConfig) if
-/// it would make more than kMostSweepJobs.
+/// it would make more than is taken.
 std::vector<std::vector<std::string>> expand_sweep(const Sweep& sweep);
 
 /// Seconds since 1970 of a time in UTC, "2026-11-24T08:00:00Z" (seconds may be left out); nothing

@@ -59,6 +59,17 @@ TEST(JobSpec, NamesWhatIsWrong) {
   EXPECT_THAT(Reading(many + "}}\n").error(), HasSubstr("at most 10000"));
 }
 
+TEST(JobSpec, NamesWhatIsMoreThanIsTaken) {
+  EXPECT_THAT(Reading("ranks: {min: 1, max: 2147483647}\n").error(),
+              HasSubstr("ranks.max: expected at most 65536, got 2147483647"));
+  EXPECT_THAT(Reading("ranks: {min: 4294967297}\n").error(),
+              HasSubstr("ranks.min: expected at most 65536, got 4294967297"));
+  EXPECT_THAT(Reading("tenant: " + std::string(201, 't') + "\n").error(),
+              HasSubstr("tenant: expected at most 200 bytes, got 201"));
+  EXPECT_THAT(Reading("sweep: {grid: {lr: [" + std::string(5000, '1') + "]}}\n").error(),
+              HasSubstr("a key and its value have 5003 bytes, at most 4096"));
+}
+
 TEST(JobSpec, WhatIsWrittenReadsBackTheSame) {
   Reading first("sweep: {list: [{lr: 1e-3}, {lr: 2, betas: [1, 2]}]}\nafter: [x]\n");
   const std::string text = write_config(fields_of(first.spec));

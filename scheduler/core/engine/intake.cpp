@@ -1,33 +1,43 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/error.h"
+#include "scheduler/core/domain/rank_counts.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
 namespace {
 
-/// So many rank counts of a job are planned with: where more are feasible, powers of two and the
-/// ends.
-constexpr size_t kMostRankCounts = 8;
+/// So many dependencies may come with one request, over all of its jobs.
+constexpr size_t kMostDependencies = 1'000'000;
 
-std::vector<int> feasible_counts(const JobRequest& request) {
-  std::vector<int> counts;
-  if (request.work.rank_counts.empty()) {
-    for (int n = request.min_ranks; n <= request.max_ranks; ++n) {
-      const bool power = (n & (n - 1)) == 0;
-      const bool few = request.max_ranks - request.min_ranks < static_cast<int>(kMostRankCounts);
-      if (few || power || n == request.min_ranks || n == request.max_ranks) counts.push_back(n);
+/// The client may be anyone's: "" or what of the request is more than the core keeps or walks over.
+std::string excess_of(const Submit& event) {
+  if (event.name.size() > kMostNameBytes) {
+    return fmt::format("run.name: expected at most {} bytes, got {}", kMostNameBytes,
+                       event.name.size());
+  }
+  const auto excesses = excesses_of(event.spec);
+  if (!excesses.empty()) {
+    return fmt::format("job.{}: {}", excesses.front().first, excesses.front().second);
+  }
+  const WorkEstimate& work = event.work;
+  if (work.kind.size() > 2 * kMostNameBytes) {
+    return fmt::format("work.kind: expected at most {} bytes, got {}", 2 * kMostNameBytes,
+                       work.kind.size());
+  }
+  if (work.rank_counts.size() > kMostGivenCounts) {
+    return fmt::format("work.rank_counts: expected at most {}, got {}", kMostGivenCounts,
+                       work.rank_counts.size());
+  }
+  for (double value : {work.units, work.units_per_second}) {
+    if (!std::isfinite(value) || value < 0) {
+      return fmt::format("work: expected numbers of at least 0, got {}", value);
     }
-    return counts;
   }
-  for (int n : request.work.rank_counts) {
-    if (n >= request.min_ranks && n <= request.max_ranks) counts.push_back(n);
-  }
-  std::sort(counts.begin(), counts.end());
-  counts.erase(std::unique(counts.begin(), counts.end()), counts.end());
-  return counts;
+  return "";
 }
 
 JobRequest request_of(const Submit& event, std::vector<std::string> overrides, size_t index,
@@ -49,9 +59,9 @@ JobRequest request_of(const Submit& event, std::vector<std::string> overrides, s
 /// The jobs that `after` names: by number, or the newest submission of that name; only of the same
 /// tenant, and no other tenant's job is told from one that is not there.
 bool resolve(const State& state, const std::string& tenant, const std::string& name,
-             std::vector<JobId>& jobs) {
+             std::set<JobId>& jobs) {
   if (auto named = state.jobs_by_name.find({tenant, name}); named != state.jobs_by_name.end()) {
-    jobs.insert(jobs.end(), named->second.begin(), named->second.end());
+    jobs.insert(named->second.begin(), named->second.end());
     return true;
   }
   if (name.empty() || name.size() > 18 ||
@@ -60,27 +70,30 @@ bool resolve(const State& state, const std::string& tenant, const std::string& n
   }
   auto found = state.jobs.find(std::stoll(name));
   if (found == state.jobs.end() || found->second.request.tenant != tenant) return false;
-  jobs.push_back(found->first);
+  jobs.insert(found->first);
   return true;
 }
 
+/// "" or why not, with job.rank_counts and job.after.
 std::string check(State& state, Job& job) {
-  const JobRequest& request = job.request;
-  if (request.min_ranks < 1 || request.max_ranks < request.min_ranks) {
-    return fmt::format("job.ranks: expected 1 <= min <= max, got {} and {}", request.min_ranks,
-                       request.max_ranks);
-  }
-  job.rank_counts = feasible_counts(request);
+  JobRequest& request = job.request;
+  job.rank_counts = planned_counts(request.work.rank_counts, request.min_ranks, request.max_ranks);
   if (job.rank_counts.empty()) {
-    return fmt::format("job.ranks: none of the feasible counts ({}) lies between {} and {}",
-                       fmt::join(request.work.rank_counts, ", "), request.min_ranks,
+    auto& given = request.work.rank_counts;
+    const bool cut = given.size() > kMostRankCounts;
+    if (cut) given.resize(kMostRankCounts);
+    return fmt::format("job.ranks: none of the feasible counts ({}{}) lies between {} and {}",
+                       fmt::join(given, ", "), cut ? ", ..." : "", request.min_ranks,
                        request.max_ranks);
   }
+  if (!request.work.rank_counts.empty()) request.work.rank_counts = job.rank_counts;
+  std::set<JobId> after;
   for (const std::string& name : request.after) {
-    if (!resolve(state, request.tenant, name, job.after)) {
+    if (!resolve(state, request.tenant, name, after)) {
       return fmt::format("job.after: tenant {} has no job '{}'", request.tenant, name);
     }
   }
+  job.after.assign(after.begin(), after.end());
   return never_fits(state, job);
 }
 
@@ -101,19 +114,15 @@ void take(Round& round, Job job) {
   round.decide(id, std::move(accepted), "accepted: " + why);
 }
 
-}  // namespace
-
-void on(Round& round, const Submit& event) {
-  State& state = round.state;
-  if (state.jobs_of_request.contains(event.request_id)) return;
-  std::vector<std::vector<std::string>> points;
-  try {
-    points = expand_sweep(event.spec.sweep);
-  } catch (const Error& e) {
-    round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");
-    return;
-  }
+/// The jobs of a request, checked. Throws Error(kConfig) that says why it is refused.
+std::vector<Job> jobs_of(State& state, const Submit& event) {
+  const auto refuse_if = [](const std::string& wrong) {
+    if (!wrong.empty()) throw Error(ErrorCode::kConfig, wrong);
+  };
+  refuse_if(excess_of(event));
+  auto points = expand_sweep(event.spec.sweep);
   std::vector<Job> jobs;
+  size_t dependencies = 0;
   for (size_t i = 0; i < points.size(); ++i) {
     Job job;
     job.id = state.last_job + 1 + static_cast<JobId>(i);
@@ -121,11 +130,31 @@ void on(Round& round, const Submit& event) {
     job.submit_id = event.request_id;
     job.profile = ProfileBook::page_name(job);
     job.submitted_seconds = job.eligible_seconds = state.now_seconds;
-    if (std::string wrong = check(state, job); !wrong.empty()) {
-      round.decide(0, Refused{event.request_id, wrong, std::nullopt}, "");
-      return;
+    refuse_if(check(state, job));
+    dependencies += job.after.size();
+    if (dependencies > kMostDependencies) {
+      refuse_if(
+          fmt::format("job.after: each of {} jobs would wait for {} others, at most {} such "
+                      "pairs are taken: let one job wait for the others, and these for it",
+                      points.size(), job.after.size(), kMostDependencies));
     }
     jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
+}  // namespace
+
+void on(Round& round, const Submit& event) {
+  State& state = round.state;
+  if (state.jobs_of_request.contains(event.request_id)) return;
+  std::vector<Job> jobs;
+  try {
+    jobs = jobs_of(state, event);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::kConfig) throw;
+    round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");
+    return;
   }
   std::vector<JobId> ids;
   for (Job& job : jobs) {

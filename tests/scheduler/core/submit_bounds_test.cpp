@@ -1,0 +1,115 @@
+#include <chrono>
+
+#include "scheduler/core/domain/rank_counts.h"
+#include "tests/scheduler/core/core_story.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+/// A client that says what it likes.
+class SubmitBounds : public CoreStory {
+ protected:
+  static Submit request() {
+    Submit submit;
+    submit.request_id = "r";
+    submit.name = "any";
+    return submit;
+  }
+  std::string answer(const Submit& submit) { return refusal(cluster.apply(submit)); }
+};
+
+TEST_F(SubmitBounds, TooManyRanksAreRefusedAtOnce) {
+  Submit submit = request();
+  const auto begin = std::chrono::steady_clock::now();
+  submit.spec.ranks = {1, 2147483647};
+  EXPECT_THAT(answer(submit), HasSubstr("job.ranks: expected 1 <= min <= max <= 65536, got 1 and "
+                                        "2147483647"));
+  submit.spec.ranks = {4294967297, 4294967297};
+  EXPECT_THAT(answer(submit), HasSubstr("got 4294967297 and 4294967297"));
+  submit.spec.ranks = {0, 1};
+  EXPECT_THAT(answer(submit), HasSubstr("got 0 and 1"));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+  submit.spec.ranks = {1, 65536};
+  EXPECT_EQ(answer(submit), "");
+  EXPECT_LE(cluster.job(1).rank_counts.size(), kMostRankCounts);
+}
+
+TEST_F(SubmitBounds, FewOfManyFeasibleCountsAreKept) {
+  Submit submit = request();
+  submit.spec.ranks = {1, 65536};
+  for (int count = 1; count <= 3000; ++count) submit.work.rank_counts.push_back(count);
+  EXPECT_EQ(answer(submit), "");
+  EXPECT_THAT(cluster.job(1).rank_counts, ElementsAre(1, 2, 8, 32, 64, 256, 1024, 3000));
+  EXPECT_LE(cluster.job(1).request.work.rank_counts.size(), kMostRankCounts);
+  submit.request_id = "again";
+  submit.work.rank_counts.assign(500'000, 1);
+  EXPECT_THAT(answer(submit), HasSubstr("work.rank_counts: expected at most 4096, got 500000"));
+}
+
+TEST_F(SubmitBounds, LongNamesAndListsAreRefused) {
+  Submit submit = request();
+  submit.name = std::string(201, 'x');
+  EXPECT_THAT(answer(submit), HasSubstr("run.name: expected at most 200 bytes, got 201"));
+  submit = request();
+  submit.spec.tenant = std::string(201, 'x');
+  EXPECT_THAT(answer(submit), HasSubstr("job.tenant: expected at most 200 bytes"));
+  submit = request();
+  submit.spec.after.assign(1001, "x");
+  EXPECT_THAT(answer(submit), HasSubstr("job.after: expected at most 1000 jobs, got 1001"));
+  submit.spec.after = {std::string(300, 'x')};
+  EXPECT_THAT(answer(submit), HasSubstr("job.after[0]: expected at most 208 bytes, got 300"));
+  submit = request();
+  submit.work.units = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(answer(submit), HasSubstr("work: expected numbers of at least 0, got nan"));
+}
+
+TEST_F(SubmitBounds, SweepsThatWouldFillTheMemoryAreRefused) {
+  Submit submit = request();
+  const std::vector<std::string> hundred(100, "1");
+  submit.spec.sweep.grid = {{"a.b", hundred}, {"a.c", hundred}, {"a.d", {"1", "2"}}};
+  EXPECT_THAT(answer(submit), HasSubstr("job.sweep: makes 20000 jobs, at most 10000"));
+  submit.spec.sweep = {};
+  submit.spec.sweep.list.assign(10001, {{"a.b", "1"}});
+  EXPECT_THAT(answer(submit), HasSubstr("makes 10001 jobs"));
+  submit.spec.sweep = {};
+  submit.spec.sweep.grid.assign(65, {"a.b", {"1"}});
+  EXPECT_THAT(answer(submit), HasSubstr("sets 65 keys of a job, at most 64"));
+  submit.spec.sweep.grid = {{"a.b", {std::string(4096, 'x')}}};
+  EXPECT_THAT(answer(submit), HasSubstr("4100 bytes, at most 4096"));
+  submit.spec.sweep.grid = {{"a.b", std::vector<std::string>(10000, std::string(1000, 'x'))}};
+  EXPECT_THAT(answer(submit), HasSubstr("have 10040000 bytes, at most 8388608"));
+}
+
+TEST_F(SubmitBounds, DependenciesAreCountedOverASweep) {
+  const auto sweep_of = [](size_t jobs) {
+    Sweep sweep;
+    sweep.list.assign(jobs, {{"run.seed", "1"}});
+    return sweep;
+  };
+  cluster.submit("first", 1, 1, 1, [&](Submit& s) { s.spec.sweep = sweep_of(1001); });
+  Submit submit = request();
+  submit.spec.tenant = "team-a";
+  submit.spec.after = {"first", "first[0]", "1"};
+  submit.spec.sweep = sweep_of(1000);
+  EXPECT_THAT(answer(submit), HasSubstr("each of 1000 jobs would wait for 1001 others"));
+  submit.spec.sweep = {};
+  EXPECT_EQ(answer(submit), "");
+  EXPECT_EQ(cluster.job(1002).after.size(), 1001u) << "each once";
+}
+
+TEST(PlannedCounts, ArePowersOfTwoAndTheEnds) {
+  EXPECT_THAT(planned_counts({}, 3, 10), ElementsAre(3, 4, 5, 6, 7, 8, 9, 10));
+  EXPECT_THAT(planned_counts({}, 3, 11), ElementsAre(3, 4, 8, 11));
+  EXPECT_THAT(planned_counts({}, 1, 64), ElementsAre(1, 2, 4, 8, 16, 32, 64));
+  EXPECT_THAT(
+      planned_counts({}, 1, 2147483647),
+      testing::AllOf(testing::SizeIs(8), testing::Contains(1), testing::Contains(2147483647)));
+  EXPECT_THAT(planned_counts({12, 6, 6, 3, 24}, 4, 16), ElementsAre(6, 12));
+  EXPECT_THAT(planned_counts({2, 4}, 8, 16), ElementsAre());
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
