@@ -71,6 +71,14 @@ void ClusterOptions::describe(Fields& f) {
     "with less free space in state_dir no changes are taken from users")
       .unit("B")
       .at_least(0);
+  f("upload_idle_seconds", upload_idle_seconds,
+    "a file on its way in of which nothing comes for so long is given up")
+      .unit("s")
+      .at_least(0.1)
+      .at_most(3600);
+  f("uploads_per_user", uploads_per_user, "files that one user may send at the same time")
+      .at_least(1)
+      .at_most(10000);
   f("history_days", history_days,
     "jobs that ended so long ago are forgotten, with their logs and the inputs that no other job "
     "has used since; audit and joules never")

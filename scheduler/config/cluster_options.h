@@ -47,6 +47,8 @@ struct ClusterOptions {
   double heartbeat_seconds = 1;
   double report_seconds = 5;
   int64_t reserve_bytes = 64 << 20;
+  double upload_idle_seconds = 30;
+  int64_t uploads_per_user = 16;
   double history_days = 90;
   ClusterJournalOptions journal;
   void describe(Fields& f);

@@ -135,6 +135,7 @@ void Daemon::keep_house() {
   Housekeeping housekeeping(*core_, files_, logs_, options_.history_days * 86400);
   while (!is_stopping_) {
     try {
+      count_refusals();
       housekeeping.run();
       drop_readings();
     } catch (const std::exception& e) {
@@ -255,17 +256,20 @@ RunReading Daemon::reading(Token token) const {
   return found == readings_.end() ? RunReading{} : found->second;
 }
 
-void Daemon::require_room() const {
+void Daemon::require_room(int64_t coming_bytes) const {
   if (std::string fault = core_->store_fault(); !fault.empty()) {
     throw Error(ErrorCode::kIo, "the daemon's journal can't be written: " + fault);
   }
   std::error_code unknown;
   const auto space = std::filesystem::space(options_.state_dir, unknown);
-  if (!unknown && space.available < static_cast<uintmax_t>(options_.reserve_bytes)) {
-    throw Error(ErrorCode::kIo, fmt::format("the disk of the daemon is nearly full: {} bytes of "
-                                            "space are left, {} are kept free",
-                                            space.available, options_.reserve_bytes));
-  }
+  if (unknown) return;
+  const auto needed = static_cast<uintmax_t>(options_.reserve_bytes + coming_bytes);
+  if (space.available >= needed) return;
+  throw Error(ErrorCode::kIo,
+              fmt::format("the disk of the daemon is nearly full: {} bytes of space are left, {} "
+                          "are kept free{}",
+                          space.available, options_.reserve_bytes,
+                          coming_bytes > 0 ? fmt::format(", {} were to come", coming_bytes) : ""));
 }
 
 void Daemon::audit(const std::string& who, const std::string& what, const std::string& outcome,
@@ -274,6 +278,20 @@ void Daemon::audit(const std::string& who, const std::string& what, const std::s
   StoreBatch batch;
   batch.audit.push_back({now(), who, what, outcome});
   core_->record(std::move(batch), wait);
+}
+
+void Daemon::note_refusal(const std::string& who, const std::string& what, const std::string& why) {
+  // The disk may be the very reason: nobody waits for it, and nothing piles up for it.
+  if (!core_->store_fault().empty() || !refusals_.take(who, now())) return;
+  audit(who, what, "refused: " + why, JournalledCore::Wait::kNot);
+}
+
+void Daemon::count_refusals() {
+  for (const auto& [who, left_out] : refusals_.left_out(now())) {
+    if (!core_->store_fault().empty()) continue;
+    audit(who, "refusals", fmt::format("{} more within a minute are left out here", left_out),
+          JournalledCore::Wait::kNot);
+  }
 }
 
 }  // namespace wattle::scheduler

@@ -14,6 +14,7 @@
 #include "scheduler/daemon/change_log.h"
 #include "scheduler/daemon/job_logs.h"
 #include "scheduler/daemon/journal/journalled_core.h"
+#include "scheduler/daemon/refusals.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {
@@ -50,12 +51,14 @@ class Daemon {
   int64_t next_epoch() { return ++last_epoch_; }
   void heard(Token token, const RunReading& reading);
   RunReading reading(Token token) const;
-  /// Throws Error(kIo) if the disk has less room than the reserve, or the journal stands still:
-  /// what users ask is then refused, so that what runs can still be recorded.
-  void require_room() const;
+  /// Throws Error(kIo) if the disk has less room than the reserve and what is to come, or the
+  /// journal stands still: what users ask is then refused, so that what runs can still be recorded.
+  void require_room(int64_t coming_bytes = 0) const;
   /// Writes who asked for what into the audit log, and waits until it is there if it shall.
   void audit(const std::string& who, const std::string& what, const std::string& outcome,
              JournalledCore::Wait wait = JournalledCore::Wait::kUntilDurable);
+  /// Writes down that something was refused, without waiting; of one caller only so often.
+  void note_refusal(const std::string& who, const std::string& what, const std::string& why);
 
   const ChangeLog& changes() const { return changes_; }
   /// Ends all waits and streams.
@@ -69,6 +72,7 @@ class Daemon {
   void keep_time();
   void keep_house();
   void drop_readings();
+  void count_refusals();
   void take_options();
 
   ClusterOptions options_;
@@ -81,6 +85,7 @@ class Daemon {
   std::atomic<int64_t> last_epoch_{0};
   mutable std::mutex readings_mutex_;
   std::map<Token, RunReading> readings_;
+  Refusals refusals_;
   ChangeLog changes_;
   std::atomic<bool> is_stopping_{false};
   std::unique_ptr<JournalledCore> core_;

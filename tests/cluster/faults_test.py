@@ -5,6 +5,7 @@ last checkpoint interval.
 Three seeds of each by default, WATTLE_FAULT_SEEDS=N for more.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -311,6 +312,27 @@ class FaultTest(ClusterTest):
             self.assertNotIn(f"no{seed}", cluster.wattle("eve", "queue", "--all", "--json"))
 
         self.for_each_seed(scenario)
+
+    def test_uploads_leave_the_reserve(self):
+        """Each of two files fits when it begins, but not both of them."""
+        mount, reserve = self.small_disk(24), 4 << 20
+        cluster = self.start_cluster(agents=1, daemon=f"reserve_bytes: {reserve}",
+                                     state_dir=mount / "state").__enter__()
+        file = self.job_file(cluster, "small", 20)
+        inputs = []
+        for name, size in (("a", 12 << 20), ("b", 12 << 20), ("c", 60 << 20)):
+            path = cluster.folder / name
+            path.write_bytes(name.encode() * size)
+            inputs.append(["ada", "submit", file, "--no-plan", "--input", f"{path}=data",
+                           "--deadline", "30"])
+        self.assertRegex(cluster.wattle(*inputs[2], expect=1), "nearly full")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            done = list(pool.map(lambda words: cluster.run(*words), inputs[:2]))
+        self.assertIn(1, [d.returncode for d in done])
+        space = os.statvfs(mount)
+        self.assertGreaterEqual(space.f_bavail * space.f_frsize, reserve - (2 << 20))
+        for d in done:
+            self.assertTrue(d.returncode == 0 or "nearly full" in d.stderr, d.stderr)
 
     def try_submit(self, cluster: Cluster, name: str):
         done = cluster.run("ada", "submit", self.job_file(cluster, name, 20), "--no-plan",

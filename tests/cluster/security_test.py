@@ -15,6 +15,7 @@ import grpc
 from cluster import ROOT, Cluster, ClusterTest, eventually
 
 MEGABYTE = 1 << 20
+IDLE, UPLOADS = 8, 12  # seconds that a stream may stall, and how many of them a user may have
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + last] * 9)}]\n" for last, name in zip("abcdefgh", "bcdefghi"))
@@ -44,7 +45,10 @@ class SecurityTest(ClusterTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.site = Cluster(agents=1)
+        cls.site = Cluster(agents=1, daemon=f"""
+upload_idle_seconds: {IDLE}
+uploads_per_user: {UPLOADS}
+""")
         cls.addClassCleanup(cls.site.__exit__)
         cls.site.__enter__()
         cls.daemon = cls.site.processes["wattled"]
@@ -221,26 +225,57 @@ class SecurityTest(ClusterTest):
             with self.assertRaises(grpc.RpcError):
                 ada.unary_unary(f"/wattle.v1.{method}")(b"\xff\xfe\xfd" * 100, timeout=20)
 
-    def test_streams_that_stall(self):
+    def test_refusals_that_are_large(self):
+        before = self.database_bytes()
+        reference = pb.FileRef(path="/" + "x" * (3 * MEGABYTE), sha256="0" * 64, size_bytes=1)
+        for _ in range(20):
+            code, text = self.call(self.channel("user-bob"), "Jobs/Submit",
+                                   self.submit_request(inputs=[reference]))
+            self.assertEqual(code, grpc.StatusCode.INVALID_ARGUMENT, text[:200])
+            self.assertLess(len(text), 2100)
+        self.assertLess(self.database_bytes() - before, 2 * MEGABYTE)
+
+    def database_bytes(self) -> int:
+        return sum(file.stat().st_size for file in (self.site.folder / "daemon").glob("wattle.db*"))
+
+    # ---------------------------------------------------------------- streams that stall
+
+    def daemon_threads(self) -> int:
+        return len(list(pathlib.Path(f"/proc/{self.daemon.pid}/task").iterdir()))
+
+    def stalled_upload(self):
         chunk = pb.FileChunk(file=pb.FileRef(path="x", sha256="0" * 64, size_bytes=10))
-        uploads = [self.channel("user-ada").stream_unary(
+        return self.channel("user-amy").stream_unary(
             "/wattle.v1.Jobs/Upload", lambda m: m.SerializeToString(),
-            lambda data: data).future(endless(chunk), timeout=120) for _ in range(32)]
+            lambda data: data).future(endless(chunk), timeout=300)
+
+    def test_streams_that_stall(self):
+        """None of these clients has a deadline that ends before the test: the daemon ends them."""
+        threads = self.daemon_threads()
         host, port = self.site.address.split(":")
         sockets = [socket.create_connection((host, int(port))) for _ in range(64)]
-        # Others are served while all of these hang, and none hangs for ever.
-        job = self.site.submit("bob", self.site.job_file("meanwhile", steps=2))[0]
+        self.addCleanup(lambda: [link.close() for link in sockets])
+        uploads = [self.stalled_upload() for _ in range(2 * UPLOADS)]
+        # Those beyond a user's share are refused at once, with a reason.
+        refused = eventually(lambda: (ended := [u for u in uploads if u.done()])
+                             and len(ended) >= UPLOADS and ended, "the excess is refused", IDLE / 2)
+        self.assertEqual(len(refused), UPLOADS)
+        for upload in refused:
+            self.assertEqual(upload.code(), grpc.StatusCode.RESOURCE_EXHAUSTED, upload.details())
+        self.assert_logged("amy", "upload", "wait for one of them")
+        # Others are served while the rest hang.
+        job = self.site.submit("bob", self.site.job_file("meanwhile", steps=2),
+                               "--input", f"{self.site.job_file('data')}=data")[0]
+        eventually(lambda: all(upload.done() for upload in uploads), "all uploads end", 2 * IDLE)
+        self.assert_logged("amy", "upload", "nothing of the file has come")
         self.site.wait_for_state(job, "COMPLETED")
-        self.assertIn(self.attach("node-n1", None, timeout=30),
-                      (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INVALID_ARGUMENT,
-                       grpc.StatusCode.FAILED_PRECONDITION,
-                       # The daemon ends a call that blocks in a read; its own deadline was 30 s.
-                       grpc.StatusCode.CANCELLED))
-        self.assertIn("expected a registration within 5 s", self.site.log())
-        for upload in uploads:
-            self.assertNotEqual(upload.code(), grpc.StatusCode.OK)
-        for link in sockets:
-            link.close()
+        eventually(lambda: self.daemon_threads() < threads + UPLOADS / 2, "threads come back", 60)
+
+    def test_an_agent_that_says_nothing(self):
+        began = time.monotonic()
+        self.assertNotEqual(self.attach("node-n1", None, timeout=300), grpc.StatusCode.OK)
+        self.assertLess(time.monotonic() - began, 30)
+        self.assert_logged("expected a registration within 5 s")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
 void Table::add(std::vector<std::string> cells) {
   if (cells.size() != columns_.size()) throw Error(ErrorCode::kInternal, "table: wrong row");
-  for (std::string& cell : cells) cell = cell.empty() ? "-" : printable(std::move(cell));
+  for (std::string& cell : cells) cell = cell.empty() ? "-" : printable(cell);
   rows_.push_back(std::move(cells));
 }
 
@@ -40,13 +40,6 @@ std::string Table::text() const {
     }
     text.erase(text.find_last_not_of(' ') + 1);
     text += '\n';
-  }
-  return text;
-}
-
-std::string printable(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
   }
   return text;
 }

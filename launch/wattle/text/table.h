@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "common/text.h"
+
 namespace wattle {
 
 /// Rows of text under headings, aligned for a terminal; columns are two spaces apart.
@@ -27,8 +29,5 @@ class Table {
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
 };
-
-/// The text with control characters as '?', for terminals.
-std::string printable(std::string text);
 
 }  // namespace wattle

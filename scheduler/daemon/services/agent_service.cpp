@@ -8,6 +8,7 @@
 
 #include "scheduler/daemon/services/agent_stream.h"
 #include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/deadline.h"
 #include "scheduler/daemon/services/file_chunks.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 
@@ -16,31 +17,6 @@ namespace {
 
 using Stream = grpc::ServerReaderWriter<v1::Command, v1::AgentMessage>;
 constexpr auto kRegistrationTime = std::chrono::seconds(5);
-
-/// Ends a call that has not done something in time.
-class Deadline {
- public:
-  Deadline(grpc::ServerContext& context, std::chrono::seconds time)
-      : thread_([this, &context, time] {
-          std::unique_lock lock(mutex_);
-          if (!met_signal_.wait_for(lock, time, [this] { return is_met_; })) context.TryCancel();
-        }) {}
-  ~Deadline() {
-    meet();
-    thread_.join();
-  }
-  void meet() {
-    const std::lock_guard lock(mutex_);
-    is_met_ = true;
-    met_signal_.notify_all();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable met_signal_;
-  bool is_met_ = false;
-  std::thread thread_;
-};
 
 class AgentService : public v1::Agent::Service {
  public:
@@ -74,8 +50,7 @@ class AgentService : public v1::Agent::Service {
     Caller caller(daemon_, *context, "Store");
     return caller.answer([&] {
       require_node(caller);
-      daemon_.require_room();
-      *response = receive_file(*reader, daemon_.files());
+      *response = receive_file(daemon_, *context, *reader);
     });
   }
 
@@ -107,6 +82,8 @@ class AgentService : public v1::Agent::Service {
     require_node(caller);
     const v1::Registration registration = registration_of(caller, context, stream);
     const auto outbox = std::make_shared<Outbox>();
+    // A refusal leaves here as the call's status: nothing may have cancelled the call before.
+    AgentStream agent(daemon_, registration, outbox);
     // Writes until the outbox is closed; that ends the reads as well.
     std::thread writer([&] {
       while (const auto command = outbox->take()) {
@@ -116,7 +93,6 @@ class AgentService : public v1::Agent::Service {
       context.TryCancel();
     });
     try {
-      AgentStream agent(daemon_, registration, outbox);
       caller.audit(registration.node(), "registered");
       v1::AgentMessage message;
       while (stream.Read(&message)) agent.take(message);

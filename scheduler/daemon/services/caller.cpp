@@ -4,11 +4,15 @@
 #include <grpcpp/grpcpp.h>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/daemon/daemon.h"
 #include "scheduler/rpc/credentials.h"
 
 namespace wattle::scheduler {
 namespace {
+
+/// gRPC sends a status among the headers, which have 8 KiB.
+constexpr size_t kMostStatusBytes = 2000;
 
 grpc::StatusCode code_of(ErrorCode code) {
   switch (code) {
@@ -47,12 +51,8 @@ grpc::Status Caller::answer(const std::function<void()>& serve) {
   } catch (const std::exception& error) {
     status = {grpc::StatusCode::INTERNAL, error.what()};
   }
-  // The disk may be the very reason: nobody waits for it, and nothing piles up for it.
-  if (daemon_.core().store_fault().empty()) {
-    daemon_.audit(name(), method_, "refused: " + status.error_message(),
-                  JournalledCore::Wait::kNot);
-  }
-  return status;
+  daemon_.note_refusal(name(), method_, brief(status.error_message()));
+  return {status.error_code(), cut(status.error_message(), kMostStatusBytes)};
 }
 
 std::string Caller::name() const {
@@ -87,7 +87,7 @@ const Job& Caller::job(const std::map<JobId, Job>& jobs, JobId id) const {
 }
 
 void Caller::audit(const std::string& what, const std::string& outcome) const {
-  daemon_.audit(name(), what.empty() ? method_ : method_ + " " + what, outcome);
+  daemon_.audit(name(), what.empty() ? method_ : method_ + " " + brief(what), brief(outcome));
 }
 
 }  // namespace wattle::scheduler

@@ -20,7 +20,9 @@ class Daemon;
 /// Why a request is refused: the gRPC status codes that the services use, by their numbers.
 enum class RefusalCode {
   kInvalid = 3,
+  kDeadline = 4,
   kNotFound = 5,
+  kExists = 6,
   kPermission = 7,
   kExhausted = 8,
   kPrecondition = 9,
@@ -44,7 +46,7 @@ class Caller {
   Caller(Daemon& daemon, const grpc::ServerContextBase& context, std::string method);
 
   /// Runs what was asked and gives its status: refusals and errors become statuses, and stand in
-  /// the audit log. Throws nothing.
+  /// the audit log, cut to what a log line can be. Throws nothing.
   grpc::Status answer(const std::function<void()>& serve);
 
   const Identity& identity() const { return identity_; }

@@ -6,18 +6,23 @@
 #include "scheduler/store/file_store.h"
 
 namespace grpc {
+class ServerContext;
 template <class R>
 class ServerReader;
-}
+}  // namespace grpc
 
 namespace wattle::scheduler {
+
+class Daemon;
 
 inline constexpr size_t kChunkBytes = 1 << 20;
 inline constexpr int64_t kMostFileBytes = int64_t{64} << 30;
 
-/// Takes one file into the store. Throws Refusal for a stream that names none, Error as
-/// FileStore::Incoming does.
-v1::FileRef receive_file(grpc::ServerReader<v1::FileChunk>& reader, const FileStore& files);
+/// Takes one file into the store, as long as the disk has room for what is announced. Throws
+/// Refusal for a stream that names no file or has stalled (then the call is cancelled, too), Error
+/// as Daemon::require_room() and FileStore::Incoming do.
+v1::FileRef receive_file(Daemon& daemon, grpc::ServerContext& context,
+                         grpc::ServerReader<v1::FileChunk>& reader);
 
 StoredFile to_stored(const v1::FileRef& file);
 

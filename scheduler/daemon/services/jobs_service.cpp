@@ -6,8 +6,10 @@
 #include <set>
 #include <unordered_map>
 
+#include "common/text.h"
 #include "scheduler/daemon/services/caller.h"
 #include "scheduler/daemon/services/file_chunks.h"
+#include "scheduler/daemon/services/places.h"
 #include "scheduler/daemon/services/submit_request.h"
 #include "scheduler/daemon/services/views.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
@@ -37,7 +39,8 @@ v1::Acceptance to_message(const Accepted& accepted) {
 
 class JobsService : public v1::Jobs::Service {
  public:
-  explicit JobsService(Daemon& daemon) : daemon_(daemon) {}
+  explicit JobsService(Daemon& daemon)
+      : daemon_(daemon), uploads_(static_cast<int>(daemon.options().uploads_per_user)) {}
 
   Status Submit(ServerContext* context, const v1::SubmitRequest* request,
                 v1::SubmitResponse* response) override {
@@ -54,8 +57,8 @@ class JobsService : public v1::Jobs::Service {
     Caller caller(daemon_, *context, "Upload");
     return caller.answer([&] {
       caller.require(Role::kUser);
-      daemon_.require_room();
-      *response = receive_file(*reader, daemon_.files());
+      const Places::Place place = place_of(caller);
+      *response = receive_file(daemon_, *context, *reader);
       daemon_.core().read_store(
           [&](Store& store) { store.own_file(caller.identity().tenant, response->sha256()); });
     });
@@ -108,6 +111,14 @@ class JobsService : public v1::Jobs::Service {
   }
 
  private:
+  Places::Place place_of(const Caller& caller) {
+    if (auto place = uploads_.take(caller.name())) return std::move(*place);
+    throw Refusal(RefusalCode::kExhausted,
+                  fmt::format("{} sends {} files at this moment, which is as many as are taken: "
+                              "wait for one of them",
+                              caller.name(), daemon_.options().uploads_per_user));
+  }
+
   void submit(const Caller& caller, const v1::SubmitRequest& request,
               v1::SubmitResponse& response) {
     CheckedSubmission checked = check_submission(request, caller.identity());
@@ -122,7 +133,7 @@ class JobsService : public v1::Jobs::Service {
           });
           if (!is_new) return;
           batch.submissions.push_back(checked.kept);
-          batch.audit.push_back({now, caller.name(), "Submit " + id, "accepted"});
+          batch.audit.push_back({now, caller.name(), "Submit " + brief(id), "accepted"});
         });
     for (const Decision& decision : decisions) {
       const auto* refused = std::get_if<Refused>(&decision);
@@ -316,6 +327,7 @@ class JobsService : public v1::Jobs::Service {
   }
 
   Daemon& daemon_;
+  Places uploads_;
 };
 
 }  // namespace

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <sstream>
 
 #include "common/config/config_file.h"
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/daemon/services/caller.h"
 #include "scheduler/store/file_store.h"
 
@@ -18,6 +20,8 @@ namespace {
 constexpr size_t kMostYamlBytes = 1 << 20;
 constexpr int kMostDepth = 32;
 constexpr int kMostNodes = 100'000;
+/// Of what stands in tables, messages and other jobs' files.
+constexpr size_t kMostNameBytes = 200;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Refusal(RefusalCode::kInvalid, message);
@@ -98,7 +102,7 @@ Sections read_sections(const v1::SubmitRequest& request) {
   ReadOptions options;
   for (const std::string& text : request.overrides()) {
     if (text.find('=') == std::string::npos) {
-      refuse(fmt::format("override '{}': expected a.b=c", text));
+      refuse(fmt::format("override '{}': expected a.b=c", brief(text)));
     }
     if (concerns_us(text)) options.overrides.push_back(text);
   }
@@ -112,7 +116,7 @@ void check_output_dir(const std::string& path) {
   if (path.empty()) return;
   const std::string trimmed = path.back() == '/' ? path.substr(0, path.size() - 1) : path;
   if (const std::string fault = fault_of_job_path(trimmed); !fault.empty()) {
-    refuse(fmt::format("run.output_dir '{}': {}", path, fault));
+    refuse(fmt::format("run.output_dir '{}': {}", brief(path), fault));
   }
 }
 
@@ -120,6 +124,7 @@ void check_output_dir(const std::string& path) {
 std::vector<std::vector<std::pair<std::string, std::string>>> array_points(
     const std::string& text) {
   std::vector<std::vector<std::pair<std::string, std::string>>> points;
+  std::set<int> seeds;
   std::stringstream stream(text);
   for (std::string part; std::getline(stream, part, ',');) {
     int first = 0, last = 0;
@@ -130,26 +135,49 @@ std::vector<std::vector<std::pair<std::string, std::string>>> array_points(
       parsed = std::from_chars(parsed.ptr + 1, end, last);
     }
     if (parsed.ec != std::errc{} || parsed.ptr != end || first < 0 || last < first) {
-      refuse(fmt::format("array '{}': expected numbers and ranges such as 0-9 or 1,3,5", text));
+      refuse(
+          fmt::format("array '{}': expected numbers and ranges such as 0-9 or 1,3,5", brief(text)));
     }
     if (static_cast<size_t>(last - first) + points.size() >= kMostSweepJobs) {
-      refuse(fmt::format("array '{}': more than {} jobs", text, kMostSweepJobs));
+      refuse(fmt::format("array '{}': more than {} jobs", brief(text), kMostSweepJobs));
     }
     for (int seed = first; seed <= last; ++seed) {
+      if (!seeds.insert(seed).second) {
+        refuse(fmt::format("array '{}': {} is there twice", brief(text), seed));
+      }
       points.push_back({{"run.seed", std::to_string(seed)}});
     }
   }
   return points;
 }
 
+void check_name(const char* what, const std::string& name) {
+  if (name.size() > kMostNameBytes) {
+    refuse(fmt::format("{}: expected at most {} bytes, got {}", what, kMostNameBytes, name.size()));
+  }
+  if (printable(name) != name) {
+    refuse(
+        fmt::format("{}: expected UTF-8 without control characters, got '{}'", what, brief(name)));
+  }
+}
+
 void check_request(const v1::SubmitRequest& request) {
+  size_t override_bytes = 0;
+  for (const std::string& text : request.overrides()) override_bytes += text.size();
+  if (override_bytes > kMostYamlBytes) {
+    refuse(fmt::format("the overrides have {} bytes, at most {} are taken", override_bytes,
+                       kMostYamlBytes));
+  }
+  check_name("work.kind", request.work().kind());
   if (request.request_id().empty() || request.request_id().size() > 128) {
     refuse("request_id: expected 1 to 128 bytes");
   }
   for (const v1::FileRef& file : request.inputs()) {
     const std::string fault = fault_of_job_path(file.path());
-    if (!fault.empty()) refuse(fmt::format("input '{}': {}", file.path(), fault));
-    if (!is_sha256(file.sha256())) refuse(fmt::format("input '{}': has no SHA-256", file.path()));
+    if (!fault.empty()) refuse(fmt::format("input '{}': {}", brief(file.path()), fault));
+    if (!is_sha256(file.sha256())) {
+      refuse(fmt::format("input '{}': has no SHA-256", brief(file.path())));
+    }
   }
 }
 
@@ -158,7 +186,7 @@ void choose_tenant(JobSpec& spec, const Identity& caller) {
   if (spec.tenant == unset) spec.tenant = caller.tenant;
   if (spec.tenant == caller.tenant || caller.role == Role::kOperator) return;
   throw Refusal(RefusalCode::kPermission, fmt::format("job.tenant: {} may not submit for tenant {}",
-                                                      caller.name, spec.tenant));
+                                                      caller.name, brief(spec.tenant)));
 }
 
 }  // namespace
@@ -168,6 +196,8 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
   Sections sections = read_sections(request);
   check_output_dir(sections.run.output_dir);
   choose_tenant(sections.job, caller);
+  check_name("job.tenant", sections.job.tenant);
+  for (const std::string& name : sections.job.after) check_name("job.after", name);
   if (!request.array().empty()) {
     if (!sections.job.sweep.empty()) refuse("array: the file has a job.sweep already");
     sections.job.sweep.list = array_points(request.array());
@@ -178,6 +208,7 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
   event.name = !request.name().empty()      ? request.name()
                : !sections.run.name.empty() ? sections.run.name
                                             : "job";
+  check_name("name", event.name);
   event.spec = std::move(sections.job);
   const v1::WorkEstimate& work = request.work();
   event.work = {work.units(),

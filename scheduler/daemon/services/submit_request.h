@@ -14,8 +14,8 @@ struct CheckedSubmission {
 };
 
 /// Reads `job:` and `run:` of the file with the overrides, and checks the request: sizes, paths
-/// that would leave the job's directory, the tenant. Everything is in the caller's tenant unless an
-/// operator says otherwise.
+/// that would leave the job's directory, names, the tenant. Everything is in the caller's tenant
+/// unless an operator says otherwise.
 ///
 /// The file is measured before it is read: more than 1 MiB, 32 levels or 100,000 nodes, aliases
 /// counted each time, are refused. Throws Refusal, and Error(kConfig) with a line for each mistake.

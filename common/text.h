@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace wattle {
+
+/// The text with control characters as '?' (also those beyond ASCII, and bytes that are no UTF-8),
+/// for terminals and logs.
+std::string printable(std::string_view text);
+
+/// The text, or as much of its beginning as fits into `most_bytes`, followed by "..."; no character
+/// of UTF-8 is cut in two.
+std::string cut(std::string_view text, size_t most_bytes);
+
+/// Both: what others wrote, as it may stand in a log or a message.
+inline std::string brief(std::string_view text, size_t most_bytes = 200) {
+  return printable(cut(text, most_bytes));
+}
+
+}  // namespace wattle

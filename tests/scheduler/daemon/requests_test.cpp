@@ -1,0 +1,128 @@
+#include <filesystem>
+
+#include "tests/scheduler/daemon/daemon_story.h"
+
+// What users may not do to the daemon's disk, threads and memory.
+
+namespace wattle::scheduler {
+namespace {
+
+using grpc::StatusCode;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class RequestsTest : public DaemonTest {
+ protected:
+  void restart_with(const std::function<void(ClusterOptions&)>& change) {
+    stop();
+    change(options_);
+    start();
+  }
+
+  /// A file on its way in: announced, and then nothing.
+  struct Upload {
+    grpc::ClientContext context;
+    v1::FileRef answer;
+    std::unique_ptr<grpc::ClientWriter<v1::FileChunk>> writer;
+  };
+  std::unique_ptr<Upload> begin_upload(int64_t size_bytes) {
+    auto upload = std::make_unique<Upload>();
+    upload->context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    upload->writer = jobs_->Upload(&upload->context, &upload->answer);
+    v1::FileChunk chunk;
+    chunk.mutable_file()->set_path("data");
+    chunk.mutable_file()->set_sha256(std::string(64, '0'));
+    chunk.mutable_file()->set_size_bytes(size_bytes);
+    upload->writer->Write(chunk);
+    return upload;
+  }
+
+  std::vector<AuditRecord> audit() {
+    std::vector<AuditRecord> records;
+    Database database(folder_.path("state/wattle.db"));
+    Statement read(database, "SELECT time_seconds, who, what, outcome FROM audit ORDER BY number");
+    while (read.step()) {
+      records.push_back({read.number(0), read.text(1), read.text(2), read.text(3)});
+    }
+    return records;
+  }
+};
+
+TEST_F(RequestsTest, AnUploadThatTheDiskHasNoRoomForIsRefusedAtOnce) {
+  const auto free = static_cast<int64_t>(std::filesystem::space(folder_.path("")).available);
+  constexpr int64_t kMost = int64_t{64} << 30;
+  restart_with(
+      [&](ClusterOptions& o) { o.reserve_bytes = std::max<int64_t>(0, free - kMost / 2); });
+  const grpc::Status status = begin_upload(kMost)->writer->Finish();
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("nearly full"));
+}
+
+TEST_F(RequestsTest, AnUploadThatStallsIsGivenUp) {
+  restart_with([](ClusterOptions& o) { o.upload_idle_seconds = 0.3; });
+  const auto upload = begin_upload(10);
+  EXPECT_EQ(upload->writer->Finish().error_code(), StatusCode::CANCELLED);
+  while (audit().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_THAT(audit()[0].outcome, HasSubstr("nothing of the file has come for 0.3 s"));
+}
+
+TEST_F(RequestsTest, AUserSendsSoManyFilesAtATime) {
+  restart_with([](ClusterOptions& o) { o.uploads_per_user = 2; });
+  std::vector<std::unique_ptr<Upload>> taken;
+  for (int i = 0; i < 2; ++i) taken.push_back(begin_upload(10));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_EQ(begin_upload(10)->writer->Finish().error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  for (const auto& upload : taken) {
+    upload->writer->WritesDone();
+    EXPECT_EQ(upload->writer->Finish().error_code(), StatusCode::INVALID_ARGUMENT);  // too short
+  }
+  EXPECT_EQ(begin_upload(-1)->writer->Finish().error_code(), StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(RequestsTest, RefusalsAreWrittenDownShortAndNotWithoutEnd) {
+  for (int i = 0; i < 3 * Refusals::kMost; ++i) {
+    grpc::ClientContext context;
+    v1::SubmitRequest request;
+    request.set_request_id("a");
+    request.set_yaml(kYaml);
+    request.add_inputs()->set_path("/" + std::string(100'000, 'x'));
+    v1::SubmitResponse answer;
+    const grpc::Status status = jobs_->Submit(&context, request, &answer);
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+    EXPECT_LT(status.error_message().size(), 2100);
+  }
+  v1::SubmitResponse answer;
+  ASSERT_TRUE(submit("b", kYaml, answer).ok());
+  EXPECT_THAT(audit(), SizeIs(Refusals::kMost + 1));
+  for (const AuditRecord& record : audit()) EXPECT_LT(record.outcome.size(), 300);
+  now_ = now_ + 61;
+  while (audit().size() < Refusals::kMost + 2) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_THAT(audit().back().outcome, HasSubstr(fmt::format("{} more", 2 * Refusals::kMost)));
+}
+
+TEST_F(RequestsTest, NamesAreShortAndPrintable) {
+  for (const std::string& name :
+       {std::string(200'000, 'x'), std::string("a\\eb"), std::string("a\\u009bb")}) {
+    const grpc::Status status =
+        submit(fmt::format("run: {{output_dir: out, name: \"{}\"}}\njob: {{}}\n", name));
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << name.substr(0, 20);
+    EXPECT_LT(status.error_message().size(), 400);
+  }
+}
+
+TEST_F(RequestsTest, AnArrayHasEachSeedOnce) {
+  grpc::ClientContext context;
+  v1::SubmitRequest request;
+  request.set_request_id("a");
+  request.set_yaml(kYaml);
+  request.set_array("0-3,3");
+  v1::SubmitResponse answer;
+  const grpc::Status status = jobs_->Submit(&context, request, &answer);
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("3 is there twice"));
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
