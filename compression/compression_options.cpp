@@ -214,7 +214,9 @@ void QuantizeOptions::describe_report(Fields& f) {
     "the report says was gained over; without it, the report knows only this run's own float "
     "weights. One entry may name it");
   f("calibration_samples", calibration_samples,
-    "training samples on which that quantisation calibrates the ranges of activations")
+    "training samples on which that quantisation calibrates the ranges of activations, and this "
+    "run "
+    "those of activations that begin after its last step")
       .at_least(1);
   f("effect_samples", effect_samples,
     "training samples on which the report measures what rounding each weight adds to the loss; 0: "
@@ -232,7 +234,8 @@ QuantizeOptions QuantizeOptions::of_training() const {
   const QuantizeOptions defaults;
   options.baseline = defaults.baseline;
   options.float_run = defaults.float_run;
-  options.calibration_samples = defaults.calibration_samples;
+  // Activations that begin after training have their ranges from them.
+  if (!activations) options.calibration_samples = defaults.calibration_samples;
   options.effect_samples = defaults.effect_samples;
   options.energy_seconds = defaults.energy_seconds;
   return options;

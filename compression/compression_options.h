@@ -79,6 +79,11 @@ struct QuantizeOptions {
   EmbeddingFormat resolved_embeddings() const;
   /// Steps done before activations are rounded.
   int64_t activation_step() const { return activations->begin_step.value_or(begin_step); }
+  /// Whether the model that `steps` steps end with is deployed quantised. What begins at the last
+  /// of them is post-training quantisation; what would end there doesn't.
+  bool deployed_after(int64_t steps) const {
+    return begin_step <= steps && (!end_step || *end_step >= steps);
+  }
   /// Whether step `step` (from 0) runs on quantised weights.
   bool active_at(int64_t step) const {
     return step >= begin_step && (!end_step || step < *end_step);

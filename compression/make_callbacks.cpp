@@ -103,7 +103,7 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     if (tools.calibration != nullptr) tools.calibration->check(samples_of(options));
     auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
                                                       tools.calibration, tools.budget_joules);
-    const WeightQuantizer& quantizer = weights->quantizer();
+    const QuantizeCallback* entry = weights.get();
     if (options.gptq && tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(
           BaselineCallback::Parts{*weights, options, *tools.evaluator, *tools.calibration});
@@ -120,7 +120,7 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     }
     callbacks.push_back(std::make_unique<ActivationCallback>(
         quantize_name(i), activations_name(i), options,
-        ActivationCallback::Parts{model, parameters, quantizer, *tools.ranks}));
+        ActivationCallback::Parts{model, parameters, *entry, *tools.ranks, tools.calibration}));
   }
   return callbacks;
 }

@@ -1,9 +1,12 @@
 #include "compression/activations/activation_callback.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "compression/activations/calibrate.h"
 #include "compression/quantize/target_patterns.h"
 #include "trainer/loop/figures_exchange.h"
 #include "trainer/nn/model.h"
@@ -54,7 +57,8 @@ ActivationCallback::ActivationCallback(const std::string& entry, std::string nam
   }
   FlatParameters& parameters = parts.parameters;
   biases_ = std::make_unique<BiasQuantizer>(
-      name_, parts.weights, bias_targets(parts.model, parts.weights, quantizers_),
+      name_, parts.weights.quantizer(),
+      bias_targets(parts.model, parts.weights.quantizer(), quantizers_),
       [&parameters](int64_t index) { return parameters.master_of(index); });
 }
 
@@ -94,6 +98,37 @@ void ActivationCallback::follow_schedule(int64_t step) {
     frozen_ = true;
     events_.emplace_back(step, "ranges are frozen");
   }
+}
+
+bool ActivationCallback::training_is_done(const TrainingView& view) {
+  const int64_t begin_step = options_.activation_step();
+  if (rounding_ || !parts_.weights.is_active() || begin_step > view.steps) return false;
+  if (view.step < begin_step && view.record_event) {
+    view.record_event(
+        fmt::format("{}: training has ended before begin_step {}: activations are "
+                    "rounded now, after training",
+                    name_, begin_step));
+  }
+  if (!active_) {
+    set_active(true);
+    events_.emplace_back(view.step, "begins");
+  }
+  calibrate_unseen();
+  set_rounding(true);
+  events_.emplace_back(view.step, "rounding begins");
+  return true;
+}
+
+void ActivationCallback::calibrate_unseen() {
+  std::vector<ActivationQuantizer*> unseen;
+  for (const auto& quantizer : quantizers_) {
+    if (!quantizer->scale()) unseen.push_back(quantizer.get());
+  }
+  if (unseen.empty()) return;
+  if (parts_.calibration == nullptr) {
+    throw Error(ErrorCode::kConfig, name_ + ": needs training samples to calibrate ranges on");
+  }
+  calibrate(parts_.model, unseen, *parts_.calibration, options_.calibration_samples);
 }
 
 void ActivationCallback::step_begins(const TrainingView& view) {

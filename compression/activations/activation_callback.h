@@ -7,7 +7,9 @@
 
 #include "compression/activations/activation_quantizer.h"
 #include "compression/activations/bias_quantizer.h"
+#include "compression/calibration/calibration_set.h"
 #include "compression/compression_options.h"
+#include "compression/quantize/quantize_callback.h"
 #include "parallel/communicator.h"
 #include "trainer/callback.h"
 
@@ -26,8 +28,9 @@ class ActivationCallback : public Callback {
   struct Parts {
     Model& model;
     FlatParameters& parameters;
-    const WeightQuantizer& weights;  ///< the entry's own
+    const QuantizeCallback& weights;  ///< the entry's own; comes before this in the list
     Communicator& ranks;
+    const CalibrationSet* calibration = nullptr;  ///< needed to begin after training
   };
   /// `entry` is the place in the file ("compression.0.quantize"). `parts` must outlive this. Throws
   /// Error(kConfig) as activation_targets() does.
@@ -35,9 +38,12 @@ class ActivationCallback : public Callback {
                      const Parts& parts);
   ~ActivationCallback() override;
 
-  void train_begins(const TrainingView& view) override { follow_schedule(view.step); }
   void step_begins(const TrainingView& view) override;
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;
+
+  /// What was to be rounded by the run's last step and is not yet, is rounded now, if the entry's
+  /// weights are. Ranges that no step has observed are calibrated on samples. Collective.
+  bool training_is_done(const TrainingView& view) override;
 
   /// "compression.0.activations".
   std::string name() const override { return name_; }
@@ -48,6 +54,7 @@ class ActivationCallback : public Callback {
   void follow_schedule(int64_t step);
   void set_active(bool active);
   void set_rounding(bool rounding);
+  void calibrate_unseen();
   bool learns() const { return options_.activations->learn != RangeLearning::kNone; }
   std::vector<std::array<double, 2>> end_gradients();
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "compression/activations/calibrate.h"
 #include "compression/deployment.h"
 #include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/weight_quantizer.h"
@@ -48,35 +49,13 @@ Quantizers calibrated(Model& model, const std::vector<QuantisedParts::Point>& po
     ActivationSettings settings = point.settings;
     settings.learns_ends = false;
     quantizers.push_back(std::make_unique<ActivationQuantizer>(point.name, settings));
-    quantizers.back()->set_observing(true);
   }
   if (quantizers.empty()) return quantizers;
-  std::vector<std::vector<RangeStatistics>> seen(options.calibration.batches(options.samples));
-  for (auto& batch : seen) {
-    for (const auto& quantizer : quantizers) batch.push_back(quantizer->batch());
-  }
+  std::vector<ActivationQuantizer*> all;
+  for (const auto& quantizer : quantizers) all.push_back(quantizer.get());
   const Hooked hooked(model, quantizers);
-  options.calibration.each_of_mine(options.samples, [&](int64_t index, const Batch& batch) {
-    model.forward(batch.inputs, ForwardContext{});
-    for (size_t q = 0; q < quantizers.size(); ++q) {
-      std::swap(quantizers[q]->batch(), seen[index][q]);
-    }
-  });
-  std::vector<RangeStatistics*> all;
-  for (auto& batch : seen) {
-    for (RangeStatistics& statistics : batch) all.push_back(&statistics);
-  }
-  all_reduce(all, options.calibration.ranks());
-  for (auto& batch : seen) {
-    for (size_t q = 0; q < quantizers.size(); ++q) {
-      quantizers[q]->batch() = std::move(batch[q]);
-      quantizers[q]->batch_ends(true, {});
-    }
-  }
-  for (const auto& quantizer : quantizers) {
-    quantizer->set_observing(false);
-    quantizer->set_rounding(true);
-  }
+  calibrate(model, all, options.calibration, options.samples);
+  for (const auto& quantizer : quantizers) quantizer->set_rounding(true);
   return quantizers;
 }
 

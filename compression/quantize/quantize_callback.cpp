@@ -48,22 +48,52 @@ QuantizeCallback::QuantizeCallback(std::string name, const QuantizeOptions& opti
                     parameters_.parameters(), budget_joules);
 }
 
-void QuantizeCallback::step_ends(const TrainingView& view, const MetricsRecord& record) {
+void QuantizeCallback::step_ends(const TrainingView&, const MetricsRecord& record) {
   if (active_ && adaptive_) adaptive_->step_ends(record);
-  if (view.step == view.steps && !active_ && options_.begin_step == view.step) {
-    follow_schedule(view);
-  }
 }
 
-void QuantizeCallback::follow_schedule(const TrainingView& view) {
+bool QuantizeCallback::begins_after_training(const TrainingView& view) const {
+  if (active_ || !events_.empty() || !options_.deployed_after(view.steps)) return false;
+  // Another entry, which was to end before this one begins, may have its weights still.
+  return std::ranges::none_of(parameters_.transforms(), [this](const WorkingTransform* transform) {
+    return dynamic_cast<const WeightQuantizer*>(transform) != nullptr && overlaps(*transform);
+  });
+}
+
+bool QuantizeCallback::overlaps(const WorkingTransform& other) const {
+  return std::ranges::any_of(quantizer_.indices(), [&](int64_t index) {
+    return other.applies_to(index, *parameters_.parameters()[index]);
+  });
+}
+
+bool QuantizeCallback::training_is_done(const TrainingView& view) {
+  if (!begins_after_training(view)) return false;
+  if (view.step < options_.begin_step && view.record_event) {
+    view.record_event(
+        fmt::format("{}: training has ended before begin_step {}: weights are "
+                    "rounded now, after training",
+                    name_, options_.begin_step));
+  }
+  begin(view);
+  if (options_.weight_ranges) observe_ranges(view.step);
+  return true;
+}
+
+void QuantizeCallback::begin(const TrainingView& view) {
+  if (options_.widths) choose_formats(view);
+  if (options_.gptq) round_masters(view.model);
+  if (options_.learn != ScaleLearning::kNone) begin_learning();
+  set_active(true);
+  note(view.step, "begins");
+}
+
+void QuantizeCallback::step_begins(const TrainingView& view) {
   const int64_t step = view.step;
   const bool wanted = options_.active_at(step);
-  if (wanted != active_) {
-    if (wanted && options_.widths) choose_formats(view);
-    if (wanted && options_.gptq) round_masters(view.model);
-    if (wanted && options_.learn != ScaleLearning::kNone) begin_learning();
-    set_active(wanted);
-    note(step, wanted ? "begins" : "ends");
+  if (wanted && !active_) begin(view);
+  if (!wanted && active_) {
+    set_active(false);
+    note(step, "ends");
   }
   if (active_ && adaptive_ && !frozen_) adapt_formats(view);
   if (active_ && options_.weight_ranges && !frozen_) observe_ranges(step);
@@ -129,7 +159,7 @@ void QuantizeCallback::adapt_formats(const TrainingView& view) {
 void QuantizeCallback::observe_ranges(int64_t step) {
   const at::NoGradGuard no_grad;
   const WeightRangeOptions& ranges = *options_.weight_ranges;
-  const bool due = (step - options_.begin_step) % ranges.every == 0 && observed_step_ != step;
+  const bool due = (step - options_.begin_step) % ranges.every == 0;
   bool any = false;
   for (const int64_t index : quantizer_.indices()) {
     const WeightScales* before = quantizer_.scales_of(index);
@@ -140,7 +170,6 @@ void QuantizeCallback::observe_ranges(int64_t step) {
     quantizer_.set_scales(index, observed_scales(*format, ranges.observer, master, before));
     any = true;
   }
-  observed_step_ = step;
   if (any) parameters_.publish();
 }
 

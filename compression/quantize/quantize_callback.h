@@ -28,10 +28,14 @@ class QuantizeCallback : public Callback {
                    FlatParameters& parameters, const CalibrationSet* calibration,
                    std::optional<double> budget_joules = {});
 
-  void train_begins(const TrainingView& view) override { follow_schedule(view); }
-  void step_begins(const TrainingView& view) override { follow_schedule(view); }
-  /// After the last step of all, what begins there is post-training quantisation.
+  void step_begins(const TrainingView& view) override;
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;
+  /// What was to be quantised by the run's last step and is not yet, is quantised now:
+  /// post-training quantisation, with begin_step: train.steps or after an early stop. All else
+  /// stays as the last step left it.
+  bool training_is_done(const TrainingView& view) override;
+  /// Whether that is so.
+  bool begins_after_training(const TrainingView& view) const;
 
   std::string name() const override { return name_; }
   /// What is active, enough to round the weights of a checkpoint again (see saved_quantizer.h), and
@@ -41,6 +45,7 @@ class QuantizeCallback : public Callback {
   void load_state(const std::string& state) override;
 
   WeightQuantizer& quantizer() { return quantizer_; }
+  const WeightQuantizer& quantizer() const { return quantizer_; }
   bool is_active() const { return active_; }
   /// What the sensitivity scan of this attempt found; empty without one.
   const std::vector<WidthAssignment>& widths() const { return widths_; }
@@ -55,7 +60,8 @@ class QuantizeCallback : public Callback {
 
  private:
   void set_active(bool active);
-  void follow_schedule(const TrainingView& view);
+  void begin(const TrainingView& view);
+  bool overlaps(const WorkingTransform& other) const;
   void choose_formats(const TrainingView& view);
   void adapt_formats(const TrainingView& view);
   void observe_ranges(int64_t step);
@@ -71,7 +77,6 @@ class QuantizeCallback : public Callback {
   WeightQuantizer quantizer_;
   std::optional<AdaptiveWidths> adaptive_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
-  int64_t observed_step_ = -1;  ///< at whose begin this attempt last observed ranges
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are
   bool norms_frozen_ = false;

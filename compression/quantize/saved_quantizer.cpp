@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "common/config/config_file.h"
 #include "common/error.h"
 #include "compression/compression_options.h"
 
@@ -34,6 +35,20 @@ std::vector<WeightTarget> targets_of(const json& weights, const Model& model) {
     }
   }
   return targets;
+}
+
+QuantizeOptions options_of(const json& state, const std::string& name) {
+  QuantizeOptions options;
+  Fields fields = fields_of(options);
+  Diagnostics diagnostics;
+  read_config_text(state.at("options"), "the checkpoint's " + name, fields, {}, diagnostics);
+  diagnostics.throw_if_errors();
+  return options;
+}
+
+bool rounds_activations(const CheckpointMeta& meta, size_t entry) {
+  const auto section = meta.sections.find(activations_name(entry));
+  return section != meta.sections.end() && json::parse(section->second).at("rounding").get<bool>();
 }
 
 void fill(const CheckpointReader& checkpoint, WeightQuantizer& quantizer) {
@@ -93,6 +108,28 @@ std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(const Checkpoint
     fill(checkpoint, *quantizers.back());
   }
   return quantizers;
+}
+
+std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta) {
+  std::vector<std::string> found;
+  const auto add = [&](const std::string& name, int64_t begin_step) {
+    if (begin_step <= meta.step) return;
+    found.push_back(fmt::format("{} begins at step {}, and the checkpoint is of step {}", name,
+                                begin_step, meta.step));
+  };
+  for (size_t i = 0; i < kMostElements; ++i) {
+    const auto section = meta.sections.find(quantize_name(i));
+    if (section == meta.sections.end()) continue;
+    const json state = json::parse(section->second);
+    const QuantizeOptions options = options_of(state, section->first);
+    if (options.end_step) continue;
+    const bool active = state.at("active").get<bool>();
+    if (!active) add(section->first, options.begin_step);
+    if (active && options.activations && !rounds_activations(meta, i)) {
+      add(activations_name(i), options.activation_step());
+    }
+  }
+  return found;
 }
 
 }  // namespace wattle

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 #include "compression/quantize/weight_quantizer.h"
@@ -24,5 +25,9 @@ void weights_from_json(const nlohmann::json& weights, const std::vector<Paramete
 /// `model`: of the checkpoint's shape, on the CPU, with its values.
 std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(const CheckpointReader& checkpoint,
                                                                 const Model& model);
+
+/// What a checkpoint's entries were to quantise from a later step on, to the end of the run: a
+/// sentence each that names entry and step.
+std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta);
 
 }  // namespace wattle

@@ -12,9 +12,11 @@ using nlohmann::json;
 class BaselineCallback::After : public Callback {
  public:
   explicit After(BaselineCallback& baseline) : baseline_(baseline) {}
-  void train_begins(const TrainingView&) override { baseline_.after(); }
   void step_begins(const TrainingView&) override { baseline_.after(); }
-  void step_ends(const TrainingView&, const MetricsRecord&) override { baseline_.after(); }
+  bool training_is_done(const TrainingView&) override {
+    baseline_.after();
+    return false;
+  }
 
  private:
   BaselineCallback& baseline_;
@@ -23,7 +25,7 @@ class BaselineCallback::After : public Callback {
 std::unique_ptr<Callback> BaselineCallback::make_after() { return std::make_unique<After>(*this); }
 
 void BaselineCallback::before(const TrainingView& view) {
-  if (baseline_ || parts_.quantize.is_active() || !options_.active_at(view.step)) return;
+  if (baseline_) return;
   QuantisedParts quantised = quantised_parts(view.model, view.parameters);
   for (const int64_t index : parts_.quantize.quantizer().indices()) {
     quantised.weights.push_back(parts_.quantize.quantizer().target_of(index));

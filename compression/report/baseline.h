@@ -33,10 +33,12 @@ class BaselineCallback : public Callback {
   };
   explicit BaselineCallback(const Parts& parts) : parts_(parts), options_(parts.options) {}
 
-  void train_begins(const TrainingView& view) override { before(view); }
-  void step_begins(const TrainingView& view) override { before(view); }
-  void step_ends(const TrainingView& view, const MetricsRecord&) override {
-    if (view.step == view.steps && options_.begin_step == view.step) before(view);
+  void step_begins(const TrainingView& view) override {
+    if (!parts_.quantize.is_active() && options_.active_at(view.step)) before(view);
+  }
+  bool training_is_done(const TrainingView& view) override {
+    if (parts_.quantize.begins_after_training(view)) before(view);
+    return false;
   }
   std::string name() const override { return "baseline." + parts_.quantize.name(); }
   std::string save_state() const override;

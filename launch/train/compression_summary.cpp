@@ -30,7 +30,7 @@ Wanted wanted_of(const RunConfig& config, int64_t steps, double run_seconds) {
     const QuantizeOptions& options = *entry.quantize;
     wanted.baseline = std::max(wanted.baseline, options.baseline);
     if (options.float_run) wanted.float_run = options.float_run;
-    wanted.ends_with_gptq |= options.gptq && options.begin_step == steps;
+    wanted.ends_with_gptq |= options.gptq && options.begin_step >= steps;
     wanted.calibration_samples = std::max(wanted.calibration_samples, options.calibration_samples);
     wanted.effect_samples = std::max(wanted.effect_samples, options.effect_samples);
     wanted.energy_seconds = std::max(wanted.energy_seconds, options.energy_seconds.value_or(usual));

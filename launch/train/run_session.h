@@ -51,7 +51,9 @@ struct ShapedModel {
   std::vector<std::unique_ptr<ActivationQuantizer>> activations = {};  ///< on the model's points
   std::vector<NamedTensor> biases = {};  ///< those that are rounded in `model`, as they were
   std::string compression_ledger = {};   ///< "" without
-  GgufMetadata tokenizer = {};           ///< as in Replica
+  /// What its run was to quantise later, to its end; empty of a run that is over.
+  std::vector<std::string> not_yet_quantised = {};
+  GgufMetadata tokenizer = {};  ///< as in Replica
 
   /// By their names, as ExportedModel takes them.
   std::vector<NamedTensor> parameters() const;

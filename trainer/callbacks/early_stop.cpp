@@ -6,6 +6,7 @@
 namespace wattle {
 
 bool EarlyStop::evaluation_ends(const TrainingView&, const MetricsRecord& record) {
+  if (has_ended()) return true;  // what is done after training doesn't begin it again
   if (*record.eval_loss < best_loss_ - options_.min_improvement) {
     best_loss_ = *record.eval_loss;
     without_improvement_ = 0;

@@ -54,6 +54,9 @@ RunEnd TrainingLoop::run(int64_t step) {
 
 RunEnd TrainingLoop::finish() {
   const bool stopped = stop_asked_ && step_ < settings_.steps;
+  if (!stopped && !parts_.governor.failure() && !(budget_spent_ && step_ < settings_.steps)) {
+    end_training();
+  }
   if (!stopped && !budget_spent_ && !parts_.governor.failure() && evaluated_step_ != step_) {
     evaluate();
   }
@@ -67,6 +70,13 @@ RunEnd TrainingLoop::finish() {
   }
   if (budget_spent_ && step_ < settings_.steps) return RunEnd::kBudgetSpent;
   return stopped ? RunEnd::kStopped : RunEnd::kDone;
+}
+
+/// What is done after training counts as part of its last step.
+void TrainingLoop::end_training() {
+  bool changed = false;
+  for (const auto& callback : parts_.callbacks) changed |= callback->training_is_done(view());
+  if (changed) evaluated_step_ = saved_step_ = -1;
 }
 
 void TrainingLoop::train_step() {

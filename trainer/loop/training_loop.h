@@ -81,6 +81,7 @@ class TrainingLoop {
   StepOutcome run_step(double lr);
   bool goes_on() const;
   RunEnd finish();
+  void end_training();
   void evaluate();
   std::optional<Evaluation> run_evaluation();
   bool fits(double joules) const;

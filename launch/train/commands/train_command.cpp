@@ -42,6 +42,7 @@ std::vector<std::unique_ptr<Callback>> make_callbacks(const RunConfig& config, R
 constexpr const char* kDone = "done";
 constexpr const char* kStoppedEarly = "stopped early";
 constexpr const char* kExportFailed = "trained, but an export failed";
+constexpr const char* kEarlyExportFailed = "stopped early, but an export failed";
 
 /// The path of another of the programs.
 std::string beside_this_program(const std::string& name) {
@@ -73,6 +74,7 @@ class TrainingRun {
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
   ExportedFiles export_model();
   std::optional<std::string> make_sample();
+  const char* how_training_ended(const TrainingLoop& loop, const ExportedFiles& files) const;
   void report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator);
   std::string ledger() const;
 
@@ -329,6 +331,12 @@ std::optional<std::string> TrainingRun::make_sample() {
   return sample;
 }
 
+const char* TrainingRun::how_training_ended(const TrainingLoop& loop,
+                                            const ExportedFiles& files) const {
+  if (loop.steps_done() < steps_) return files.failure ? kEarlyExportFailed : kStoppedEarly;
+  return files.failure ? kExportFailed : kDone;
+}
+
 void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
   CompressionMeasures compression;
   if (end == RunEnd::kDone) {
@@ -351,9 +359,7 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
   facts.name = config_.run.name;
   facts.ended = end == RunEnd::kStopped       ? "stopped"
                 : end == RunEnd::kBudgetSpent ? "budget spent"
-                : loop.steps_done() < steps_  ? kStoppedEarly
-                : files.failure               ? kExportFailed
-                                              : kDone;
+                                              : how_training_ended(loop, files);
   facts.model = name_of(replica_.options.family);
   facts.parameters = replica_.model.parameter_count();
   facts.ranks = session_.world.size();
