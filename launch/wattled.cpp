@@ -3,21 +3,16 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <iostream>
 
 #include "common/error.h"
 #include "scheduler/daemon/daemon.h"
 #include "scheduler/daemon/journal/verify.h"
 #include "scheduler/daemon/server.h"
+#include "scheduler/daemon/steady_clock.h"
 
 namespace wattle::scheduler {
 namespace {
-
-double seconds_since_1970() {
-  using namespace std::chrono;
-  return duration<double>(system_clock::now().time_since_epoch()).count();
-}
 
 /// Serves until SIGINT or SIGTERM.
 void serve(const ClusterOptions& options) {
@@ -26,7 +21,8 @@ void serve(const ClusterOptions& options) {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // every thread inherits it; this one waits
-  Daemon daemon(options, seconds_since_1970);
+  SteadyClock clock;
+  Daemon daemon(options, [&clock] { return clock.now(); });
   Server server(daemon);
   spdlog::info("listening on port {}, metrics on port {}, state in {}", server.port(),
                server.metrics_port(), options.state_dir);

@@ -41,7 +41,8 @@ std::vector<Decision> Core::apply(const Event& event) {
   ++state_->events;
   Decisions out;
   Round round{*state_, out};
-  expire_leases(round);
+  // What a restart says of leases goes before them.
+  if (!std::holds_alternative<Restarted>(event.body)) expire_leases(round);
   if (state_->joules.roll(event.time_seconds)) state_->note_change();
   std::visit([&](const auto& body) { on(round, body); }, event.body);
   reconcile(round);
@@ -51,7 +52,7 @@ std::vector<Decision> Core::apply(const Event& event) {
 bool Core::is_tick_due(double now_seconds) const {
   return is_expiry_due(*state_, now_seconds) || state_->joules.next_period() <= now_seconds ||
          is_renewal_due(*state_) || is_resend_due(*state_, now_seconds) ||
-         is_forgetting_due(*state_, now_seconds);
+         is_cap_overdue(*state_, now_seconds) || is_forgetting_due(*state_, now_seconds);
 }
 
 bool Core::is_plan_due(double now_seconds) const {

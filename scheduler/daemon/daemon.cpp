@@ -74,14 +74,12 @@ Daemon::Daemon(const ClusterOptions& options, Clock clock)
       [this](const Event& event, const std::vector<Decision>& decisions) {
         carry_out(event, decisions);
       });
-  std::vector<NodeLost> lost;
   core_->read([&](const Core& core) {
     for (const Node& node : core.state().nodes) {
       last_epoch_ = std::max<int64_t>(last_epoch_, node.epoch);
-      if (node.state == NodeState::kUp) lost.push_back({node.name, node.epoch});
     }
   });
-  for (NodeLost& event : lost) core_->post(std::move(event));
+  core_->apply(Restarted{});
   take_options();
   timekeeper_ = std::thread([this] { keep_time(); });
   housekeeper_ = std::thread([this] { keep_house(); });

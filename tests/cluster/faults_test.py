@@ -284,7 +284,7 @@ class FaultTest(ClusterTest):
 
     def test_disk_full(self):
         """The daemon refuses what it can't keep, forgets nothing, and goes on when there is room."""
-        mount = self.small_disk(24)
+        mount = self.small_disk(24 + len(SEEDS))
         cluster = self.start_cluster(agents=1, daemon="reserve_bytes: 4194304",
                                      state_dir=mount / "state").__enter__()
 

@@ -91,6 +91,7 @@ struct Run {
   Reason stop_reason = Reason::kNone;
   std::optional<int> exit_code;  ///< of the first share
   bool node_failed = false;
+  bool killed = false;  ///< its stop took longer than the cap could wait
 };
 
 /// A job and all that happened to it so far.

@@ -83,7 +83,7 @@ void adopt(Round& round, Job& job, const NodeShare& share, const HeldRun& held) 
   state.joules.report(held.token, share.node, held.joules);
   job.run->issued_watts = held.limit_watts;
   state.to_adjust.insert(job.id);
-  if (job.run->exit_code) {
+  if (job.run->exit_code || job.run->killed) {
     round.decide(job.id, Kill{state.nodes[share.node].name, held.token}, "");
   } else if (job.run->phase == Run::Phase::kStopping) {
     round.decide(job.id,
@@ -129,6 +129,19 @@ void settle_runs(Round& round, Node& node, const std::vector<HeldRun>& runs) {
   }
   for (JobId id : missing) end_share(round, state.jobs.at(id), node.id, std::nullopt);
   for (const HeldRun* held : foreign) end_foreign(round, node, *held);
+}
+
+void lose(Round& round, Node& node) {
+  State& state = round.state;
+  node.state = NodeState::kLost;
+  node.lost_seconds = state.now_seconds;
+  count_fleet(state);
+  state.lost_nodes.insert(node.id);
+  for (DeviceId device : node.devices) {
+    state.pool.remove(node.id, state.devices[device].type, device);
+  }
+  state.note_change();
+  round.decide(0, Noted{node.name, "lost: counts in full until its lease has surely run out"}, "");
 }
 
 std::string unfit(const State& state, const NodeUp& event, const Node* known) {
@@ -208,17 +221,15 @@ void on(Round& round, const NodeUp& event) {
 
 void on(Round& round, const NodeLost& event) {
   State& state = round.state;
-  Node* node = live_node(state, event.node, event.epoch);
-  if (!node) return;
-  node->state = NodeState::kLost;
-  node->lost_seconds = state.now_seconds;
-  count_fleet(state);
-  state.lost_nodes.insert(node->id);
-  for (DeviceId device : node->devices) {
-    state.pool.remove(node->id, state.devices[device].type, device);
+  if (Node* node = live_node(state, event.node, event.epoch)) lose(round, *node);
+}
+
+void on(Round& round, const Restarted&) {
+  State& state = round.state;
+  for (Node& node : state.nodes) {
+    if (node.state == NodeState::kUp) lose(round, node);
+    if (node.state == NodeState::kLost) node.lost_seconds = state.now_seconds;
   }
-  state.note_change();
-  round.decide(0, Noted{node->name, "lost: counts in full until its lease has surely run out"}, "");
 }
 
 namespace {

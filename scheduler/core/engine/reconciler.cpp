@@ -61,6 +61,46 @@ void squeeze_stopping(Round& round) {
   }
 }
 
+/// The runs that are being stopped and not yet killed, those that hold most watts first.
+std::vector<Job*> stopping_runs(State& state) {
+  std::vector<Job*> jobs;
+  for (JobId id : state.running) {
+    Job& job = state.jobs.at(id);
+    if (job.run->phase == Run::Phase::kStopping && !job.run->killed) jobs.push_back(&job);
+  }
+  const auto watts = [](const Job* job) { return job->run->issued_watts * job->run->point.ranks; };
+  std::stable_sort(jobs.begin(), jobs.end(),
+                   [&](const Job* a, const Job* b) { return watts(a) > watts(b); });
+  return jobs;
+}
+
+/// The cap does not wait for a checkpoint: what is still being stopped then is killed, until the
+/// rest fits.
+void kill_for_cap(Round& round) {
+  State& state = round.state;
+  const double over = -headroom(state);
+  if (over <= 0) {
+    state.over_cap_seconds.reset();
+    return;
+  }
+  if (!state.over_cap_seconds) state.over_cap_seconds = state.now_seconds;
+  if (!is_cap_overdue(state, state.now_seconds)) return;
+  double freed = 0;
+  for (Job* job : stopping_runs(state)) {
+    if (freed >= over) return;
+    Run& run = *job->run;
+    run.killed = true;
+    std::string remark = "killed: the cap could not wait for its checkpoint";
+    for (const NodeShare& share : run.shares) {
+      if (share.gone) continue;
+      const double idle = state.types[run.point.type].idle_watts;
+      freed += (run.issued_watts - idle) * static_cast<double>(share.devices.size());
+      round.decide(job->id, Kill{state.nodes[share.node].name, run.token},
+                   std::exchange(remark, ""));
+    }
+  }
+}
+
 void lower(Round& round) {
   State& state = round.state;
   for (auto next = state.to_adjust.begin(); next != state.to_adjust.end();) {
@@ -189,8 +229,18 @@ bool is_resend_due(const State& state, double now_seconds) {
   });
 }
 
+bool is_cap_overdue(const State& state, double now_seconds) {
+  if (!state.over_cap_seconds) return false;
+  if (now_seconds < *state.over_cap_seconds + state.options.stop_seconds) return false;
+  return std::any_of(state.running.begin(), state.running.end(), [&](JobId id) {
+    const Run& run = *state.jobs.at(id).run;
+    return run.phase == Run::Phase::kStopping && !run.killed;
+  });
+}
+
 void reconcile(Round& round) {
   squeeze_stopping(round);
+  kill_for_cap(round);
   lower(round);
   start_pending(round);
   raise(round);

@@ -96,9 +96,10 @@ struct State {
   std::vector<PendingStart> pending_starts;
   std::set<JobId> to_adjust;  ///< running jobs whose wanted limit is not the issued one
   std::map<Sequence, double> sent_seconds;
-  int64_t changed_event = 0;  ///< the newest event that a plan should know of
-  int64_t new_job_event = 0;  ///< the same, but while many wait it may wait, too
-  int64_t planned_event = 0;  ///< the newest one that the newest plan has seen
+  std::optional<double> over_cap_seconds;  ///< since when limits exceed the cap that is planned for
+  int64_t changed_event = 0;               ///< the newest event that a plan should know of
+  int64_t new_job_event = 0;               ///< the same, but while many wait it may wait, too
+  int64_t planned_event = 0;               ///< the newest one that the newest plan has seen
   double planned_seconds = 0;
   double planned_cap_watts = 0;
   Outlook outlook;  ///< as of the newest plan
@@ -130,6 +131,7 @@ bool is_renewal_due(const State& state);
 // fleet.cpp: what happens to nodes
 void on(Round& round, const NodeUp& event);
 void on(Round& round, const NodeLost& event);
+void on(Round& round, const Restarted& event);
 void on(Round& round, const NodeRemoved& event);
 void on(Round& round, const Drain& event);
 void expire_leases(Round& round);
@@ -163,6 +165,7 @@ bool steerable(const State& state, const Job& job);
 // reconciler.cpp: towards the wanted state, lower before raise
 void reconcile(Round& round);
 bool is_resend_due(const State& state, double now_seconds);
+bool is_cap_overdue(const State& state, double now_seconds);
 
 // admission.cpp: what a new job is expected to use
 Accepted expect(State& state, const Job& job);

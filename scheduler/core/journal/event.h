@@ -74,6 +74,14 @@ struct NodeLost {
   }
 };
 
+/// The daemon has been away, for how long nobody knows: clocks may have been set meanwhile. Every
+/// node counts as lost from now on until it registers again.
+struct Restarted {
+  static constexpr const char* kName = "restarted";
+  template <class Self, class V>
+  static void visit(Self&, V&&) {}
+};
+
 /// The operator vouches that a node is switched off for good.
 struct NodeRemoved {
   static constexpr const char* kName = "node_removed";
@@ -241,8 +249,8 @@ struct Configured {
 
 struct Event {
   double time_seconds = 0;  ///< since 1970; never goes back
-  std::variant<Submit, Cancel, NodeUp, NodeLost, NodeRemoved, Drain, LimitAcknowledged, JobStarted,
-               JobExited, Measured, Tick, CapSet, BudgetSet, Planned, Configured>
+  std::variant<Submit, Cancel, NodeUp, NodeLost, Restarted, NodeRemoved, Drain, LimitAcknowledged,
+               JobStarted, JobExited, Measured, Tick, CapSet, BudgetSet, Planned, Configured>
       body;
 };
 

@@ -87,7 +87,7 @@ void visit(Is<Run> auto& s, V&& v) {
   v("token", s.token), v("phase", s.phase), v("point", s.point), v("shares", s.shares);
   v("issued_watts", s.issued_watts), v("started_seconds", s.started_seconds);
   v("stop_seconds", s.stop_seconds), v("stop_reason", s.stop_reason), v("exit_code", s.exit_code);
-  v("node_failed", s.node_failed);
+  v("node_failed", s.node_failed), v("killed", s.killed);
 }
 template <class V>
 void visit(Is<Job> auto& s, V&& v) {
@@ -131,7 +131,8 @@ template <class V>
 void visit(Is<CoreOptions> auto& s, V&& v) {
   v("cap_watts", s.cap_watts), v("policy", s.policy), v("lease_seconds", s.lease_seconds);
   v("orphan_grace_seconds", s.orphan_grace_seconds);
-  v("clock_margin_seconds", s.clock_margin_seconds), v("settle_seconds", s.settle_seconds);
+  v("clock_margin_seconds", s.clock_margin_seconds), v("stop_seconds", s.stop_seconds);
+  v("settle_seconds", s.settle_seconds);
   v("resend_seconds", s.resend_seconds), v("replan_seconds", s.replan_seconds);
   v("joule_lease_seconds", s.joule_lease_seconds), v("soft_reserve", s.soft_reserve);
   v("aging_seconds", s.aging_seconds), v("history_seconds", s.history_seconds);
@@ -165,7 +166,8 @@ void visit(Is<State> auto& s, V&& v) {
   v("last_token", s.last_token), v("tenants", s.tenants), v("joules", s.joules);
   v("ledger", s.ledger), v("hard_cap", s.hard_cap), v("soft_cap", s.soft_cap);
   v("profiles", s.profiles), v("pending_starts", s.pending_starts), v("to_adjust", s.to_adjust);
-  v("sent_seconds", s.sent_seconds), v("changed_event", s.changed_event);
+  v("sent_seconds", s.sent_seconds), v("over_cap_seconds", s.over_cap_seconds);
+  v("changed_event", s.changed_event);
   v("new_job_event", s.new_job_event), v("planned_event", s.planned_event);
   v("planned_seconds", s.planned_seconds), v("planned_cap_watts", s.planned_cap_watts);
   v("outlook", s.outlook), v("forgot_seconds", s.forgot_seconds);

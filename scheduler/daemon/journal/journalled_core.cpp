@@ -35,6 +35,7 @@ JournalledCore::JournalledCore(Store& store, RestoredCore restored, const Journa
       deliver_(std::move(deliver)),
       snapshots_(store, store_mutex_, limits, restored.core->state().events - restored.replayed),
       core_(std::move(restored.core)) {
+  ahead_seconds_ = std::max(0.0, core_->state().now_seconds - now_seconds_());
   if (!restored.is_kept_by_this_core) {
     snapshots_.keep(core_->state(), core_->state().events == 0 ? "beginning" : "version");
   } else if (restored.replayed >= kFewRecords) {

@@ -81,7 +81,9 @@ class JournalledCore {
   };
   /// With the core locked.
   int64_t enqueue(EventBody body, const Attachment& attach, std::vector<Decision>* decisions);
-  double now() const { return std::max(now_seconds_(), core_->state().now_seconds); }
+  double now() const {
+    return std::max(now_seconds_() + ahead_seconds_, core_->state().now_seconds);
+  }
   JournalledCore(Store& store, RestoredCore restored, const JournalLimits& limits,
                  std::function<double()> now_seconds, Deliver deliver);
   void commit_all();
@@ -91,6 +93,7 @@ class JournalledCore {
 
   Store& store_;
   std::function<double()> now_seconds_;
+  double ahead_seconds_ = 0;  ///< of the journal at the start: its time goes on from there
   Deliver deliver_;
   std::mutex store_mutex_;
   Snapshots snapshots_;

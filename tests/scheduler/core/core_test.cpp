@@ -1,5 +1,7 @@
 #include "scheduler/core/core.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "scheduler/core/journal/journal.h"
 #include "tests/scheduler/core/core_story.h"
@@ -44,6 +46,39 @@ TEST_F(CoreStory, StopsTheLeastValuableWhenNothingElseHelps) {
   set_cap(2000);
   cluster.run(40);
   EXPECT_EQ(state(low), JobState::kRunning);
+}
+
+TEST_F(CoreStory, ALowerCapDoesNotWaitForALongCheckpoint) {
+  cluster.checkpoint_seconds = 60;
+  std::vector<JobId> jobs;
+  for (int i = 0; i < 8; ++i) jobs.push_back(cluster.submit(fmt::format("j{}", i), 1, 1, 1e6));
+  cluster.run(20);
+  set_cap(8 * 25 + 2 * 75 + 10);  // two devices at the lowest limit
+  cluster.run(5);
+  EXPECT_GT(cap_of_limits(), 360) << "their checkpoints are waited for";
+  cluster.run(5);
+  EXPECT_LE(cap_of_limits(), 360);
+  EXPECT_LE(cluster.in_force_watts(), 360);
+  const auto runs =
+      std::ranges::count(jobs, JobState::kRunning, [&](JobId id) { return state(id); });
+  EXPECT_EQ(runs, 2) << "no more are killed than must be";
+  const JobId killed =
+      *std::ranges::find(jobs, JobState::kPreempted, [&](JobId id) { return state(id); });
+  EXPECT_THAT(cluster.core.explain(killed), HasSubstr("could not wait for its checkpoint"));
+}
+
+TEST_F(CoreStory, AfterARestartLeasesCountAnewWhateverTheClockSays) {
+  const JobId job = cluster.submit("train", 1, 1, 1e6);
+  cluster.run(5);
+  cluster.cut_off("a");
+  cluster.cut_off("b");
+  cluster.run(1);
+  const double jump = cluster.now() + 1000;
+  cluster.core.apply({jump, Restarted{}});
+  cluster.core.apply({jump + 10, Tick{}});
+  EXPECT_EQ(state(job), JobState::kRunning) << "its agent may hold it still";
+  cluster.core.apply({jump + 30, Tick{}});
+  EXPECT_EQ(state(job), JobState::kPreempted);
 }
 
 TEST_F(CoreStory, ACapWindowThatIsKnownIsMetBeforeItBegins) {

@@ -87,6 +87,22 @@ TEST_F(DaemonTest, ARestartReplaysTheJournalToTheSameBytes) {
   EXPECT_EQ(answer.SerializeAsString(), again.SerializeAsString());
 }
 
+TEST_F(DaemonTest, TimeGoesOnThoughTheClockWasSetBackMeanwhile) {
+  v1::SubmitResponse answer;
+  ASSERT_TRUE(submit("a", kYaml, answer).ok());
+  stop();
+  now_ = now_ - 1000;
+  start();
+  ASSERT_TRUE(submit("b", kYaml, answer).ok());
+  now_ = now_ + 5;
+  ASSERT_TRUE(submit("c", kYaml, answer).ok());
+  daemon_->core().read([](const Core& core) {
+    const auto& jobs = core.state().jobs;
+    EXPECT_GE(jobs.at(2).submitted_seconds, jobs.at(1).submitted_seconds);
+    EXPECT_GE(jobs.at(3).submitted_seconds, jobs.at(2).submitted_seconds + 5);
+  });
+}
+
 TEST_F(DaemonTest, AJournalThatSaysSomethingElseIsRefused) {
   v1::SubmitResponse answer;
   ASSERT_TRUE(submit("a", kYaml, answer).ok());

@@ -1,0 +1,49 @@
+#include "scheduler/daemon/steady_clock.h"
+
+#include <gmock/gmock.h>
+
+namespace wattle::scheduler {
+namespace {
+
+class SteadyClockTest : public testing::Test {
+ protected:
+  void pass(double seconds) { wall_ += seconds, steady_ += seconds; }
+
+  double wall_ = 1.8e9, steady_ = 100;
+  SteadyClock clock_{[this] { return wall_; }, [this] { return steady_; }};
+};
+
+TEST_F(SteadyClockTest, IsTheWallClockWhileNobodySetsIt) {
+  for (int i = 0; i < 1000; ++i) {
+    pass(0.37);
+    ASSERT_NEAR(clock_.now(), wall_, 1e-5);
+  }
+}
+
+TEST_F(SteadyClockTest, AStepOfTheWallClockIsTakenUpSlowly) {
+  for (const double step : {60.0, -60.0}) {
+    const double before = clock_.now();
+    wall_ += step;
+    EXPECT_NEAR(clock_.now(), before, 1e-5);
+    double last = before;
+    for (int i = 0; i < 30; ++i) {
+      pass(1);
+      const double now = clock_.now();
+      EXPECT_GT(now, last) << "time never stands still";
+      last = now;
+    }
+    EXPECT_NEAR(last - before, 30, 30 * SteadyClock::kSlew + 1e-3) << "a lease of 30 s";
+    for (int i = 0; i < 7000; ++i) pass(1), clock_.now();
+    EXPECT_NEAR(clock_.now(), wall_, 1e-3) << "in the end it is right again";
+  }
+}
+
+TEST_F(SteadyClockTest, TheMachinesOwnIsNow) {
+  SteadyClock clock;
+  const double first = clock.now();
+  EXPECT_GT(first, 1.7e9);
+  EXPECT_GE(clock.now(), first);
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
