@@ -37,10 +37,10 @@ bool is_index(const std::string& part) {
 /// Reads one document: keeps where each key came from, so that checks can point at it.
 class Reader {
  public:
-  Reader(std::string file, Diagnostics& diagnostics)
-      : file_(std::move(file)), diagnostics_(diagnostics) {}
+  Reader(std::string file, const ReadOptions& options, Diagnostics& diagnostics)
+      : file_(std::move(file)), options_(options), diagnostics_(diagnostics) {}
 
-  void apply_overrides(YAML::Node& root, const ReadOptions& options);
+  void apply_overrides(YAML::Node& root);
   void read(const YAML::Node& node, Fields& fields, const std::string& path, int depth);
   void run_checks(Fields& fields, const std::string& path);
 
@@ -54,7 +54,11 @@ class Reader {
   void read_field(const YAML::Node& node, Field& field, const std::string& path, int depth);
   void read_elements(const YAML::Node& node, Field& field, const std::string& path, int depth);
 
+  /// Whether a key that is unknown here is somebody else's.
+  bool is_others(const Fields& fields, const std::string& key, const std::string& section) const;
+
   std::string file_;
+  const ReadOptions& options_;
   Diagnostics& diagnostics_;
   std::map<std::string, std::string> overridden_;  // path → the text after --set
   std::map<std::string, Location> given_;          // path → where it is given
@@ -117,8 +121,8 @@ std::string unreachable(const YAML::Node& node, const std::string& part) {
   return fmt::format("the list has {} elements and no '{}'", node.size(), part);
 }
 
-void Reader::apply_overrides(YAML::Node& root, const ReadOptions& options) {
-  for (const std::string& text : options.overrides) {
+void Reader::apply_overrides(YAML::Node& root) {
+  for (const std::string& text : options_.overrides) {
     const Location at{"--set " + text, 0, 0};
     const size_t equals = text.find('=');
     if (equals == std::string::npos || equals == 0) {
@@ -147,7 +151,7 @@ void Reader::apply_overrides(YAML::Node& root, const ReadOptions& options) {
     }
     child_at(node, parts.back()) = value;
     overridden_[key] = text;
-    for (const auto& [one, other] : options.alternatives) {
+    for (const auto& [one, other] : options_.alternatives) {
       const std::string& replaced = key == one ? other : key == other ? one : "";
       if (replaced.empty()) continue;
       const std::vector<std::string> names = split_key(replaced);
@@ -210,6 +214,13 @@ Field* Reader::find_field(Fields& fields, const std::string& key, const std::str
   return nullptr;
 }
 
+bool Reader::is_others(const Fields& fields, const std::string& key,
+                       const std::string& section) const {
+  const auto& shared = options_.shared_sections;
+  return std::ranges::find(shared, section) != shared.end() &&
+         std::ranges::none_of(fields.all(), [&](const auto& field) { return field->key == key; });
+}
+
 void Reader::read(const YAML::Node& node, Fields& fields, const std::string& path, int depth) {
   if (depth > kDeepest) {
     diagnostics_.error(location_of(node, path), path, "sections are nested too deeply");
@@ -228,6 +239,7 @@ void Reader::read(const YAML::Node& node, Fields& fields, const std::string& pat
       diagnostics_.error(at, key_path, "is given twice");
       continue;
     }
+    if (is_others(fields, key, path)) continue;
     Field* field = find_field(fields, key, key_path, at);
     if (!field) continue;
     given_[key_path] = location_of(entry.second, key_path);
@@ -348,8 +360,8 @@ void read_config_text(const std::string& text, const std::string& name, Fields& 
         ErrorCode::kConfig,
         fmt::format("{}:1:1: expected sections ('{}: ...'), got nothing", name, (*required)->key));
   }
-  Reader reader(name, diagnostics);
-  reader.apply_overrides(root, options);
+  Reader reader(name, options, diagnostics);
+  reader.apply_overrides(root);
   reader.read(root, fields, "", 0);
   if (diagnostics.ok()) reader.run_checks(fields, "");
 }

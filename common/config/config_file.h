@@ -14,6 +14,8 @@ struct ReadOptions {
   std::vector<std::string> overrides;
   /// Keys of which a file may give one: an override of one removes the other.
   std::vector<std::pair<std::string, std::string>> alternatives;
+  /// Sections ("" is the whole file) in which keys that are unknown here are somebody else's.
+  std::vector<std::string> shared_sections = {};
 };
 
 /// Reads a YAML file into the struct behind `fields`, strictly: unknown and duplicate keys, wrong

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <set>
 
 #include "common/config/config_file.h"
@@ -43,7 +44,8 @@ void ClusterOptions::describe(Fields& f) {
   f("listen", listen, "HOST:PORT of the service for users and agents");
   f("state_dir", state_dir, "the daemon's folder: journal, files, logs").required();
   describe_security(f, security, "listen", listen);
-  f("cap_watts", cap_watts, "the cluster's cap until `wattle cap set` changes it")
+  f("cap_watts", cap_watts,
+    "the cluster's cap; `wattle cap set` goes over it until this one is changed")
       .required()
       .unit("W")
       .greater_than(0)
@@ -85,6 +87,8 @@ void ClusterOptions::describe(Fields& f) {
       .unit("d")
       .greater_than(0)
       .at_most(36500);
+  f("shared_paths", shared_paths,
+    "folders outside of a job's own that jobs' files may name, by absolute paths");
   f("journal", journal, "how much of the events and decisions is kept");
   f.check([this](Checker& c) {
     c.require(!state_dir.empty(), "state_dir", "is empty");
@@ -94,6 +98,10 @@ void ClusterOptions::describe(Fields& f) {
     if (!metrics_listen.empty()) {
       const std::string fault = fault_of_address(metrics_listen);
       c.require(fault.empty(), "metrics_listen", fault);
+    }
+    for (size_t i = 0; i < shared_paths.size(); ++i) {
+      c.require(std::filesystem::path(shared_paths[i]).is_absolute(),
+                fmt::format("shared_paths.{}", i), "expected an absolute path");
     }
     std::set<std::string> names;
     for (size_t i = 0; i < tenants.size(); ++i) {

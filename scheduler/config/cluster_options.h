@@ -50,6 +50,7 @@ struct ClusterOptions {
   double upload_idle_seconds = 30;
   int64_t uploads_per_user = 16;
   double history_days = 90;
+  std::vector<std::string> shared_paths;
   ClusterJournalOptions journal;
   void describe(Fields& f);
 };

@@ -94,6 +94,7 @@ void Daemon::take_options() {
     core_->apply(now);
     audit("wattled", "options", to_line(Event{clock_(), now}));
   }
+  take_cap();
   for (const ClusterTenantOptions& tenant : options_.tenants) {
     BudgetSet event{tenant.name, std::nullopt, parse_duration(tenant.period).value_or(30 * 86400.0),
                     tenant.weight};
@@ -105,6 +106,24 @@ void Daemon::take_options() {
     core_->apply(event);
     core_->read_store([&](Store& store) { store.set_setting(key, text); });
   }
+}
+
+/// Like a tenant's budget, the cap of the file counts anew when it has changed there.
+void Daemon::take_cap() {
+  const std::string text = fmt::format("{}", options_.cap_watts);
+  const std::string before = store_.setting("cap_watts");
+  if (before == text) return;
+  if (!before.empty()) {
+    for (const Decision& decision :
+         core_->apply(CapSet{"cluster.yaml", options_.cap_watts, CapTier::kHard, {}, {}})) {
+      const auto* refused = std::get_if<Refused>(&decision);
+      if (refused && refused->what == "cluster.yaml") {
+        throw Error(ErrorCode::kConfig, fmt::format("cap_watts: {}", refused->why));
+      }
+    }
+    audit("wattled", "options", fmt::format("cap_watts {}", text));
+  }
+  core_->read_store([&](Store& store) { store.set_setting("cap_watts", text); });
 }
 
 Daemon::~Daemon() {

@@ -74,6 +74,7 @@ class Daemon {
   void drop_readings();
   void count_refusals();
   void take_options();
+  void take_cap();
 
   ClusterOptions options_;
   Clock clock_;

@@ -18,6 +18,9 @@ std::string day_of(double seconds) {
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
 }
 
+/// The last day that counts: the moment itself does not.
+std::string last_day(double until_seconds) { return day_of(until_seconds - 1e-3); }
+
 /// A refusal among the decisions about `what`.
 void throw_if_refused(const std::vector<Decision>& decisions, const std::string& what) {
   for (const Decision& decision : decisions) {
@@ -119,7 +122,7 @@ class ClusterService : public v1::Cluster::Service {
       caller.require(Role::kUser);
       auto rows = daemon_.core().read_store([&](Store& store) {
         return store.energy(request->has_from_time() ? day_of(request->from_time()) : "",
-                            request->has_until_time() ? day_of(request->until_time()) : "");
+                            request->has_until_time() ? last_day(request->until_time()) : "");
       });
       std::erase_if(rows, [&](const EnergyRow& row) { return !caller.may_see(row.tenant); });
       std::map<int64_t, std::string> names;

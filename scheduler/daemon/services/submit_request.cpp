@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/job_paths.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {
@@ -78,28 +79,17 @@ struct Sections {
   }
 };
 
-/// The sections that the scheduler reads; what else is in the file is the trainer's.
-std::string relevant_text(const YAML::Node& root) {
-  YAML::Node kept(YAML::NodeType::Map);
-  const YAML::Node run = root["run"], job = root["job"];
-  for (const char* key : {"name", "output_dir"}) {
-    if (run && run.IsMap() && run[key]) kept["run"][key] = run[key];
-  }
-  if (job) kept["job"] = job;
-  std::ostringstream out;
-  out << kept;
-  return out.str();
-}
-
 bool concerns_us(const std::string& override_text) {
   return override_text.starts_with("job.") || override_text.starts_with("run.name=") ||
          override_text.starts_with("run.output_dir=");
 }
 
+/// What the scheduler reads; what else is in the file is the trainer's.
 Sections read_sections(const v1::SubmitRequest& request) {
   Sections sections;
   Fields fields = fields_of(sections);
   ReadOptions options;
+  options.shared_sections = {"", "run"};
   for (const std::string& text : request.overrides()) {
     if (text.find('=') == std::string::npos) {
       refuse(fmt::format("override '{}': expected a.b=c", brief(text)));
@@ -107,7 +97,7 @@ Sections read_sections(const v1::SubmitRequest& request) {
     if (concerns_us(text)) options.overrides.push_back(text);
   }
   Diagnostics diagnostics;
-  read_config_text(relevant_text(parse(request.yaml())), "job file", fields, options, diagnostics);
+  read_config_text(request.yaml(), "job file", fields, options, diagnostics);
   diagnostics.throw_if_errors();
   return sections;
 }
@@ -118,6 +108,15 @@ void check_output_dir(const std::string& path) {
   if (const std::string fault = fault_of_job_path(trimmed); !fault.empty()) {
     refuse(fmt::format("run.output_dir '{}': {}", brief(path), fault));
   }
+}
+
+void check_paths(const YAML::Node& root, const v1::SubmitRequest& request,
+                 const std::vector<std::string>& shared_paths) {
+  std::string fault = fault_of_paths(root, shared_paths);
+  for (const std::string& text : request.overrides()) {
+    if (fault.empty()) fault = fault_of_override_paths(text, shared_paths);
+  }
+  if (!fault.empty()) refuse(fault);
 }
 
 /// "0-9" or "1,3,5-7" as seeds.
@@ -191,8 +190,11 @@ void choose_tenant(JobSpec& spec, const Identity& caller) {
 
 }  // namespace
 
-CheckedSubmission check_submission(const v1::SubmitRequest& request, const Identity& caller) {
+CheckedSubmission check_submission(const v1::SubmitRequest& request, const Identity& caller,
+                                   const std::vector<std::string>& shared_paths) {
   check_request(request);
+  const YAML::Node root = parse(request.yaml());
+  check_paths(root, request, shared_paths);
   Sections sections = read_sections(request);
   check_output_dir(sections.run.output_dir);
   choose_tenant(sections.job, caller);

@@ -19,6 +19,7 @@ struct CheckedSubmission {
 ///
 /// The file is measured before it is read: more than 1 MiB, 32 levels or 100,000 nodes, aliases
 /// counted each time, are refused. Throws Refusal, and Error(kConfig) with a line for each mistake.
-CheckedSubmission check_submission(const v1::SubmitRequest& request, const Identity& caller);
+CheckedSubmission check_submission(const v1::SubmitRequest& request, const Identity& caller,
+                                   const std::vector<std::string>& shared_paths);
 
 }  // namespace wattle::scheduler

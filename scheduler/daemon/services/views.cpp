@@ -21,7 +21,10 @@ void add_run(const State& state, const Run& run, v1::JobSummary& summary) {
   summary.set_watts(watts);
 }
 
-bool is_measured(const std::string& source) { return !source.starts_with("estimated"); }
+/// By a meter of this machine; a replayed trace is none.
+bool is_measured(const std::string& source) {
+  return source.starts_with("measured:") || source.starts_with("integrated:");
+}
 
 void add_energy(v1::ReportRow& row, const EnergyRow& energy) {
   v1::SourceJoules* part = nullptr;

@@ -106,7 +106,8 @@ class DaemonTest : public testing::Test {
     options.metrics_listen = "";
     options.state_dir = folder_.path("state");
     options.security.insecure_loopback = true;
-    options.cap_watts = 200;
+    options.cap_watts = cap_watts_;
+    options.shared_paths = {"/shared"};
     daemon_ = std::make_unique<Daemon>(options, [this] { return now_ += 0.001; });
     server_ = std::make_unique<Server>(*daemon_);
     channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
@@ -157,6 +158,7 @@ class DaemonTest : public testing::Test {
   ClusterOptions options_;  ///< of the next start
   ScratchFolder folder_;
   std::atomic<double> now_ = 1.8e9;
+  double cap_watts_ = 200;
   std::unique_ptr<Daemon> daemon_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

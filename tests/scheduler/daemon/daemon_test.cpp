@@ -183,10 +183,48 @@ TEST_F(DaemonTest, WhatCanNotBeRightIsRefusedAndNothingIsTaken) {
   EXPECT_TRUE(daemon_->core().read([](const Core& core) { return core.state().jobs.empty(); }));
 }
 
+TEST_F(DaemonTest, NoJobNamesAPlaceThatIsNotItsOwn) {
+  const std::string run = "run: {output_dir: out}\n";
+  for (const char* text :
+       {"data: {path: /var/lib/wattle/jobs/1/run.yaml}", "model: {init_from: ../1/run}",
+        "export: [{path: /tmp/x}]", "compression: [{distil: {teacher: a/../../b}}]",
+        "job: {sweep: {grid: {data.path: [ok.txt, /etc/passwd]}}}",
+        "a: &a [/etc/passwd]\nb: {c: *a}", "data: {path: /shared/../etc}"}) {
+    const grpc::Status status = submit(run + text);
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << text;
+    EXPECT_THAT(status.error_message(), HasSubstr("leaves the job's directory")) << text;
+  }
+  EXPECT_THAT(submit(run + "model:\n  family: mlp\njob:\n  rank: 1\n").error_message(),
+              HasSubstr("job file:5:3: job.rank: unknown key"));
+  EXPECT_THAT(submit(run + "export: [{}, {path: ../x}]").error_message(),
+              HasSubstr("export.1.path: '../x'"));
+  grpc::ClientContext context;
+  v1::SubmitRequest request;
+  v1::SubmitResponse answer;
+  request.set_request_id("x"), request.set_yaml(run), request.add_overrides("data={path: /etc/x}");
+  EXPECT_THAT(jobs_->Submit(&context, request, &answer).error_message(),
+              HasSubstr("data.path: '/etc/x'"));
+  const std::string shared = "data: {path: /shared/text.txt}\n";
+  EXPECT_TRUE(submit(run + shared + "sample: {prompt: /think ..}\n").ok());
+}
+
 TEST_F(DaemonTest, AMessageBeyondTheLimitIsRefusedAndTheNextOneServed) {
   EXPECT_EQ(submit(std::string(100 << 20, 'x')).error_code(), StatusCode::RESOURCE_EXHAUSTED);
   v1::SubmitResponse answer;
   EXPECT_TRUE(submit("b", kYaml, answer).ok());
+}
+
+TEST_F(DaemonTest, TheFilesCapCountsAnewWhenItHasChanged) {
+  const auto cap_after_start = [this] {
+    stop();
+    start();
+    return daemon_->core().read(
+        [this](const Core& core) { return core.state().hard_cap.at(now_); });
+  };
+  daemon_->core().apply(CapSet{"x", 120, CapTier::kHard, {}, {}});
+  EXPECT_EQ(cap_after_start(), 120) << "the file says what it said before";
+  cap_watts_ = 150;
+  EXPECT_EQ(cap_after_start(), 150);
 }
 
 TEST_F(DaemonTest, ACapBelowWhatIdles) {
