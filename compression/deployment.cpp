@@ -48,15 +48,19 @@ std::vector<NamedTensor> round_biases(
   const at::NoGradGuard no_grad;
   std::vector<NamedTensor> before;
   if (activations.empty()) return before;
-  for (const auto& quantizer : quantizers) {
-    BiasQuantizer biases(
-        quantizer->name(), *quantizer, bias_targets(model, *quantizer, activations),
-        [&model](int64_t index) { return model.parameters[index]->value().detach(); });
-    for (const BiasTarget& target : biases.targets()) {
-      at::Tensor values = model.parameters[target.bias]->value().detach();
-      before.push_back({model.parameters[target.bias]->name(), values.clone()});
-      biases.transform(target.bias, values);
-    }
+  std::vector<WorkingTransform*> transforms;
+  for (const auto& quantizer : quantizers) transforms.push_back(quantizer.get());
+  BiasQuantizer biases(
+      "biases", bias_targets(model), activations,
+      {[&model](int64_t index) { return model.parameters[index]->value().detach(); },
+       [&](int64_t weight) { return rounder_of(weight, *model.parameters[weight], transforms); }});
+  for (size_t i = 0; i < model.parameters.size(); ++i) {
+    const Parameter& parameter = *model.parameters[i];
+    const auto index = static_cast<int64_t>(i);
+    if (!biases.applies_to(index, parameter)) continue;
+    at::Tensor values = parameter.value().detach();
+    before.push_back({parameter.name(), values.clone()});
+    biases.transform(index, values);
   }
   return before;
 }

@@ -32,8 +32,8 @@ using Deployment = std::map<std::string, DeployedWeight>;
 /// What training's forward passes read now. The values may share storage with the master.
 Deployment deployment_of(const FlatParameters& parameters);
 
-/// Rounds the biases of a model whose activations have quantisers, before quantise_model() rounds
-/// its weights. Returns them as they were, by their names.
+/// Rounds the biases of a model on whose points the quantisers of its activations are, before
+/// quantise_model() rounds its weights. Returns them as they were, by their names.
 std::vector<NamedTensor> round_biases(
     const std::vector<std::unique_ptr<WeightQuantizer>>& quantizers,
     const std::vector<std::unique_ptr<ActivationQuantizer>>& activations, Model& model);

@@ -57,9 +57,12 @@ ActivationCallback::ActivationCallback(const std::string& entry, std::string nam
   }
   FlatParameters& parameters = parts.parameters;
   biases_ = std::make_unique<BiasQuantizer>(
-      name_, parts.weights.quantizer(),
-      bias_targets(parts.model, parts.weights.quantizer(), quantizers_),
-      [&parameters](int64_t index) { return parameters.master_of(index); });
+      name_, bias_targets(parts.model), quantizers_,
+      BiasQuantizer::Sources{[&parameters](int64_t index) { return parameters.master_of(index); },
+                             [&parameters](int64_t weight) {
+                               return rounder_of(weight, *parameters.parameters()[weight],
+                                                 parameters.transforms());
+                             }});
 }
 
 ActivationCallback::~ActivationCallback() {

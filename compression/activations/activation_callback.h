@@ -21,8 +21,8 @@ namespace wattle {
 ///
 /// Ranges follow from a whole global batch: counts and extremes are merged over micro-batches and
 /// ranks, and sums for learned ends are taken in the order of the micro-batches. They are the same
-/// bits on any number of ranks if the activations are. Biases of products of rounded weights and
-/// rounded activations are rounded as well, to int32.
+/// bits on any number of ranks if the activations are. Biases of products of weights that are
+/// rounded, by this entry or another, and these rounded activations are rounded as well, to int32.
 class ActivationCallback : public Callback {
  public:
   struct Parts {

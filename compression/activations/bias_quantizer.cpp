@@ -15,18 +15,23 @@ namespace wattle {
 namespace {
 
 int64_t index_of(const Model& model, const Parameter* parameter) {
+  if (parameter == nullptr) return -1;
   return std::ranges::find(model.parameters, parameter) - model.parameters.begin();
 }
 
-/// The point whose activations a product reads: pools hand on what they get.
-const ActivationPoint* input_of(const Graph& graph, const Operation& product) {
-  int64_t value = product.inputs.front();
-  while (graph.values[value].point == nullptr) {
+const Parameter* norm_bias_of(const Model& model, const Parameter* weight) {
+  const auto known = std::ranges::find(model.weights, weight, &Weight::weight);
+  return known == model.weights.end() || !known->norm ? nullptr : known->norm->bias;
+}
+
+std::vector<const ActivationPoint*> inputs_of(const Graph& graph, const Operation& product) {
+  std::vector<const ActivationPoint*> points;
+  for (int64_t value = product.inputs.front();;) {
+    if (graph.values[value].point) points.push_back(graph.values[value].point);
     const std::optional<size_t> maker = graph.maker_of(value);
-    if (!maker || graph.operations[*maker].kind != OperationKind::kMaxPool) return nullptr;
+    if (!maker || graph.operations[*maker].kind != OperationKind::kMaxPool) return points;
     value = graph.operations[*maker].inputs.front();
   }
-  return graph.values[value].point;
 }
 
 }  // namespace
@@ -39,51 +44,70 @@ at::Tensor bias_in_steps(const at::Tensor& bias, const at::Tensor& steps) {
   return at::round(bias.to(at::kDouble) / steps.to(at::kDouble));
 }
 
-std::vector<BiasTarget> bias_targets(
-    Model& model, const WeightQuantizer& weights,
-    const std::vector<std::unique_ptr<ActivationQuantizer>>& activations) {
+std::vector<BiasTarget> bias_targets(Model& model) {
   const Graph graph = graph_of(model, "quantised activations");
   std::vector<BiasTarget> targets;
   for (const Operation& operation : graph.operations) {
     const bool is_product =
         operation.kind == OperationKind::kConvolution || operation.kind == OperationKind::kLinear;
     if (!is_product) continue;
-    const int64_t weight = index_of(model, operation.weight);
-    const ActivationPoint* point = input_of(graph, operation);
-    if (point == nullptr || !weights.applies_to(weight, *operation.weight)) continue;
-    const auto input = std::ranges::find(activations, point->name(),
-                                         [](const auto& quantizer) { return quantizer->point(); });
-    const std::optional<FollowingNorm>& norm = weights.target_of(weight).norm;
-    const Parameter* bias = norm ? norm->bias : operation.bias;
-    if (input == activations.end() || bias == nullptr) continue;
-    targets.push_back({weight, index_of(model, bias), norm, input->get()});
+    targets.push_back({index_of(model, operation.weight), index_of(model, operation.bias),
+                       index_of(model, norm_bias_of(model, operation.weight)),
+                       inputs_of(graph, operation)});
   }
   return targets;
 }
 
-BiasQuantizer::BiasQuantizer(std::string name, const WeightQuantizer& weights,
-                             std::vector<BiasTarget> targets, MasterOf master_of)
+const WeightQuantizer* rounder_of(int64_t weight, const Parameter& parameter,
+                                  std::span<WorkingTransform* const> transforms) {
+  for (const WorkingTransform* transform : transforms) {
+    const auto* quantizer = dynamic_cast<const WeightQuantizer*>(transform);
+    if (quantizer != nullptr && quantizer->applies_to(weight, parameter)) return quantizer;
+  }
+  return nullptr;
+}
+
+BiasQuantizer::BiasQuantizer(std::string name, std::vector<BiasTarget> targets,
+                             const Activations& activations, Sources sources)
     : name_(std::move(name)),
-      weights_(weights),
       targets_(std::move(targets)),
-      master_of_(std::move(master_of)) {}
+      activations_(activations),
+      sources_(std::move(sources)) {}
 
 bool BiasQuantizer::applies_to(int64_t index, const Parameter&) const {
-  return std::ranges::any_of(targets_, [&](const BiasTarget& t) { return t.bias == index; });
+  return std::ranges::any_of(
+      targets_, [&](const BiasTarget& t) { return t.bias == index || t.norm_bias == index; });
+}
+
+const ActivationQuantizer* BiasQuantizer::rounds_input(const BiasTarget& target) const {
+  for (const ActivationPoint* point : target.inputs) {
+    const auto* quantizer = dynamic_cast<const ActivationQuantizer*>(point->hook());
+    if (quantizer == nullptr || !quantizer->rounds()) continue;
+    const bool is_own =
+        std::ranges::any_of(activations_, [&](const auto& one) { return one.get() == quantizer; });
+    return is_own ? quantizer : nullptr;
+  }
+  return nullptr;
 }
 
 void BiasQuantizer::transform(int64_t index, at::Tensor& values) {
   const at::NoGradGuard no_grad;
-  const BiasTarget& target = *std::ranges::find(targets_, index, &BiasTarget::bias);
-  if (!target.input->rounds()) return;
-  const WeightScales* fixed = weights_.scales_of(target.weight);
+  const BiasTarget& target = *std::ranges::find_if(
+      targets_, [&](const BiasTarget& t) { return t.bias == index || t.norm_bias == index; });
+  const WeightQuantizer* weights = sources_.rounds_weight(target.weight);
+  const ActivationQuantizer* input = rounds_input(target);
+  if (weights == nullptr || input == nullptr) return;
+  const std::optional<FollowingNorm>& norm = weights->target_of(target.weight).norm;
+  if (index != (norm ? target.norm_bias : target.bias)) return;
+  const WeightScales* fixed = weights->scales_of(target.weight);
   const at::Tensor scales =
       fixed ? fixed->scale
-            : weights_.target_of(target.weight)
-                  .format->scales_of(weights_.folded(target.weight, master_of_(target.weight)))
+            : weights->target_of(target.weight)
+                  .format
+                  ->scales_of(weights->folded(target.weight, sources_.master_of(target.weight)))
                   .scale;
-  const at::Tensor steps = bias_steps(scales, *target.input->scale());
-  const at::Tensor bias = target.norm ? folded_bias(*target.norm, values) : values;
+  const at::Tensor steps = bias_steps(scales, *input->scale());
+  const at::Tensor bias = norm ? folded_bias(*norm, values) : values;
   const at::Tensor codes = bias_in_steps(bias, steps);
   const at::Tensor error = codes * steps.to(at::kDouble) - bias.to(at::kDouble);
   const at::Tensor rounded = (values.to(at::kDouble) + error).to(values.scalar_type());

@@ -2,12 +2,13 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "compression/activations/activation_quantizer.h"
 #include "compression/quantize/weight_quantizer.h"
+#include "trainer/nn/graph/activation_point.h"
 #include "trainer/nn/model.h"
 
 namespace wattle {
@@ -20,44 +21,55 @@ at::Tensor bias_steps(const at::Tensor& weight_scales, const AffineScale& input)
 /// bias [outputs] in such steps, rounded: float64, not yet cut to int32.
 at::Tensor bias_in_steps(const at::Tensor& bias, const at::Tensor& steps);
 
-/// A bias that is deployed as int32.
+/// A product whose bias may be deployed as int32: the bias of its own or, where batch norm is
+/// folded into its weight, the norm's. All by their indices among the parameters, -1 if there is
+/// none.
 struct BiasTarget {
-  int64_t weight = 0;  ///< the product's, by its index among the parameters
-  int64_t bias = 0;    ///< likewise; a folded batch norm's where there is one
-  std::optional<FollowingNorm> norm;
-  const ActivationQuantizer* input = nullptr;  ///< of what the product reads
+  int64_t weight = -1;
+  int64_t bias = -1;
+  int64_t norm_bias = -1;
+  /// What the product reads: its input's point and those before it whose values max pools hand on.
+  std::vector<const ActivationPoint*> inputs;
 };
 
-/// The biases of products whose weights `weights` rounds and whose inputs one of `activations`
-/// rounds.
-std::vector<BiasTarget> bias_targets(
-    Model& model, const WeightQuantizer& weights,
-    const std::vector<std::unique_ptr<ActivationQuantizer>>& activations);
+/// Of all products of a model.
+std::vector<BiasTarget> bias_targets(Model& model);
 
-/// Rounds biases as they are deployed, between master and working values. A folded batch norm's
-/// bias is moved so that the bias of the folded product, bias - mean * factor, lies on its steps. A
-/// value that int32 can't hold stays as it is, and is refused at export. Gradients pass straight
-/// through. Publish when a scale of an activation has changed.
+/// Rounds biases as they are deployed, between master and working values: those of products whose
+/// weight is rounded, by whatever entry, and whose input one of `activations` rounds. A folded
+/// batch norm's bias is moved so that the bias of the folded product, bias - mean * factor, lies on
+/// its steps. A value that int32 can't hold stays as it is, and is refused at export. Gradients
+/// pass straight through. Publish when a scale of an activation has changed.
 class BiasQuantizer : public WorkingTransform {
  public:
-  /// The present master values of a parameter.
-  using MasterOf = std::function<at::Tensor(int64_t index)>;
+  using Activations = std::vector<std::unique_ptr<ActivationQuantizer>>;
+  struct Sources {
+    /// The present master values of a parameter.
+    std::function<at::Tensor(int64_t index)> master_of;
+    /// What rounds a weight at present; nullptr if nothing does.
+    std::function<const WeightQuantizer*(int64_t weight)> rounds_weight;
+  };
 
-  /// `weights` and what `targets` point to must outlive this.
-  BiasQuantizer(std::string name, const WeightQuantizer& weights, std::vector<BiasTarget> targets,
-                MasterOf master_of);
+  /// `activations` and the model of the targets must outlive this.
+  BiasQuantizer(std::string name, std::vector<BiasTarget> targets, const Activations& activations,
+                Sources sources);
 
   std::string name() const override { return name_; }
+  /// Whether this may round the parameter, at some time.
   bool applies_to(int64_t index, const Parameter& parameter) const override;
   void transform(int64_t index, at::Tensor& values) override;
 
-  const std::vector<BiasTarget>& targets() const { return targets_; }
-
  private:
+  const ActivationQuantizer* rounds_input(const BiasTarget& target) const;
+
   std::string name_;
-  const WeightQuantizer& weights_;
   std::vector<BiasTarget> targets_;
-  MasterOf master_of_;
+  const Activations& activations_;
+  Sources sources_;
 };
+
+/// The one of `transforms` that rounds a weight; nullptr if none does.
+const WeightQuantizer* rounder_of(int64_t weight, const Parameter& parameter,
+                                  std::span<WorkingTransform* const> transforms);
 
 }  // namespace wattle

@@ -3,15 +3,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/rsqrt.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "common/error.h"
 #include "compression/activations/bias_quantizer.h"
 #include "compression/export/export_refusals.h"
+#include "compression/quantize/norm_fold.h"
 #include "trainer/nn/model.h"
 
 namespace wattle {
@@ -20,9 +21,12 @@ namespace {
 /// Lays out one graph.
 class Builder {
  public:
-  Builder(Graph graph, const std::vector<NamedTensor>& parameters, const Deployment& deployment,
+  Builder(Model& model, const std::vector<NamedTensor>& parameters, const Deployment& deployment,
           const std::string& what)
-      : graph_(std::move(graph)), deployment_(deployment), what_(what) {
+      : graph_(graph_of(model, what)),
+        weights_(model.weights),
+        deployment_(deployment),
+        what_(what) {
     for (const NamedTensor& parameter : parameters) values_[parameter.name] = parameter.value;
   }
 
@@ -35,10 +39,11 @@ class Builder {
   void name_values(const std::map<std::string, ActivationGrid>& grids);
   DeployedOperation plain(const Operation& operation) const;
   void quantise(DeployedOperation& product, const DeployedWeight& weight) const;
-  void fold(DeployedOperation& product, const Operation& norm) const;
+  void fold(DeployedOperation& product, const Parameter* weight, const Operation& norm) const;
   void quantise_bias(DeployedOperation& product) const;
 
   Graph graph_;
+  const std::vector<Weight>& weights_;
   const Deployment& deployment_;
   const std::string& what_;
   std::map<std::string, at::Tensor> values_;
@@ -78,11 +83,10 @@ void Builder::quantise(DeployedOperation& product, const DeployedWeight& weight)
   product.codes = weight.format->encode(weight.values, weight.scales ? &*weight.scales : nullptr);
 }
 
-void Builder::fold(DeployedOperation& product, const Operation& norm) const {
-  const at::Tensor deviation = at::rsqrt(norm.running_variance.detach() + norm.eps);
-  product.bias =
-      (value_of(norm.bias) - norm.running_mean.detach() * value_of(norm.weight) * deviation)
-          .to(at::kFloat);
+void Builder::fold(DeployedOperation& product, const Parameter* weight,
+                   const Operation& norm) const {
+  const auto known = std::ranges::find(weights_, weight, &Weight::weight);
+  product.bias = folded_bias(*known->norm, value_of(norm.bias)).detach().to(at::kFloat);
   product.output = norm.output;
 }
 
@@ -135,7 +139,7 @@ DeployedGraph Builder::build(const std::map<std::string, ActivationGrid>& grids)
       quantise(made, quantised->second);
       if (quantised->second.has_norm) {
         const size_t norm = graph_.readers_of(operation.output).front();
-        fold(made, graph_.operations[norm]);
+        fold(made, operation.weight, graph_.operations[norm]);
         folded[norm] = true;
       }
       quantise_bias(made);
@@ -164,8 +168,7 @@ std::vector<size_t> DeployedGraph::readers_of(int64_t value) const {
 DeployedGraph deployed_graph(Model& model, const std::vector<NamedTensor>& parameters,
                              const Deployment& deployment, const std::string& what) {
   const at::NoGradGuard no_grad;
-  return Builder(graph_of(model, what), parameters, deployment, what)
-      .build(activation_grids_of(model));
+  return Builder(model, parameters, deployment, what).build(activation_grids_of(model));
 }
 
 }  // namespace wattle

@@ -74,6 +74,8 @@ TEST_F(Deploying, ForwardReadsTheFoldedWeightThatIsDeployed) {
     const at::NoGradGuard no_grad;
     const at::Tensor x = at::randn({2, 1, 8, 8});
     const FollowingNorm& norm = *model_.weights.front().norm;
+    EXPECT_TRUE(at::equal(stem.bias, folded_bias(norm, norm.bias->value())))
+        << "the bias is training's to the last bit";
     const at::Tensor y = at::conv2d(x, model_.weights.front().weight->value(), {}, 1, 1);
     const auto wide = [](const at::Tensor& t) { return t.view({1, -1, 1, 1}); };
     const at::Tensor normed = (y - wide(norm.running_mean)) /
