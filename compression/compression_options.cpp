@@ -43,6 +43,16 @@ int64_t bits_of(WeightTargetType target) {
   }
 }
 
+/// A step at which something of the entry changes lies within its steps.
+void check_phase(const QuantizeOptions& o, const std::optional<int64_t>& step, const char* key,
+                 Checker& c) {
+  if (!step) return;
+  c.require(*step >= o.begin_step, key,
+            fmt::format("{} is before begin_step {}", *step, o.begin_step));
+  c.require(!o.end_step || *step < *o.end_step, key,
+            fmt::format("{} is not before end_step {}", *step, o.end_step.value_or(0)));
+}
+
 void check_weight_ranges(const QuantizeOptions& o, bool integers, Checker& c) {
   if (!o.weight_ranges) return;
   constexpr const char* kKey = "weight_ranges";
@@ -55,6 +65,21 @@ void check_weight_ranges(const QuantizeOptions& o, bool integers, Checker& c) {
   }
   c.require(o.learn == ScaleLearning::kNone, kKey, "scales are learned or observed, not both");
   c.require(!o.gptq, kKey, "gptq fixes the scales that it rounded with; not both");
+}
+
+/// Each weight may get any of them.
+void check_width_formats(const QuantizeOptions& o, Checker& c) {
+  for (const std::string& format : o.widths ? o.widths->formats : std::vector<std::string>()) {
+    c.require(o.is_gguf() == format.starts_with("gguf:"), "widths.formats",
+              fmt::format("{} doesn't go with target {}", format, name_of_target(o.target)));
+    const auto grid = parse_grid_format(format);
+    const bool can_learn =
+        grid && grid->kind == GridFormatOptions::Kind::kInteger && grid->symmetric;
+    c.require(o.learn == ScaleLearning::kNone || can_learn, "widths.formats",
+              fmt::format("{} has no scales that can be learned, as learn asks for; expected "
+                          "symmetric integers",
+                          format));
+  }
 }
 
 // A resolved file gives every key: what tells is a value other than the default.
@@ -76,10 +101,7 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
             "needs a symmetric integer target");
   c.require(!o.widths || !o.activations, "widths",
             "chooses weights' formats alone; no activations");
-  for (const std::string& format : o.widths ? o.widths->formats : std::vector<std::string>()) {
-    c.require(o.is_gguf() == format.starts_with("gguf:"), "widths.formats",
-              fmt::format("{} doesn't go with target {}", format, name_of_target(o.target)));
-  }
+  check_width_formats(o, c);
   check_weight_ranges(o, integers, c);
   c.require(!o.gptq || !o.activations, "gptq", "rounds weights before activations are; not both");
   c.require(!o.gptq || o.learn != ScaleLearning::kStep, "gptq",
@@ -88,16 +110,11 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
             "needs learn");
   c.require(o.learn == ScaleLearning::kNone || !o.clip_gradients, "clip_gradients",
             "learned scales clip gradients by themselves");
-  c.require(
-      !o.freeze_observers_step || *o.freeze_observers_step >= o.begin_step, "freeze_observers_step",
-      fmt::format("{} is before begin_step {}", o.freeze_observers_step.value_or(0), o.begin_step));
+  check_phase(o, o.freeze_observers_step, "freeze_observers_step", c);
 }
 
 void check_batch_norm(const QuantizeOptions& o, Checker& c) {
-  c.require(!o.freeze_batch_norm_step || *o.freeze_batch_norm_step >= o.begin_step,
-            "freeze_batch_norm_step",
-            fmt::format("{} is before begin_step {}", o.freeze_batch_norm_step.value_or(0),
-                        o.begin_step));
+  check_phase(o, o.freeze_batch_norm_step, "freeze_batch_norm_step", c);
   c.require(!o.is_gguf() || o.fold_batch_norm, "fold_batch_norm",
             "the models of a gguf target have no batch norm");
 }

@@ -14,9 +14,15 @@ namespace {
 
 constexpr const char* kRegex = "re:";
 
+}  // namespace
+
+bool is_expression(const std::string& pattern) { return pattern.starts_with(kRegex); }
+
+namespace {
+
 std::function<bool(const std::string&)> matcher_of(const std::string& pattern,
                                                    const std::string& key) {
-  if (!pattern.starts_with(kRegex)) {
+  if (!is_expression(pattern)) {
     return [pattern](const std::string& name) {
       return name == pattern || name.starts_with(pattern + ".");
     };

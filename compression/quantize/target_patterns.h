@@ -16,4 +16,7 @@ std::vector<std::string> matching_names(const std::vector<std::string>& patterns
                                         const std::vector<std::string>& names,
                                         const std::string& key, const std::string& what = "weight");
 
+/// Whether a pattern is a regular expression.
+bool is_expression(const std::string& pattern);
+
 }  // namespace wattle

@@ -39,6 +39,32 @@ const Weight& weight_named(const Model& model, const std::string& name) {
   return *found;
 }
 
+bool is_end(const Ends& ends, const Parameter* parameter) {
+  return parameter == ends.embedding || parameter == ends.output;
+}
+
+/// Embedding and output layer stay in float: a pattern that asks for one of them by name, or for
+/// nothing else, is not followed.
+void check_ends_are_not_asked_for(const QuantizeOptions& options, const Model& model,
+                                  const std::vector<std::string>& names, const std::string& key) {
+  const Ends ends = ends_of(model);
+  for (const std::string& pattern : options.targets) {
+    std::string left_out;
+    bool others = false;
+    for (const std::string& name : matching_names({pattern}, names, key + ".targets")) {
+      const bool end = is_end(ends, weight_named(model, name).weight);
+      if (end && left_out.empty()) left_out = name;
+      others |= !end;
+    }
+    if (left_out.empty() || (others && is_expression(pattern))) continue;
+    throw Error(
+        ErrorCode::kConfig,
+        fmt::format("{}.targets: '{}' chooses {}, which embeddings leaves in float; expected "
+                    "embeddings: target",
+                    key, pattern, left_out));
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format,
@@ -53,13 +79,15 @@ std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const M
   for (const Weight& weight : model.weights) names.push_back(weight.weight->name());
   const std::shared_ptr<const WeightFormat> format = make_weight_format(format_name(options));
   const Ends ends = ends_of(model);
+  if (options.resolved_embeddings() == EmbeddingFormat::kFloat) {
+    check_ends_are_not_asked_for(options, model, names, key);
+  }
   std::vector<WeightTarget> targets;
   for (const std::string& name : matching_names(options.targets, names, key + ".targets")) {
     const Weight& weight = weight_named(model, name);
     const Parameter& parameter = *weight.weight;
-    const bool is_end = &parameter == ends.embedding || &parameter == ends.output;
     const EmbeddingFormat wanted = options.resolved_embeddings();
-    if (is_end && wanted == EmbeddingFormat::kFloat) continue;
+    if (is_end(ends, &parameter) && wanted == EmbeddingFormat::kFloat) continue;
     const bool larger = &parameter == ends.output && wanted == EmbeddingFormat::kMixed;
     WeightTarget target{name,
                         larger ? mixed_output_format(*format, parameter.value().size(1)) : format};

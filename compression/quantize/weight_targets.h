@@ -20,8 +20,8 @@ struct WeightTarget {
 
 /// The weights of a model that the options choose, in the model's order, each with its format; what
 /// stays in float is not among them. `key` is the place in the file that messages name
-/// ("compression.0.quantize"). Throws Error(kConfig) for a pattern that matches nothing and for a
-/// weight that its format can't hold.
+/// ("compression.0.quantize"). Throws Error(kConfig) for a pattern that matches nothing or names
+/// an embedding that stays in float, and for a weight that its format can't hold.
 std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const Model& model,
                                          const std::string& key);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <iostream>
@@ -12,6 +13,7 @@
 #include "compression/export/compressed_tensors.h"
 #include "compression/export/onnx_export.h"
 #include "compression/quantize/weight_targets.h"
+#include "launch/train/config/exports_fit.h"
 #include "trainer/models/weights/model_file.h"
 
 namespace wattle {
@@ -117,10 +119,30 @@ void write_one(const std::string& path, const ExportOptions& wanted,
   }
 }
 
+/// Of entries that are active at the end, as far as the file tells.
+void check_linear_layers_alone(const RunConfig& config, const Model& model) {
+  for (size_t i = 0; i < config.compression.size(); ++i) {
+    const auto& quantize = config.compression[i].quantize;
+    if (!quantize || !surely_deploys(config, *quantize)) continue;
+    for (const WeightTarget& target : weight_targets(*quantize, model, quantize_name(i))) {
+      const auto weight = std::ranges::find(model.parameters, target.parameter, &Parameter::name);
+      if ((*weight)->kind() != LayerKind::kEmbedding) continue;
+      throw Error(
+          ErrorCode::kConfig,
+          fmt::format("{}.targets: chooses the embedding {}, which compressed-tensors can't "
+                      "hold; expected embeddings: float",
+                      quantize_name(i), target.parameter));
+    }
+  }
+}
+
 }  // namespace
 
 void check_export_rows(const RunConfig& config, const Model& model) {
   for (size_t i = 0; i < config.exports.size(); ++i) {
+    if (config.exports[i].format == ExportOptions::Format::kCompressedTensors) {
+      check_linear_layers_alone(config, model);
+    }
     if (config.exports[i].format != ExportOptions::Format::kGguf) continue;
     const auto rounding = rounding_of(config.exports[i]);
     if (rounding) weight_targets(*rounding, model, fmt::format("export.{}.type", i));

@@ -35,8 +35,8 @@ struct ExportedFiles {
 /// nothing else from being written. One rank.
 ExportedFiles write_exports(const RunConfig& config, const ExportedModel& exported);
 
-/// What else would be refused of rounding after training: rows that a type can't hold. Throws
-/// Error(kConfig), before training.
+/// What else would be refused after training: rows that a type of GGUF can't hold, an embedding
+/// that is quantised for compressed-tensors. Throws Error(kConfig), before training.
 void check_export_rows(const RunConfig& config, const Model& model);
 
 }  // namespace wattle

@@ -53,6 +53,12 @@ class ExportTest(RunTest):
         self.refused(r"bad\.yaml:\d+:\d+: compression\.0\.quantize\.embeddings: quantises the "
                      "embedding, which compressed-tensors can't hold",
                      quantize("int4", ", embeddings: target"), "[{format: compressed-tensors}]")
+        self.refused(r"compression\.0\.quantize\.targets: chooses the embedding embed\.tokens\.weight",
+                     quantize("int4", ", targets: ['re:.*'], embeddings: target"),
+                     "[{format: compressed-tensors}]")
+        self.refused(place + "a compressed-tensors folder can't hold both fp8:channel and int4:group32",
+                     quantize("int4", ", widths: {formats: ['int4:group32', 'fp8:channel'], "
+                              "budget_bytes: 30000}"), "[{format: compressed-tensors}]")
         self.refused(r"export\.0\.format: compressed-tensors needs a quantize entry", "[]",
                      "[{format: compressed-tensors}]")
 

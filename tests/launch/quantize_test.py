@@ -127,6 +127,12 @@ class QuantizeTest(RunTest):
                      r"weight_ranges: gguf:q4_0: the scales of each block follow from the format's own")
         self.refused(f"[{{quantize: {{target: fp8, {ranges}}}}}]", r"weight_ranges: fp8: .*only int2")
         self.refused(f"[{{quantize: {{target: int8, learn: step, {ranges}}}}}]", r"not both")
+        for other in ("'int4:group32:asymmetric'", "'fp8:channel'", "'ternary:group32'"):
+            self.refused("[{quantize: {target: int4, learn: step, widths: {formats: ['int4:group32', "
+                         f"{other}], budget_bytes: 30000}}}}}}]",
+                         r"widths\.formats: .* has no scales that can be learned")
+        self.refused("[{quantize: {target: int4, targets: ['embed', 'blocks']}}]",
+                     r"targets: 'embed' chooses embed\.tokens\.weight, which embeddings leaves in float")
         self.refused("[{}]", r"compression\.0: is empty")
         self.refused("[{quantize: {target: 'gguf:q4_0', begin_step: 4, end_step: 4}}]",
                      r"4 is not after begin_step 4")

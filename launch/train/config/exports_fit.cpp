@@ -54,12 +54,6 @@ bool begins(const RunConfig& config, const QuantizeOptions& options) {
   return !config.train.steps || options.begin_step <= *config.train.steps;
 }
 
-/// Whether an entry quantises at the end of the run, as far as the file alone tells.
-bool surely_deploys(const RunConfig& config, const QuantizeOptions& options) {
-  if (!begins(config, options)) return false;
-  return !options.end_step || (config.train.steps && *options.end_step >= *config.train.steps);
-}
-
 /// Two files at one place would leave the last one alone.
 void check_places(const RunConfig& config, Checker& c) {
   std::map<std::filesystem::path, size_t> taken;
@@ -73,12 +67,16 @@ void check_places(const RunConfig& config, Checker& c) {
   }
 }
 
+/// Those that its weights may get.
+std::vector<std::string> formats_of(const QuantizeOptions& options) {
+  if (options.widths) return options.widths->formats;
+  return {format_name(options)};
+}
+
 void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) {
   const ExportOptions& wanted = config.exports[file];
   const QuantizeOptions& options = *config.compression[entry].quantize;
-  const std::vector<std::string> formats =
-      options.widths ? options.widths->formats : std::vector<std::string>{format_name(options)};
-  for (const std::string& format : formats) {
+  for (const std::string& format : formats_of(options)) {
     const std::string refusal = format_refusal(wanted, format);
     c.require(refusal.empty(), key_of(file),
               fmt::format("{} can't hold {}, for which {} trains; {}", name_of(wanted.format),
@@ -92,7 +90,26 @@ void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) 
                         name_of(wanted.format)));
 }
 
+/// One folder has one way of packing.
+void check_one_packing(const RunConfig& config, size_t file, Checker& c) {
+  if (config.exports[file].format != Format::kCompressedTensors) return;
+  std::string fp8, integers;
+  for (const CompressionEntry& entry : config.compression) {
+    if (!entry.quantize || !surely_deploys(config, *entry.quantize)) continue;
+    for (const std::string& format : formats_of(*entry.quantize)) {
+      (format.starts_with("fp8") ? fp8 : integers) = format;
+    }
+  }
+  c.require(fp8.empty() || integers.empty(), key_of(file),
+            fmt::format("a compressed-tensors folder can't hold both {} and {}", fp8, integers));
+}
+
 }  // namespace
+
+bool surely_deploys(const RunConfig& config, const QuantizeOptions& options) {
+  if (!begins(config, options)) return false;
+  return !options.end_step || (config.train.steps && *options.end_step >= *config.train.steps);
+}
 
 void check_exports(const RunConfig& config, Checker& c) {
   check_places(config, c);
@@ -102,6 +119,7 @@ void check_exports(const RunConfig& config, Checker& c) {
       c.require(refusal.empty(), key_of(i), refusal);
       if (!refusal.empty()) continue;
     }
+    check_one_packing(config, i, c);
     for (size_t entry = 0; entry < config.compression.size(); ++entry) {
       const auto& quantize = config.compression[entry].quantize;
       if (quantize && surely_deploys(config, *quantize)) check_pair(config, i, entry, c);
