@@ -34,9 +34,11 @@ DistilCallback::DistilCallback(std::string name, const DistilOptions& options, M
       teacher_hash_(hash_of(teacher_)),
       model_(model),
       loss_(teacher_, options.temperature, options.weight) {
-  if (!model_.objective->set_logit_loss(nullptr)) {
+  for (const auto& [model, who] : {std::pair(&model_, "model"), {&teacher_, "teacher"}}) {
+    if (model->objective->set_logit_loss(nullptr)) continue;
     throw Error(ErrorCode::kConfig,
-                name_ + ": the model predicts values; distillation needs tokens or classes");
+                fmt::format("{}: the {} predicts values; distillation needs tokens or classes",
+                            name_, who));
   }
 }
 

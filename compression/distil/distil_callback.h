@@ -16,7 +16,7 @@ namespace wattle {
 class DistilCallback : public Callback {
  public:
   /// `name`: "compression.0.distil". `model` must outlive this, and not be trained once this is
-  /// gone. Throws Error(kConfig) if the model classifies nothing.
+  /// gone. Throws Error(kConfig) if the model or the teacher classifies nothing.
   DistilCallback(std::string name, const DistilOptions& options, Model teacher, Model& model);
   ~DistilCallback() override;
 

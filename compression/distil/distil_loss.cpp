@@ -1,7 +1,9 @@
 #include "compression/distil/distil_loss.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/sigmoid.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -81,6 +83,33 @@ double by_tensors(at::Tensor& logits, const at::Tensor& teacher, const at::Tenso
   return total;
 }
 
+/// Of two classes, with one logit a row; targets [rows, 1] from 0 to 1.
+double by_sigmoids(at::Tensor& logits, const at::Tensor& teacher, const at::Tensor& targets,
+                   double temperature, double weight, std::optional<double> gradient_scale) {
+  const at::Tensor wide = logits.to(at::kDouble), wanted = targets.to(at::kDouble);
+  const at::Tensor soft = wide / temperature, taught = teacher.to(at::kDouble) / temperature;
+  const at::Tensor of_teacher = at::sigmoid(taught);
+  const at::Tensor divergence =
+      of_teacher * (at::log_sigmoid(taught) - at::log_sigmoid(soft)) +
+      (1 - of_teacher) * (at::log_sigmoid(-taught) - at::log_sigmoid(-soft));
+  const at::Tensor hard = at::log_sigmoid(wide) * wanted + at::log_sigmoid(-wide) * (1 - wanted);
+  const double total = (hard * (weight - 1) + divergence * (weight * temperature * temperature))
+                           .sum()
+                           .item<double>();
+  if (gradient_scale) {
+    logits.copy_(((at::sigmoid(wide) - wanted) * (1 - weight) +
+                  (at::sigmoid(soft) - of_teacher) * (weight * temperature)) *
+                 *gradient_scale);
+  }
+  return total;
+}
+
+[[noreturn]] void refuse_classes(int64_t of_teacher, int64_t of_model) {
+  throw Error(ErrorCode::kConfig,
+              fmt::format("the teacher tells {} classes apart, the model {}; expected the same",
+                          of_teacher, of_model));
+}
+
 }  // namespace
 
 void DistilLoss::begin(const ForwardContext& context) {
@@ -93,13 +122,14 @@ double DistilLoss::loss_(at::Tensor& logits, const at::Tensor& targets, int64_t 
                          std::optional<double> gradient_scale) {
   const at::AutoGradMode no_grad(false);
   const int64_t rows = logits.size(0), classes = logits.size(1);
+  if (classes == 1) {  // whose predictions are probabilities; the activations are the logits
+    if (activations_.size(1) != 1) refuse_classes(activations_.size(1), 2);
+    return by_sigmoids(logits, activations_.narrow(0, first_row, rows), targets, temperature_,
+                       weight_, gradient_scale);
+  }
   at::Tensor teacher =
       teacher_.objective->predict(activations_.narrow(0, first_row, rows)).contiguous();
-  if (teacher.size(1) != classes) {
-    throw Error(ErrorCode::kConfig,
-                fmt::format("the teacher tells {} classes apart, the model {}; expected the same",
-                            teacher.size(1), classes));
-  }
+  if (teacher.size(1) != classes) refuse_classes(teacher.size(1), classes);
   if (!fits_kernels(logits, teacher)) {
     return by_tensors(logits, teacher, targets, temperature_, weight_, gradient_scale);
   }

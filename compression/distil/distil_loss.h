@@ -9,6 +9,8 @@ namespace wattle {
 ///
 ///   (1 - weight) * cross-entropy(z) + weight * T^2 * KL(softmax(t / T) || softmax(z / T)).
 ///
+/// One logit a row stands for two classes: its distribution is (1 - sigmoid, sigmoid).
+///
 /// The teacher's last activations are computed once a batch; its logits exist for one piece of rows
 /// at a time, as the student's do.
 class DistilLoss : public LogitLoss {

@@ -1,6 +1,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gmock/gmock.h>
 
 #include "common/error.h"
@@ -73,6 +76,41 @@ TEST_F(Distilling, ItsGradientIsTheDerivativeOfItsLoss) {
         }
       }
     }
+  }
+}
+
+TEST_F(Distilling, OneLogitIsTwoClasses) {
+  const at::Tensor logits = normal({4, 1}, 2).to(at::kDouble);
+  const at::Tensor teacher = normal({4, 1}, 3) * 2;
+  const auto both = [](const at::Tensor& z) { return at::cat({at::zeros_like(z), z}, 1); };
+  for (const double temperature : {1.0, 2.5}) {
+    for (const double weight : {0.3, 1.0}) {
+      teacher_ = teacher;
+      targets_ = at::tensor({1.0, 0.0, 0.0, 1.0}, at::kDouble).view({4, 1});
+      at::Tensor gradient = logits.clone();
+      const double one = loss(gradient, temperature, weight, 0.5);
+      teacher_ = both(teacher);
+      targets_ = targets_.view({4}).to(at::kLong);
+      at::Tensor of_classes = both(logits);
+      EXPECT_NEAR(one, loss(of_classes, temperature, weight, 0.5), 1e-9);
+      EXPECT_LT((gradient - of_classes.narrow(1, 1, 1)).abs().max().item<double>(), 1e-9);
+    }
+  }
+}
+
+TEST_F(Distilling, TheGradientOfOneLogitIsTheDerivativeOfItsLoss) {
+  const at::Tensor logits = normal({4, 1}, 2).to(at::kDouble);
+  teacher_ = normal({4, 1}, 3) * 2;
+  targets_ = at::tensor({1.0, 0.0, 0.25, 1.0}, at::kDouble).view({4, 1});
+  at::Tensor gradient = logits.clone();
+  loss(gradient, 2.5, 0.3, 0.5);
+  for (int64_t i = 0; i < 4; ++i) {
+    constexpr double kStep = 1e-5;
+    at::Tensor up = logits.clone(), down = logits.clone();
+    up[i] += kStep;
+    down[i] -= kStep;
+    const double slope = (loss(up, 2.5, 0.3) - loss(down, 2.5, 0.3)) / (2 * kStep);
+    EXPECT_NEAR(gradient[i].item<double>(), 0.5 * slope, 1e-8) << i;
   }
 }
 
@@ -165,17 +203,46 @@ TEST(DistilCallback, TellsItsTeacherInTheLedgerAndRefusesAnother) {
   EXPECT_THROW(other.load_state(state), Error);
 }
 
-TEST(DistilCallback, RefusesAModelThatPredictsValues) {
-  ModelOptions regression;
-  regression.family = ModelFamily::kMlp;
-  regression.inputs = 4;
-  regression.hidden = {8};
-  regression.outputs = 1;
-  regression.loss = ModelLoss::kMse;
-  Model model = build_model(regression, 1);
-  EXPECT_THROW(
-      DistilCallback("compression.0.distil", {.teacher = "t"}, build_model(regression, 2), model),
-      Error);
+ModelOptions one_output(ModelLoss loss) {
+  ModelOptions options;
+  options.family = ModelFamily::kMlp;
+  options.inputs = 4;
+  options.hidden = {8};
+  options.outputs = 1;
+  options.loss = loss;
+  return options;
+}
+
+TEST(DistilCallback, RefusesModelsAndTeachersThatPredictValues) {
+  const ModelOptions regression = one_output(ModelLoss::kMse),
+                     binary = one_output(ModelLoss::kAuto);
+  for (const auto& [teacher, student] :
+       {std::pair(regression, regression), {regression, binary}, {binary, regression}}) {
+    Model model = build_model(student, 1);
+    EXPECT_THROW(
+        DistilCallback("compression.0.distil", {.teacher = "t"}, build_model(teacher, 2), model),
+        Error);
+  }
+}
+
+TEST(DistilCallback, ABinaryModelThatIsItsTeacherHasNothingToLearn) {
+  const ModelOptions binary = one_output(ModelLoss::kAuto);
+  Model model = build_model(binary, 1);
+  DistilCallback distil("compression.0.distil", {.teacher = "t", .weight = 1.0},
+                        build_model(binary, 1), model);
+  const at::Tensor inputs = normal({6, 4}, 5);
+  const Batch batch{inputs, at::zeros({6}), {0, 1, 2, 3, 4, 5}};
+  const auto loss = [&] {
+    const at::NoGradGuard no_grad;
+    ForwardContext context{.training = true, .sample_indices = &batch.sample_indices};
+    return model.loss(batch, context).loss.item<double>();
+  };
+  const double plain = loss();
+  const FlatLayout layout = layout_of(model.parameters);
+  FlatParameters flat(model.parameters, layout, at::zeros({layout.numel}), Precision::kFp32);
+  distil.step_begins({model, flat, 0, 10, 0, 1});
+  EXPECT_GT(plain, 0.1);
+  EXPECT_NEAR(loss(), 0, 1e-6);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ class LogitLoss {
 
   /// As softmax_loss_() (softmax_loss.h): the sum over the scored rows of logits [rows, classes],
   /// which are rows [first_row, first_row + rows) of the batch, positions in order; with a scale,
-  /// the logits are replaced by their gradients times it.
+  /// the logits are replaced by their gradients times it. A model of one logit a row, of class 1
+  /// against class 0, has targets from 0 to 1 instead, [rows, 1] of the logits' type, all scored.
   virtual double loss_(at::Tensor& logits, const at::Tensor& targets, int64_t first_row,
                        std::optional<double> gradient_scale) = 0;
 };

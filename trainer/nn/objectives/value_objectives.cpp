@@ -44,13 +44,29 @@ LossResult BinaryObjective::loss(const at::Tensor& activations, const at::Tensor
   if (are_classes(wanted)) {
     result.correct = logits.gt(0).eq(wanted.gt(0.5)).sum().item<int64_t>();
   }
+  const double mean = 1.0 / static_cast<double>(result.scored);
+  const double scale = context.loss_weight * mean;
+  if (LogitLoss* other = context.training ? logit_loss_ : nullptr) {
+    other->begin(context);
+    at::Tensor gradient = logits.clone();
+    const double total =
+        other->loss_(gradient, wanted, 0, records ? std::optional(scale) : std::nullopt);
+    result.loss = at::full({}, total * mean, logits.options());
+    if (!records) return result;
+    result.loss = with_gradient(result.loss, activations, gradient.to(activations.scalar_type()));
+    return result;
+  }
   result.loss = at::binary_cross_entropy_with_logits(logits, wanted);
   if (!records) return result;
-  const double scale = context.loss_weight / static_cast<double>(result.scored);
   result.loss =
       with_gradient(result.loss, activations,
                     ((at::sigmoid(logits) - wanted) * scale).to(activations.scalar_type()));
   return result;
+}
+
+bool BinaryObjective::set_logit_loss(LogitLoss* loss) {
+  logit_loss_ = loss;
+  return true;
 }
 
 at::Tensor BinaryObjective::predict(const at::Tensor& activations) {

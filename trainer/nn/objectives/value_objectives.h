@@ -11,6 +11,10 @@ class BinaryObjective : public Objective {
   LossResult loss(const at::Tensor& activations, const at::Tensor& targets,
                   const ForwardContext& context) override;
   at::Tensor predict(const at::Tensor& activations) override;
+  bool set_logit_loss(LogitLoss* loss) override;
+
+ private:
+  LogitLoss* logit_loss_ = nullptr;
 };
 
 /// Values [batch, outputs] and targets [batch] or [batch, outputs]; mean squared error.
