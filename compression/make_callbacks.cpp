@@ -9,9 +9,11 @@
 #include "common/error.h"
 #include "compression/activations/activation_callback.h"
 #include "compression/distil/distil_callback.h"
+#include "compression/posttraining/posttraining.h"
 #include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/quantize_callback.h"
 #include "compression/report/baseline.h"
+#include "compression/report/width_scan.h"
 #include "compression/widths/assign_widths.h"
 
 namespace wattle {
@@ -56,7 +58,7 @@ int64_t samples_of(const QuantizeOptions& options) {
   int64_t samples = options.effect_samples;
   if (options.gptq) samples = std::max(samples, options.gptq->samples);
   if (options.widths) samples = std::max(samples, options.widths->samples);
-  if (options.baseline == BaselineKind::kGptq) samples = std::max(samples, GptqSection().samples);
+  if (const auto gptq = baseline_gptq(options)) samples = std::max(samples, gptq->samples);
   return samples;
 }
 
@@ -103,7 +105,7 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     if (tools.calibration != nullptr) tools.calibration->check(samples_of(options));
     auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
                                                       tools.calibration, tools.budget_joules);
-    const QuantizeCallback* entry = weights.get();
+    QuantizeCallback* entry = weights.get();
     if (options.gptq && tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(
           BaselineCallback::Parts{*weights, options, *tools.evaluator, *tools.calibration});
@@ -114,6 +116,7 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     } else {
       callbacks.push_back(std::move(weights));
     }
+    if (options.widths) callbacks.push_back(std::make_unique<WidthScanCallback>(*entry));
     if (!options.activations) continue;
     if (tools.ranks == nullptr) {
       throw Error(ErrorCode::kInternal, "activations need the ranks that share their ranges");

@@ -24,8 +24,8 @@ class CalibrationSet {
   /// Batch `index` of them, on any rank. Throws Error(kNonFinite) naming the sample if one of its
   /// values is NaN or infinite.
   Batch batch(int64_t samples, int64_t index) const;
-  /// The same error for any of them, before they are needed. Collective: each rank looks at its
-  /// own.
+  /// The same error for any of them, before they are needed. Each rank looks at its own, and only
+  /// the one that visits the sample throws.
   void check(int64_t samples) const;
   /// This rank's batches of them, in order.
   void each_of_mine(int64_t samples,

@@ -20,7 +20,7 @@ class RangeStatistics {
   explicit RangeStatistics(bool with_histogram);
 
   /// Takes in the values of a floating-point CPU tensor, as float32. Throws Error(kNonFinite)
-  /// naming `tensor` and the sample if one of them is NaN or infinite; nothing is taken in then.
+  /// naming `tensor` and its row (dim 0) if a value is NaN or infinite; nothing is taken in then.
   void add(const at::Tensor& values, const std::string& tensor);
 
   void merge(const RangeStatistics& other);

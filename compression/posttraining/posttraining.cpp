@@ -72,7 +72,25 @@ std::vector<WeightTarget> targets_in(const Model& model, const QuantisedParts& p
   return targets;
 }
 
-/// A model that is rounded, evaluated and put back.
+/// Puts values back as they were when this ends.
+class Kept {
+ public:
+  Kept() = default;
+  ~Kept() {
+    for (auto& [values, before] : kept_) values.copy_(before);
+  }
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+
+  void keep(const at::Tensor& values, const at::Tensor& before) {
+    kept_.emplace_back(values, before);
+  }
+
+ private:
+  std::vector<std::pair<at::Tensor, at::Tensor>> kept_;
+};
+
+/// A model that is rounded, evaluated and put back, also if that throws.
 class Rounding {
  public:
   Rounding(Model& model, std::vector<WeightTarget> targets, const Quantizers& activations)
@@ -80,14 +98,14 @@ class Rounding {
     quantizers_.push_back(
         std::make_unique<WeightQuantizer>("baseline", targets_, model.parameters, false));
     for (const int64_t index : quantizers_.front()->indices()) {
-      kept_.emplace_back(index, value_of(index).clone());
+      kept_.keep(value_of(index), value_of(index).clone());
     }
   }
 
-  void round_by_gptq(const CalibrationSet& calibration) {
+  void round_by_gptq(const CalibrationSet& calibration, const GptqSection& options) {
     std::vector<std::pair<size_t, GptqWeight>> all;
     wattle::round_by_gptq(
-        model_, targets_, calibration, GptqSection(),
+        model_, targets_, calibration, options,
         [&](size_t i, const GptqWeight& rounded) { all.emplace_back(i, rounded); });
     for (const auto& [i, rounded] : all) {
       const int64_t index = index_of(targets_[i].parameter);
@@ -98,12 +116,11 @@ class Rounding {
 
   double evaluate(const std::function<double()>& evaluate) {
     const Hooked hooked(model_, activations_);
-    const std::vector<NamedTensor> biases = round_biases(quantizers_, activations_, model_);
+    for (const NamedTensor& bias : round_biases(quantizers_, activations_, model_)) {
+      kept_.keep(value_of(index_of(bias.name)), bias.value);
+    }
     quantise_model(quantizers_, model_);
-    const double loss = evaluate();
-    for (const auto& [index, values] : kept_) value_of(index).copy_(values);
-    for (const NamedTensor& bias : biases) value_of(index_of(bias.name)).copy_(bias.value);
-    return loss;
+    return evaluate();
   }
 
  private:
@@ -118,7 +135,7 @@ class Rounding {
   std::vector<WeightTarget> targets_;
   const Quantizers& activations_;
   std::vector<std::unique_ptr<WeightQuantizer>> quantizers_;
-  std::vector<std::pair<int64_t, at::Tensor>> kept_;
+  Kept kept_;
 };
 
 }  // namespace
@@ -154,6 +171,11 @@ std::string lacks(const Model& model, const QuantisedParts& parts, const Model& 
   return "";
 }
 
+std::optional<GptqSection> baseline_gptq(const QuantizeOptions& options) {
+  if (options.baseline != BaselineKind::kGptq) return std::nullopt;
+  return options.gptq.value_or(GptqSection());
+}
+
 PostTrainingLosses evaluate_after_rounding(Model& model, const QuantisedParts& parts,
                                            const PostTrainingOptions& options,
                                            const std::function<double()>& evaluate) {
@@ -164,7 +186,7 @@ PostTrainingLosses evaluate_after_rounding(Model& model, const QuantisedParts& p
   losses.nearest = Rounding(model, targets, activations).evaluate(evaluate);
   if (options.gptq) {
     Rounding rounding(model, targets, activations);
-    rounding.round_by_gptq(options.calibration);
+    rounding.round_by_gptq(options.calibration, *options.gptq);
     losses.gptq = rounding.evaluate(evaluate);
   }
   return losses;

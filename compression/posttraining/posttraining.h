@@ -8,6 +8,7 @@
 
 #include "compression/activations/activation_quantizer.h"
 #include "compression/calibration/calibration_set.h"
+#include "compression/posttraining/gptq_section.h"
 #include "compression/quantize/weight_targets.h"
 #include "trainer/nn/model.h"
 #include "trainer/state/flat_parameters.h"
@@ -36,9 +37,12 @@ std::string lacks(const Model& model, const QuantisedParts& parts, const Model& 
 /// How post-training quantisation looks at samples.
 struct PostTrainingOptions {
   const CalibrationSet& calibration;
-  int64_t samples = 0;  ///< on which ranges of activations are calibrated
-  bool gptq = false;    ///< round by GPTQ too
+  int64_t samples = 0;                   ///< on which ranges of activations are calibrated
+  std::optional<GptqSection> gptq = {};  ///< round by GPTQ too, so
 };
+
+/// How `baseline: gptq` rounds: as the entry itself, where it does; nothing for other baselines.
+std::optional<GptqSection> baseline_gptq(const QuantizeOptions& options);
 
 /// Losses of one float model: as it is, and quantised with nothing trained for it.
 struct PostTrainingLosses {

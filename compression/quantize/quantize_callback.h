@@ -47,8 +47,9 @@ class QuantizeCallback : public Callback {
   WeightQuantizer& quantizer() { return quantizer_; }
   const WeightQuantizer& quantizer() const { return quantizer_; }
   bool is_active() const { return active_; }
-  /// What the sensitivity scan of this attempt found; empty without one.
+  /// What the sensitivity scan found; empty without one. WidthScanCallback keeps it over attempts.
   const std::vector<WidthAssignment>& widths() const { return widths_; }
+  void set_widths(std::vector<WidthAssignment> widths) { widths_ = std::move(widths); }
   /// The budget within which formats are chosen; nullptr without one.
   const WidthOptions* width_options() const {
     return options_.widths ? &*options_.widths : nullptr;

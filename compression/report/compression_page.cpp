@@ -189,6 +189,23 @@ void add_tensors(const Json& tensors, Json& tables) {
        {"rows", rows}});
 }
 
+void add_activations(const Json& activations, Json& tables) {
+  if (activations.empty()) return;
+  Json rows = Json::array();
+  for (const Json& a : activations) {
+    const Json& share = a.at("clipped_share");
+    rows.push_back(
+        {a.at("name"), a.at("bits"), a.at("scale"), a.at("zero_point"),
+         share.is_null() ? share : Json(fmt::format("{:.2f}\u00a0%", 100 * share.get<double>()))});
+  }
+  tables.push_back({{"title", "Rounded activations"},
+                    {"note",
+                     "clipped: beyond the ends of their grid, on quantize.calibration_samples "
+                     "training samples"},
+                    {"columns", {"activation", "bits", "scale", "zero point", "clipped"}},
+                    {"rows", rows}});
+}
+
 }  // namespace
 
 void show_compression(const std::string& unit, Json& report) {
@@ -200,6 +217,10 @@ void show_compression(const std::string& unit, Json& report) {
   add_widths(compression.at("widths"), compression.at("width_budgets"), tables);
   add_width_changes(compression.at("width_changes"), tables);
   add_tensors(compression.at("tensors"), tables);
+  add_activations(compression.at("activations"), tables);
+  if (!compression.contains("not_measured")) return;
+  report["texts"].push_back(
+      {{"title", "What was not measured"}, {"text", compression.at("not_measured")}});
 }
 
 void show_exports(const std::string& ledger_hash, Json& report) {

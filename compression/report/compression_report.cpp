@@ -47,6 +47,22 @@ Json tensors_json(const CompressionFacts& facts) {
   return tensors;
 }
 
+Json activations_json(const CompressionFacts& facts) {
+  Json activations = Json::array();
+  for (const ActivationFigures& activation : facts.activations) {
+    const auto share = facts.clipped_shares.find(activation.point);
+    activations.push_back(
+        {{"name", activation.point},
+         {"bits", activation.grid.bits},
+         {"symmetric", activation.grid.symmetric},
+         {"scale", activation.scale.scale},
+         {"zero_point", activation.scale.zero_point},
+         {"clipped_share",
+          share == facts.clipped_shares.end() ? Json(nullptr) : Json(share->second)}});
+  }
+  return activations;
+}
+
 Json files_json(const std::vector<std::string>& exported) {
   namespace fs = std::filesystem;
   std::vector<fs::path> paths;
@@ -273,6 +289,8 @@ void add_compression(const CompressionFacts& facts, Json& report) {
   compression["widths"] = widths_json(facts.quantizers);
   compression["width_budgets"] = width_budgets_json(facts.quantizers);
   compression["width_changes"] = width_changes_json(facts.quantizers);
+  compression["activations"] = activations_json(facts);
+  if (!facts.not_measured.empty()) compression["not_measured"] = facts.not_measured;
   compression["ledger_xxh3_128"] = facts.ledger_hash;
   report["compression"] = std::move(compression);
   show_compression(facts.unit, report);

@@ -9,6 +9,7 @@
 
 #include "compression/deployment.h"
 #include "compression/posttraining/posttraining.h"
+#include "compression/report/activation_figures.h"
 #include "compression/report/baseline.h"
 #include "compression/report/inference.h"
 
@@ -34,14 +35,19 @@ struct CompressionFacts {
   std::vector<const QuantizeCallback*> quantizers;
   std::optional<InferenceComparison> inference;
   std::map<std::string, double> loss_effects;  ///< by tensor; empty: not measured
-  std::string unit;                            ///< "token" or "sample"
+  std::vector<ActivationFigures> activations;
+  std::map<std::string, double> clipped_shares;  ///< by activation; empty: not measured
+  std::string not_measured;                      ///< why something was not; "" where all was
+  std::string unit;                              ///< "token" or "sample"
 };
 
-/// Adds to a report (common/report) the key "compression", and cards and tables that show it:
+/// Adds to a report (common/report) the key "compression", and cards and tables that show it (with
+/// "not_measured", where something wasn't, and why):
 /// of each quantised tensor its format, bits, mean scale, clipped share, signal-to-noise ratio and
-/// bytes before and after, and what rounding it adds to the loss; what this run gained over
-/// quantisation after training, and of which model; joules of inference before and after, and
-/// whether they grew as far as that can be told.
+/// bytes before and after, and what rounding it adds to the loss; of each activation that is
+/// rounded its width, scale, zero point and clipped share; what this run gained over quantisation
+/// after training, and of which model; joules of inference before and after, and whether they grew
+/// as far as that can be told.
 ///
 /// "baselines": each names in "of" and "what" which float model was quantised after training.
 /// "gained_over_nearest" and "gained_over_gptq" (nats) are there where that model was trained as

@@ -12,9 +12,17 @@ void in_float(Model& model, FlatParameters& parameters, const std::function<void
     hooks.push_back(point->hook());
     point->set_hook(nullptr);
   }
-  work();
-  for (size_t i = 0; i < hooks.size(); ++i) model.activations[i]->set_hook(hooks[i]);
-  for (WorkingTransform* transform : transforms) parameters.add_transform(*transform);
+  const auto put_back = [&] {
+    for (size_t i = 0; i < hooks.size(); ++i) model.activations[i]->set_hook(hooks[i]);
+    for (WorkingTransform* transform : transforms) parameters.add_transform(*transform);
+  };
+  try {
+    work();
+  } catch (...) {
+    put_back();
+    throw;
+  }
+  put_back();
 }
 
 }  // namespace wattle

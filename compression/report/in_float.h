@@ -8,8 +8,8 @@
 namespace wattle {
 
 /// Does `work` while forward reads the master values and no activation is changed: transforms and
-/// the hooks on activations are taken away and put back as they were. The model is left in float if
-/// `work` throws. Call between steps.
+/// the hooks on activations are taken away and put back as they were, also if `work` throws. Call
+/// between steps.
 void in_float(Model& model, FlatParameters& parameters, const std::function<void()>& work);
 
 }  // namespace wattle

@@ -25,7 +25,12 @@ std::map<std::string, double> loss_effects(Model& model, FlatParameters& paramet
     at::Tensor value = parameter.value().detach();
     const at::Tensor kept = value.clone();
     value.copy_(parameters.master_of(index));
-    effects[parameter.name()] = rounded - probe.read().loss;
+    try {
+      effects[parameter.name()] = rounded - probe.read().loss;
+    } catch (...) {
+      value.copy_(kept);
+      throw;
+    }
     value.copy_(kept);
   }
   return effects;

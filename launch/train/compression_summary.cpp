@@ -1,5 +1,7 @@
 #include "launch/train/compression_summary.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -15,6 +17,7 @@ constexpr double kEnergyShare = 0.1, kMostEnergySeconds = 60;
 /// What the entries of `compression` want the report to measure, together.
 struct Wanted {
   BaselineKind baseline = BaselineKind::kNone;
+  std::optional<GptqSection> gptq;  ///< of the first entry that asks for it
   std::optional<std::string> float_run;
   bool ends_with_gptq = false;  ///< the float weights are gone, and nothing was trained since
   int64_t calibration_samples = 0;
@@ -29,6 +32,7 @@ Wanted wanted_of(const RunConfig& config, int64_t steps, double run_seconds) {
     if (!entry.quantize) continue;
     const QuantizeOptions& options = *entry.quantize;
     wanted.baseline = std::max(wanted.baseline, options.baseline);
+    if (!wanted.gptq) wanted.gptq = baseline_gptq(options);
     if (options.float_run) wanted.float_run = options.float_run;
     wanted.ends_with_gptq |= options.gptq && options.begin_step >= steps;
     wanted.calibration_samples = std::max(wanted.calibration_samples, options.calibration_samples);
@@ -55,15 +59,12 @@ class Baselines {
         tools_(tools),
         wanted_(wanted),
         parts_(quantised_parts(replica.model, *replica.parameters)),
-        options_{tools.calibration, wanted.calibration_samples,
-                 wanted.baseline == BaselineKind::kGptq} {}
+        options_{tools.calibration, wanted.calibration_samples, wanted.gptq} {}
 
-  std::vector<RoundedModel> measure() {
+  /// `float_run`: nullptr without.
+  std::vector<RoundedModel> measure(Model* float_run) {
     if (wanted_.baseline == BaselineKind::kNone || !tools_.evaluator) return {};
-    if (wanted_.float_run) {
-      Model model = load_float_run(config_, *wanted_.float_run);
-      add(RoundedModel::Of::kFloatRun, *wanted_.float_run, model);
-    }
+    if (float_run) add(RoundedModel::Of::kFloatRun, *wanted_.float_run, *float_run);
     for (size_t i = 0; i < config_.compression.size(); ++i) {
       const auto& distil = config_.compression[i].distil;
       if (distil) add_teacher(distil_name(i), distil->teacher);
@@ -113,11 +114,28 @@ class Baselines {
 
 }  // namespace
 
-CompressionMeasures measure_compression(const RunConfig& config, Replica& replica,
-                                        const MeasuringTools& tools) {
-  CompressionMeasures measures;
+namespace {
+
+/// Nothing if one of the ranks can't read it, which `failure` then says on each.
+std::optional<Model> read_float_run(const RunConfig& config, const Wanted& wanted,
+                                    FiguresExchange& exchange, std::string& failure) {
+  if (!wanted.float_run) return std::nullopt;
+  std::optional<Model> model;
+  std::string mine;
+  try {
+    model = load_float_run(config, *wanted.float_run);
+  } catch (const std::exception& error) {
+    mine = fmt::format("the float run {}: {}", *wanted.float_run, error.what());
+  }
+  for (const std::string& why : exchange.gather_texts(mine)) {
+    if (failure.empty()) failure = why;
+  }
+  return failure.empty() ? std::move(model) : std::nullopt;
+}
+
+void measure(const RunConfig& config, Replica& replica, const MeasuringTools& tools,
+             CompressionMeasures& measures) {
   FlatParameters& parameters = *replica.parameters;
-  if (parameters.transforms().empty() || config.energy.budget_joules) return measures;
   const Wanted wanted = wanted_of(config, tools.steps, tools.run_seconds);
   if (tools.evaluator) {
     const int64_t units = config.data.has_sequences() ? config.data.sequence_length : 1;
@@ -125,11 +143,40 @@ CompressionMeasures measure_compression(const RunConfig& config, Replica& replic
         {replica.model, parameters, *tools.evaluator, tools.exchange, tools.accounts, units},
         wanted.energy_seconds);
   }
-  measures.baselines = Baselines(config, replica, tools, wanted).measure();
   if (wanted.effect_samples > 0) {
     measures.loss_effects =
         loss_effects(replica.model, parameters, tools.calibration, wanted.effect_samples);
   }
+  measures.clipped_shares =
+      clipped_shares(replica.model, tools.calibration, wanted.calibration_samples);
+  std::optional<Model> float_run = read_float_run(config, wanted, tools.exchange, measures.failure);
+  measures.baselines =
+      Baselines(config, replica, tools, wanted).measure(float_run ? &*float_run : nullptr);
+}
+
+}  // namespace
+
+CompressionMeasures measure_compression(const RunConfig& config, Replica& replica,
+                                        const MeasuringTools& tools) {
+  CompressionMeasures measures;
+  if (replica.parameters->transforms().empty()) return measures;
+  if (config.energy.budget_joules) {
+    measures.why_not =
+        "energy.budget_joules limits this run, and the passes that measure losses, energy and "
+        "effects could spend more than is left";
+    return measures;
+  }
+  if (!tools.evaluator) {
+    measures.why_not = "losses and energy need validation samples, and data.validation holds none";
+  }
+  try {
+    measure(config, replica, tools, measures);
+  } catch (const std::exception& error) {
+    // Others may wait in a collective that this rank has left.
+    if (tools.exchange.size() > 1) throw;
+    measures.failure = error.what();
+  }
+  if (!measures.failure.empty()) measures.why_not = measures.failure;
   return measures;
 }
 
@@ -149,6 +196,9 @@ void add_what_was_compressed(const RunConfig& config, const Replica& replica,
                          .quantizers = {},
                          .inference = measures.inference,
                          .loss_effects = measures.loss_effects,
+                         .activations = activation_figures(replica.model),
+                         .clipped_shares = measures.clipped_shares,
+                         .not_measured = measures.why_not,
                          .unit = config.data.has_sequences() ? "token" : "sample"};
   for (const auto& callback : outcome.callbacks) {
     const auto* gptq = dynamic_cast<const BaselineCallback*>(callback.get());

@@ -19,6 +19,9 @@ struct CompressionMeasures {
   std::vector<RoundedModel> baselines;
   std::optional<InferenceComparison> inference;
   std::map<std::string, double> loss_effects;
+  std::map<std::string, double> clipped_shares;  ///< of activations, by their points
+  std::string why_not;  ///< why something was not measured; "" where all was
+  std::string failure;  ///< the same, where it was tried in vain
 };
 
 /// With what measure_compression() works; `evaluator` and `evaluator_of` are of the validation set.
@@ -34,7 +37,8 @@ struct MeasuringTools {
 };
 
 /// Nothing where nothing is compressed, and where joules are budgeted: these passes could spend
-/// more than is left. Collective.
+/// more than is left. A float run that can't be read is left out; what else fails on the only rank
+/// ends the measuring, on one of several it is thrown. Collective.
 CompressionMeasures measure_compression(const RunConfig& config, Replica& replica,
                                         const MeasuringTools& tools);
 

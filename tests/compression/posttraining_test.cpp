@@ -81,7 +81,7 @@ Found found_by(int ranks, const std::function<void(QuantisedParts&)>& change = {
     const Rows rows;
     const CalibrationSet calibration(rows, 2, world);
     Found mine;
-    mine.losses = evaluate_after_rounding(model, parts, {calibration, 12, true}, [&] {
+    mine.losses = evaluate_after_rounding(model, parts, {calibration, 12, GptqSection()}, [&] {
       mine.outputs.push_back(outputs_of(model));
       return static_cast<double>(mine.outputs.size());
     });

@@ -165,6 +165,9 @@ class Int8Test(RunTest):
                      "[{quantize: {target: int8, targets: [stem], activations: {}}}, "
                      "{quantize: {target: int8, targets: [stages], "
                      "activations: {targets: [stem.relu]}}}]")
+        for key in ("freeze_batch_norm_step", "freeze_observers_step"):
+            self.refused(rf"{key}: 5 is not before end_step 4",
+                         f"[{{quantize: {{target: int8, end_step: 4, {key}: 5}}}}]")
         self.refused(r"activations\.begin_step: 3 is not before end_step 2",
                      "[{quantize: {target: int8, end_step: 2, activations: {begin_step: 3}}}]")
 
@@ -172,6 +175,34 @@ class Int8Test(RunTest):
         done = self.train(self.text_config("bad", compression="[{quantize: {target: int8, "
                                            "activations: {}}}]"), expect=2)
         self.assertRegex(done.stderr, "has no activations that can be quantised")
+
+    def test_biases_between_two_entries_are_deployed_as_training_rounded_them(self):
+        mlp = ("[{quantize: {target: int8, targets: [hidden.0], begin_step: 1, "
+               "activations: {targets: [input, hidden.0], begin_step: 2}}}, "
+               "{quantize: {target: int8, targets: [hidden.1, output], begin_step: 1}}]")
+        resnet = ("[{quantize: {target: int8, targets: [stem], begin_step: 1, "
+                  "freeze_batch_norm_step: 8, activations: {targets: [input, 'stem.relu'], "
+                  "begin_step: 2}}}, {quantize: {target: int8, targets: [stages, output], "
+                  "begin_step: 1}}]")
+        for output, compression, model in (("mlp", mlp, MLP), ("resnet", resnet, RESNET)):
+            config = self.config(output, compression, model, optimizer="{name: adamw, lr: 1.0e-1}")
+            self.train(config)
+            seen = [r for r in self.metrics(output) if r["phase"] == "evaluate"][-1]["eval_loss"]
+            self.assertEqual(self.evaluation(config)["loss"], seen)
+            written = self.onnx(output)
+            self.train(config, arguments=("export",))
+            self.assertEqual(self.onnx(output), written)
+
+    def test_the_report_shows_activations(self):
+        self.train(self.config(), overrides=["compression.0.quantize.energy_seconds=0"])
+        shown = self.report("run")["compression"]["activations"]
+        self.assertIn("stem.relu", [a["name"] for a in shown])
+        for a in shown:
+            self.assertEqual((a["bits"], a["symmetric"]), (8, False))
+            self.assertGreater(a["scale"], 0)
+            self.assertLessEqual(0, a["clipped_share"])
+            self.assertLess(a["clipped_share"], 0.5)
+        self.assertIn("Rounded activations", (self.folder / "run/report.html").read_text())
 
     def test_what_is_not_int8_throughout_has_no_integers(self):
         config = self.config("run", INT8.replace("begin_step: 3", "begin_step: 3, targets: [input]"))

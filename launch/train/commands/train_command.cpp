@@ -74,6 +74,7 @@ class TrainingRun {
   std::string how_to_go_on(const TrainingLoop& loop, const std::string& change) const;
   ExportedFiles export_model();
   std::optional<std::string> make_sample();
+  CompressionMeasures measure(const TrainingLoop& loop, Evaluator* evaluator);
   const char* how_training_ended(const TrainingLoop& loop, const ExportedFiles& files) const;
   void report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator);
   std::string ledger() const;
@@ -331,6 +332,16 @@ std::optional<std::string> TrainingRun::make_sample() {
   return sample;
 }
 
+CompressionMeasures TrainingRun::measure(const TrainingLoop& loop, Evaluator* evaluator) {
+  const PhaseWindow window = energy_.window(Phase::kEvaluation);
+  CompressionMeasures measures = measure_compression(
+      config_, replica_,
+      {evaluator, [this](Model& model) { return evaluator_of(model); }, calibration_, exchange_,
+       accounts_, callbacks_, loop.steps_done(), clock_.now_seconds() - began_seconds_});
+  if (!measures.failure.empty()) say("warning: not measured for the report: " + measures.failure);
+  return measures;
+}
+
 const char* TrainingRun::how_training_ended(const TrainingLoop& loop,
                                             const ExportedFiles& files) const {
   if (loop.steps_done() < steps_) return files.failure ? kEarlyExportFailed : kStoppedEarly;
@@ -338,14 +349,6 @@ const char* TrainingRun::how_training_ended(const TrainingLoop& loop,
 }
 
 void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
-  CompressionMeasures compression;
-  if (end == RunEnd::kDone) {
-    const PhaseWindow window = energy_.window(Phase::kEvaluation);
-    compression = measure_compression(
-        config_, replica_,
-        {evaluator, [this](Model& model) { return evaluator_of(model); }, calibration_, exchange_,
-         accounts_, callbacks_, loop.steps_done(), clock_.now_seconds() - began_seconds_});
-  }
   RunFacts facts;
   facts.stream_hash = loop.consumed().hex();
   ExportedFiles files;
@@ -353,6 +356,8 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
     facts.sample = make_sample();
     files = export_model();
   }
+  CompressionMeasures compression;  // after the export: it can fail, and takes its time
+  if (end == RunEnd::kDone) compression = measure(loop, evaluator);
   const EnergyLedger ledger = accounts_.close();
   loop.note_energy();
   if (!is_first()) return;
