@@ -43,6 +43,8 @@ std::vector<Decision> Core::apply(const Event& event) {
   Round round{*state_, out};
   // What a restart says of leases goes before them.
   if (!std::holds_alternative<Restarted>(event.body)) expire_leases(round);
+  state_->hard_cap.forget_before(event.time_seconds);
+  if (state_->soft_cap) state_->soft_cap->forget_before(event.time_seconds);
   if (state_->joules.roll(event.time_seconds)) state_->note_change();
   std::visit([&](const auto& body) { on(round, body); }, event.body);
   reconcile(round);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <limits>
 #include <memory>
 
 #include "common/error.h"
@@ -24,6 +25,18 @@ struct BudgetArguments {
   double weight = 0;
 };
 
+/// A line for each change that is to come, the earliest first.
+void print_changes(const v1::GetCapResponse& cap) {
+  const auto print = [](const char* name, const auto& changes) {
+    for (const auto& change : changes) {
+      fmt::print("From {} the {} cap is {}\n", time_text(change.time()), name,
+                 change.has_watts() ? watts_text(change.watts()) : "none");
+    }
+  };
+  print("hard", cap.hard_changes());
+  print("soft", cap.soft_changes());
+}
+
 void print_cap(const v1::GetCapResponse& cap) {
   const auto line = [](const char* name, const std::string& value) {
     fmt::print("{:<14}{:>9}\n", name, value);
@@ -33,10 +46,7 @@ void print_cap(const v1::GetCapResponse& cap) {
   line("Limits", watts_text(cap.limit_watts()));
   line("Drawn", watts_text(cap.watts()));
   line("Lowest cap", watts_text(cap.least_watts()));
-  if (cap.has_next_change_time()) {
-    fmt::print("From {} the hard cap is {}\n", time_text(cap.next_change_time()),
-               watts_text(cap.next_hard_watts()));
-  }
+  print_changes(cap);
 }
 
 void show_cap(const CapArguments& arguments) {
@@ -51,7 +61,9 @@ void show_cap(const CapArguments& arguments) {
 void set_cap(const CapArguments& arguments) {
   v1::SetCapRequest request;
   request.set_request_id(new_request_id());
-  request.set_watts(parse_watts(arguments.watts));
+  const bool is_none = arguments.soft && arguments.watts == "none";
+  request.set_watts(is_none ? std::numeric_limits<double>::infinity()
+                            : parse_watts(arguments.watts));
   request.set_soft(arguments.soft);
   const double now = now_seconds();
   if (!arguments.from.empty()) request.set_from_time(parse_time(arguments.from, now));
@@ -61,11 +73,12 @@ void set_cap(const CapArguments& arguments) {
   }
   ClusterClient cluster(arguments.client.connect());
   cluster.set_cap(request);
-  if (arguments.client.json) return print_json(json_of(cluster.cap()));
-  fmt::print("The {} cap is {}{}{}\n", arguments.soft ? "soft" : "hard",
-             watts_text(request.watts()),
-             request.has_from_time() ? " from " + time_text(request.from_time()) : "",
-             request.has_until_time() ? " until " + time_text(request.until_time()) : "");
+  const auto cap = cluster.cap();
+  if (arguments.client.json) return print_json(json_of(cap));
+  const bool holds = !arguments.soft || cap.has_soft_watts();
+  fmt::print("The {} cap is {} now\n", arguments.soft ? "soft" : "hard",
+             holds ? watts_text(arguments.soft ? cap.soft_watts() : cap.hard_watts()) : "none");
+  print_changes(cap);
 }
 
 void show_budgets(const BudgetArguments& arguments) {
@@ -90,6 +103,17 @@ void show_budgets(const BudgetArguments& arguments) {
   fmt::print("{}", table.text());
 }
 
+/// What holds now.
+void print_budget(const v1::TenantBudget& tenant) {
+  if (!tenant.has_joules()) {
+    fmt::print("The budget of {} is unlimited\n", tenant.tenant());
+    return;
+  }
+  fmt::print("The budget of {} is {} every {}; {} of it are spent, the period ends {}\n",
+             tenant.tenant(), joules_text(tenant.joules()), duration_text(tenant.period_seconds()),
+             joules_text(tenant.spent_joules()), time_text(tenant.period_end_time()));
+}
+
 void set_budget(const BudgetArguments& arguments) {
   v1::SetBudgetRequest request;
   request.set_tenant(arguments.tenant);
@@ -101,8 +125,11 @@ void set_budget(const BudgetArguments& arguments) {
   }
   ClusterClient cluster(arguments.client.connect());
   cluster.set_budget(request);
-  if (arguments.client.json) return print_json(json_list(cluster.budgets().tenants()));
-  fmt::print("The budget of {} is {}\n", arguments.tenant, arguments.amount);
+  const auto response = cluster.budgets();
+  if (arguments.client.json) return print_json(json_list(response.tenants()));
+  for (const auto& tenant : response.tenants()) {
+    if (tenant.tenant() == arguments.tenant) print_budget(tenant);
+  }
 }
 
 void add_cap(CLI::App& wattle) {
@@ -112,12 +139,15 @@ void add_cap(CLI::App& wattle) {
   CLI::App* show = cap->add_subcommand("show", "the cap, and what is under it");
   arguments->client.add_to(*show);
   show->callback([arguments] { show_cap(*arguments); });
-  CLI::App* set = cap->add_subcommand("set", "set the cap; it is met within 10 s");
+  CLI::App* set = cap->add_subcommand(
+      "set", "set the cap; it goes over what was set before, and is met within 10 s");
   arguments->client.add_to(*set);
-  set->add_option("watts", arguments->watts, "as 2000W or 1.5kW")->required();
+  set->add_option("watts", arguments->watts, "as 2000W or 1.5kW; with --soft also none")
+      ->required();
   set->add_flag("--soft", arguments->soft, "limits what is drawn instead of the limits' sum");
   set->add_option("--from", arguments->from, "in UTC, 2026-11-24T08:00:00Z, or +2h (default: now)");
-  set->add_option("--until", arguments->until, "likewise (default: until it is set again)");
+  set->add_option("--until", arguments->until,
+                  "likewise; then what was set before holds again (default: without end)");
   set->callback([arguments] { set_cap(*arguments); });
 }
 
@@ -131,7 +161,9 @@ void add_budget(CLI::App& wattle) {
   CLI::App* set = budget->add_subcommand("set", "set a tenant's budget");
   arguments->client.add_to(*set);
   set->add_option("tenant", arguments->tenant, "whose")->required();
-  set->add_option("amount", arguments->amount, "as 5kWh/day, 20MJ/week, or unlimited")->required();
+  set->add_option("amount", arguments->amount,
+                  "as 5kWh/day, 20MJ/week, 2MJ (the period stays), or unlimited")
+      ->required();
   set->add_option("--weight", arguments->weight, "what the tenant's progress is worth")
       ->check(CLI::PositiveNumber);
   set->callback([arguments] { set_budget(*arguments); });

@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -9,13 +12,61 @@ namespace {
 /// its checkpoint.
 constexpr double kCheckpointSeconds = 5;
 
+constexpr double kNoEnd = std::numeric_limits<double>::infinity();
+constexpr double kNoCap = std::numeric_limits<double>::infinity();  ///< on what is drawn
+
+/// So many changes of a cap may lie ahead.
+constexpr size_t kMostChanges = 1000;
+
+const CapSchedule* schedule_of(const State& state, CapTier tier) {
+  if (tier == CapTier::kHard) return &state.hard_cap;
+  return state.soft_cap ? &*state.soft_cap : nullptr;
+}
+
 std::string wrong_with(const State& state, const CapSet& event) {
-  if (!(event.watts > 0)) return fmt::format("expected a cap above 0 W, got {}", event.watts);
+  const bool is_none = event.tier == CapTier::kSoft && event.watts == kNoCap;
+  if (!(event.watts > 0) || (std::isinf(event.watts) && !is_none)) {
+    return fmt::format("expected a cap above 0 W, got {}", event.watts);
+  }
   const double from = event.from_seconds.value_or(state.now_seconds);
-  if (event.until_seconds && *event.until_seconds <= from)
-    return "the window ends before it begins";
-  if (event.until_seconds && *event.until_seconds <= state.now_seconds) return "the window is over";
+  const double until = event.until_seconds.value_or(from + 1);
+  if (!std::isfinite(from) || !std::isfinite(until)) return "expected times in seconds since 1970";
+  if (until <= from) return "the window ends before it begins";
+  if (event.until_seconds && until <= state.now_seconds) return "the window is over";
+  const CapSchedule* caps = schedule_of(state, event.tier);
+  if (caps && caps->changes_after(state.now_seconds).size() >= kMostChanges &&
+      event.until_seconds) {
+    return fmt::format(
+        "{} changes of the cap lie ahead already: a cap without an end takes the "
+        "place of those after it begins",
+        kMostChanges);
+  }
   return "";
+}
+
+std::string wrong_with(const BudgetSet& event) {
+  if (event.tenant.empty() || event.tenant.size() > kMostNameBytes) {
+    return fmt::format("expected a tenant's name of 1 to {} bytes, got {}", kMostNameBytes,
+                       event.tenant.size());
+  }
+  const auto is_number = [](double value) { return std::isfinite(value) && value >= 0; };
+  if (!is_number(event.joules.value_or(0)) || !is_number(event.weight)) {
+    return fmt::format("expected joules and a weight of at least 0, got {} and {}",
+                       event.joules.value_or(0), event.weight);
+  }
+  if (event.period_seconds != 0 &&
+      !(event.period_seconds >= 1 && is_number(event.period_seconds))) {
+    return fmt::format("expected a period of at least 1 s, got {}", event.period_seconds);
+  }
+  return "";
+}
+
+std::string text_of(const CapSet& event) {
+  std::string text = event.watts == kNoCap ? "no cap" : fmt::format("cap of {} W", event.watts);
+  if (event.tier == CapTier::kSoft) text += " on what is drawn";
+  if (event.from_seconds) text += fmt::format(" from {:.0f}", *event.from_seconds);
+  if (event.until_seconds) text += fmt::format(" until {:.0f}", *event.until_seconds);
+  return text;
 }
 
 /// What a share of a run has and could have.
@@ -78,35 +129,32 @@ void on(Round& round, const CapSet& event) {
         "");
     return;
   }
-  const CapWindow window{event.watts, event.from_seconds, event.until_seconds};
-  if (event.tier == CapTier::kSoft) {
-    if (!state.soft_cap) state.soft_cap.emplace(std::numeric_limits<double>::infinity());
-    state.soft_cap->add(window);
-  } else {
-    state.hard_cap.add(window);
-  }
-  round.decide(0, Noted{event.request_id, fmt::format("cap of {} W", event.watts)}, "");
+  if (event.tier == CapTier::kSoft && !state.soft_cap) state.soft_cap.emplace(kNoCap);
+  CapSchedule& caps = event.tier == CapTier::kSoft ? *state.soft_cap : state.hard_cap;
+  caps.set(event.watts, std::max(state.now_seconds, event.from_seconds.value_or(0)),
+           event.until_seconds.value_or(kNoEnd));
+  round.decide(0, Noted{event.request_id, text_of(event)}, "");
   state.note_change();
 }
 
 void on(Round& round, const BudgetSet& event) {
   State& state = round.state;
-  if ((event.joules && !(*event.joules >= 0)) || !(event.period_seconds > 0) ||
-      !(event.weight > 0)) {
-    round.decide(
-        0,
-        Refused{event.tenant, "expected joules >= 0, a period and a weight above 0", std::nullopt},
-        "");
+  if (std::string wrong = wrong_with(event); !wrong.empty()) {
+    round.decide(0, Refused{event.tenant, wrong, std::nullopt}, "");
     return;
   }
-  state.joules.set_budget(event.tenant, event.joules, event.period_seconds, state.now_seconds);
-  state.tenants[event.tenant] = {event.tenant, event.weight};
+  JouleLedger& joules = state.joules;
+  joules.set_budget(event.tenant, event.joules, event.period_seconds, state.now_seconds);
+  Tenant& tenant = state.tenants[event.tenant];
+  tenant.name = event.tenant;
+  if (event.weight > 0) tenant.weight = event.weight;
   state.note_change();
-  round.decide(0,
-               Noted{event.tenant, event.joules ? fmt::format("budget of {} J every {} s",
-                                                              *event.joules, event.period_seconds)
-                                                : "no limit on joules"},
-               "");
+  const std::string budget =
+      event.joules
+          ? fmt::format("budget of {} J every {} s, of which {:.0f} J are spent", *event.joules,
+                        joules.period_seconds(event.tenant), joules.tenant_spent(event.tenant))
+          : "no limit on joules";
+  round.decide(0, Noted{event.tenant, budget}, "");
 }
 
 void renew_leases(Round& round) {

@@ -37,6 +37,8 @@ void rebuild_jobs(State& state) {
 
 void rebuild(State& state) {
   state.policy = make_policy(state.options.policy);
+  state.hard_cap.adopt_windows();
+  if (state.soft_cap) state.soft_cap->adopt_windows();
   rebuild_nodes(state);
   rebuild_jobs(state);
   state.profiles.refit(state.types);

@@ -13,12 +13,16 @@ std::optional<double> JouleLedger::Account::left() const {
 
 void JouleLedger::set_budget(const std::string& tenant, std::optional<double> joules,
                              double period_seconds, double now_seconds) {
+  constexpr double kDefaultPeriodSeconds = 30 * 86400.0;
   Account& account = tenants_[tenant];
   account.budget = joules;
-  if (account.period_seconds != period_seconds) {
+  if (account.period_seconds <= 0) {
+    account.spent = 0;  // it was counted since ever, and is of no period
+    if (period_seconds <= 0) period_seconds = kDefaultPeriodSeconds;
+  }
+  if (period_seconds > 0 && account.period_seconds != period_seconds) {
     account.period_seconds = period_seconds;
     account.period_end = now_seconds + period_seconds;
-    account.spent = 0;
   }
 }
 
@@ -150,6 +154,11 @@ double JouleLedger::tenant_spent(const std::string& tenant) const {
 double JouleLedger::job_spent(JobId job) const {
   auto found = jobs_.find(job);
   return found == jobs_.end() ? 0 : found->second.spent;
+}
+
+double JouleLedger::period_seconds(const std::string& tenant) const {
+  auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? 0 : found->second.period_seconds;
 }
 
 double JouleLedger::period_end_seconds(const std::string& tenant) const {

@@ -17,7 +17,9 @@ namespace wattle::scheduler {
 /// crash changes nothing but the difference.
 class JouleLedger {
  public:
-  /// Joules of a tenant in each period from now on; none = unlimited.
+  /// Joules of a tenant in each period from now on; none = unlimited. A period of 0 leaves it as it
+  /// was (30 days where there was none); another one than before ends so long from now. What is
+  /// spent in the present period stays spent; an account without a period begins its first one.
   void set_budget(const std::string& tenant, std::optional<double> joules, double period_seconds,
                   double now_seconds);
   void set_job_budget(JobId job, double joules);
@@ -50,6 +52,7 @@ class JouleLedger {
   double tenant_spent(const std::string& tenant) const;
   double job_spent(JobId job) const;
   double period_end_seconds(const std::string& tenant) const;
+  double period_seconds(const std::string& tenant) const;  ///< 0 = none yet
   /// A share's lease and what it has reported.
   double leased(Token token, NodeId node) const;
   double reported(Token token, NodeId node) const;

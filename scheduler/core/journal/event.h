@@ -187,13 +187,14 @@ struct CapSet {
   }
 };
 
-/// A tenant's joules in each period from now on, and its weight; no joules = unlimited.
+/// A tenant's joules in each period from now on, and its weight; no joules = unlimited. A period or
+/// a weight of 0 stays as it was (30 days and 1 where there was none).
 struct BudgetSet {
   static constexpr const char* kName = "budget_set";
   std::string tenant;
   std::optional<double> joules;
-  double period_seconds = 30 * 86400.0;
-  double weight = 1;
+  double period_seconds = 0;
+  double weight = 0;
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("tenant", s.tenant), v("joules", s.joules), v("period_seconds", s.period_seconds);

@@ -101,6 +101,10 @@ void visit(Is<Job> auto& s, V&& v) {
 
 // power/, profile/, plan/, policy/
 template <class V>
+void visit(Is<CapChange> auto& s, V&& v) {
+  v("seconds", s.seconds), v("watts", s.watts);
+}
+template <class V>
 void visit(Is<CapWindow> auto& s, V&& v) {
   v("watts", s.watts), v("from_seconds", s.from_seconds), v("until_seconds", s.until_seconds);
 }

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <cmath>
+
 #include "scheduler/daemon/services/caller.h"
 #include "scheduler/daemon/services/views.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
@@ -80,12 +82,7 @@ class ClusterService : public v1::Cluster::Service {
       daemon_.core().read([&](const Core& core) {
         const State& state = core.state();
         const double now = daemon_.now();
-        response->set_hard_watts(state.hard_cap.at(now));
-        if (state.soft_cap) response->set_soft_watts(state.soft_cap->at(now));
-        if (const auto next = state.hard_cap.next_change(now)) {
-          response->set_next_change_time(*next);
-          response->set_next_hard_watts(state.hard_cap.at(*next));
-        }
+        fill_caps(state, now, *response);
         response->set_limit_watts(state.ledger.possible_watts());
         response->set_least_watts(state.least_cap_watts);
       });
@@ -172,8 +169,31 @@ class ClusterService : public v1::Cluster::Service {
     event.tier = request.soft() ? CapTier::kSoft : CapTier::kHard;
     if (request.has_from_time()) event.from_seconds = request.from_time();
     if (request.has_until_time()) event.until_seconds = request.until_time();
-    change(caller, event, event.request_id,
-           fmt::format("{} W{}", event.watts, request.soft() ? " soft" : ""));
+    change(
+        caller, event, event.request_id,
+        fmt::format("{} W{}{}{}", event.watts, request.soft() ? " soft" : "",
+                    event.from_seconds ? fmt::format(" from {:.0f}", *event.from_seconds) : "",
+                    event.until_seconds ? fmt::format(" until {:.0f}", *event.until_seconds) : ""));
+  }
+
+  static void fill_caps(const State& state, double now, v1::GetCapResponse& response) {
+    const auto fill = [now](const CapSchedule& caps, auto add_change) {
+      for (const CapChange& next : caps.changes_after(now)) {
+        v1::GetCapResponse::Change& change = *add_change();
+        change.set_time(next.seconds);
+        if (std::isfinite(next.watts)) change.set_watts(next.watts);
+      }
+    };
+    response.set_hard_watts(state.hard_cap.at(now));
+    fill(state.hard_cap, [&] { return response.add_hard_changes(); });
+    if (response.hard_changes_size() > 0) {
+      response.set_next_change_time(response.hard_changes(0).time());
+      response.set_next_hard_watts(response.hard_changes(0).watts());
+    }
+    if (!state.soft_cap) return;
+    const double soft = state.soft_cap->at(now);
+    if (std::isfinite(soft)) response.set_soft_watts(soft);
+    fill(*state.soft_cap, [&] { return response.add_soft_changes(); });
   }
 
   void set_budget(const Caller& caller, const v1::SetBudgetRequest& request) {
@@ -181,18 +201,11 @@ class ClusterService : public v1::Cluster::Service {
     BudgetSet event;
     event.tenant = request.tenant();
     if (request.has_joules()) event.joules = request.joules();
-    if (request.period_seconds() > 0) event.period_seconds = request.period_seconds();
-    event.weight = request.weight() > 0 ? request.weight() : weight_of(request.tenant());
+    event.period_seconds = request.period_seconds();
+    event.weight = request.weight();
     change(caller, event, event.tenant,
            fmt::format("{}: {} J", event.tenant,
                        event.joules ? fmt::format("{}", *event.joules) : "unlimited"));
-  }
-
-  double weight_of(const std::string& name) {
-    return daemon_.core().read([&](const Core& core) {
-      const auto found = core.state().tenants.find(name);
-      return found == core.state().tenants.end() ? 1.0 : found->second.weight;
-    });
   }
 
   static void fill(const JouleLedger& joules, const Tenant& tenant, v1::TenantBudget& budget) {
@@ -205,6 +218,7 @@ class ClusterService : public v1::Cluster::Service {
     budget.set_leased_joules(
         std::max(0.0, *given - budget.spent_joules() - *joules.tenant_left(tenant.name)));
     budget.set_period_end_time(joules.period_end_seconds(tenant.name));
+    budget.set_period_seconds(joules.period_seconds(tenant.name));
   }
 
   Daemon& daemon_;

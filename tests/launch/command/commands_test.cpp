@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -264,6 +265,24 @@ TEST_F(Commands, SetsCaps) {
   EXPECT_THAT(refused.err, HasSubstr("the lowest is 120 W"));
 }
 
+TEST_F(Commands, SaysWhichCapHoldsAndWhatComes) {
+  daemon_->cap.set_hard_watts(2000);
+  auto* change = daemon_->cap.add_hard_changes();
+  change->set_time(1893484800);
+  change->set_watts(900);
+  daemon_->cap.add_soft_changes()->set_time(1893484800);
+  const std::string changes =
+      "From 2030-01-01T08:00:00Z the hard cap is 900 W\n"
+      "From 2030-01-01T08:00:00Z the soft cap is none\n";
+  EXPECT_EQ(run({"cap", "set", "900W", "--from", "2030-01-01T08:00:00Z"}).out,
+            "The hard cap is 2.00 kW now\n" + changes);
+  EXPECT_EQ(run({"cap", "set", "none", "--soft"}).out, "The soft cap is none now\n" + changes);
+  EXPECT_TRUE(std::isinf(daemon_->caps.back().watts()));
+  EXPECT_EQ(run({"cap", "set", "none"}).code, 2);
+  EXPECT_THAT(run({"cap", "show"}).out, HasSubstr(changes));
+  EXPECT_THAT(run({"cap", "show", "--json"}).out, HasSubstr("hard_changes"));
+}
+
 TEST_F(Commands, ShowsTheCap) {
   daemon_->cap.set_hard_watts(2000);
   daemon_->cap.set_limit_watts(1950);
@@ -286,6 +305,9 @@ TEST_F(Commands, SetsBudgets) {
   tenant->set_joules(1e6);
   tenant->set_spent_joules(4e5);
   tenant->set_leased_joules(1e5);
+  EXPECT_EQ(run({"budget", "set", "team-a", "1MJ"}).out,
+            "The budget of team-a is 1.00 MJ every 0:00; 400 kJ of it are spent, the period ends "
+            "1970-01-01T00:00:00Z\n");
   EXPECT_THAT(run({"budget", "show"}).out,
               testing::ContainsRegex("team-a +1.00 MJ +400 kJ +100 kJ +500 kJ"));
 }

@@ -4,7 +4,6 @@
 
 #include "scheduler/core/joules/joule_ledger.h"
 #include "scheduler/core/plan/device_pool.h"
-#include "scheduler/core/power/cap_schedule.h"
 #include "scheduler/core/profile/power_curve.h"
 
 namespace wattle::scheduler {
@@ -44,26 +43,6 @@ TEST(PowerCurve, FourMeasuredLimitsTakeOverFromTheFit) {
   const Performance p = performance_at(fit_curve(kV100, samples), samples, 125);
   EXPECT_EQ(p.basis, Basis::kMeasured);
   EXPECT_DOUBLE_EQ(p.units_per_second, (samples[0].units_per_second + 9.5) / 2);
-}
-
-TEST(CapSchedule, TheLowestWindowHoldsAndTheBaseOtherwise) {
-  CapSchedule caps(1000);
-  caps.add({600, 100, 200});
-  caps.add({800, 150, 300});
-  caps.add({1500, 400, std::nullopt});
-  EXPECT_EQ(caps.at(99), 1000);
-  EXPECT_EQ(caps.at(150), 600);
-  EXPECT_EQ(caps.at(200), 800);
-  EXPECT_EQ(caps.at(300), 1000);
-  EXPECT_EQ(caps.at(500), 1500);
-  EXPECT_EQ(caps.lowest(90, 100), 600);
-  EXPECT_EQ(caps.lowest(90, 99), 1000);
-  EXPECT_EQ(caps.lowest(0, 1000), 600);
-  EXPECT_EQ(caps.highest_from(0), 1500);
-  EXPECT_EQ(caps.next_change(150), 200);
-  EXPECT_EQ(caps.next_change(400), std::nullopt);
-  caps.add({700, std::nullopt, std::nullopt});
-  EXPECT_EQ(caps.at(99), 700);
 }
 
 /// One tenant with 1000 J a period, one run on two nodes.
@@ -113,6 +92,31 @@ TEST_F(Joules, ANewPeriodStartsAnew) {
   ledger.roll(350);
   EXPECT_EQ(left(), 1000);
   EXPECT_EQ(ledger.period_end_seconds("team"), 400);
+}
+
+TEST_F(Joules, AnotherBudgetKeepsThePeriodAndWhatIsSpent) {
+  ledger.lease(1, 0, 400);
+  ledger.report(1, 0, 400);
+  ledger.set_budget("team", 2000, 0, 50);
+  EXPECT_EQ(ledger.tenant_spent("team"), 400);
+  EXPECT_EQ(ledger.period_end_seconds("team"), 100);
+  ledger.set_budget("team", 2000, 300, 50);
+  EXPECT_EQ(ledger.tenant_spent("team"), 400);
+  EXPECT_EQ(ledger.period_end_seconds("team"), 350);
+  ledger.roll(350);
+  EXPECT_EQ(ledger.tenant_spent("team"), 0);
+}
+
+TEST_F(Joules, TheFirstBudgetBeginsAPeriodOfThirtyDays) {
+  ledger.open(2, 0, 8, "other");
+  ledger.report(2, 0, 5000);
+  ledger.set_budget("other", 1000, 0, 10);
+  EXPECT_EQ(ledger.period_end_seconds("other"), 10 + 30 * 86400.0);
+  EXPECT_EQ(ledger.tenant_left("other"), 1000) << "what was spent before is of no period";
+  ledger.report(2, 0, 5200);
+  ledger.set_budget("other", std::nullopt, 0, 20);
+  ledger.set_budget("other", 500, 0, 30);
+  EXPECT_EQ(ledger.tenant_left("other"), 300) << "also when it was unlimited in between";
 }
 
 TEST(DevicePool, PacksGangsOntoTheFewestNodes) {
