@@ -204,10 +204,11 @@ void release_dependents(Round& round) {
       state.note_change();
       continue;
     }
-    const Job& other = state.jobs.at(job.after.front());
-    const bool never = std::any_of(job.after.begin(), job.after.end(), [&](JobId other_id) {
-      return is_finished(state.jobs.at(other_id).state);
+    const auto ended = std::find_if(job.after.begin(), job.after.end(), [&](JobId other) {
+      return is_finished(state.jobs.at(other).state);
     });
+    const bool never = ended != job.after.end();
+    const Job& other = state.jobs.at(never ? *ended : job.after.front());
     round.change(job, JobState::kPending,
                  never ? Reason::kDependencyNeverSatisfied : Reason::kDependency,
                  fmt::format("waits for job {} ({})", other.id, to_string(other.state)));

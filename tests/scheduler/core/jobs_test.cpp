@@ -99,6 +99,20 @@ TEST_F(CoreStory, AJobWhoseDependencyFailsNeverRuns) {
   EXPECT_EQ(reason(next), Reason::kDependencyNeverSatisfied);
 }
 
+TEST_F(CoreStory, NamesTheDependencyThatIsNeverSatisfied) {
+  const JobId goes_on = cluster.submit("goes-on", 1, 1, 1e6);
+  const JobId cancelled = cluster.submit("cancelled", 1, 1, 1e6);
+  const JobId next = cluster.submit("next", 1, 1, 5, [](Submit& s) {
+    s.spec.after = {"goes-on", "cancelled"};
+  });
+  cluster.run(5);
+  EXPECT_EQ(cluster.job(next).explanation, fmt::format("waits for job {} (PENDING)", goes_on));
+  cluster.apply(Cancel{cancelled});
+  cluster.run(5);
+  EXPECT_EQ(reason(next), Reason::kDependencyNeverSatisfied);
+  EXPECT_EQ(cluster.job(next).explanation, fmt::format("waits for job {} (CANCELLED)", cancelled));
+}
+
 TEST_F(CoreStory, JobsThatEndedLongAgoAreForgotten) {
   cluster.apply(Configured{"energy", 0, 6, 20, /*history_seconds=*/600});
   const JobId old = cluster.submit("old", 1, 1, 30);
@@ -149,6 +163,22 @@ TEST_F(CoreStory, AJobThatHasSpentItsOwnJoulesEnds) {
   cluster.run(300);
   EXPECT_EQ(state(job), JobState::kTimeout);
   EXPECT_EQ(reason(job), Reason::kEnergyBudget);
+}
+
+TEST_F(CoreStory, ABudgetThatIsSetAgainStaysSpentAndKeepsItsWeight) {
+  cluster.apply(BudgetSet{"team-a", 1e6, 3600, 3});
+  cluster.submit("train", 1, 1, 1e6);
+  cluster.run(60);
+  const State& now = cluster.core.state();
+  const double spent = now.joules.tenant_spent("team-a"),
+               end = now.joules.period_end_seconds("team-a");
+  ASSERT_GT(spent, 1000);
+  cluster.apply(BudgetSet{"team-a", 2e6});
+  EXPECT_EQ(now.joules.tenant_spent("team-a"), spent);
+  EXPECT_EQ(now.joules.period_end_seconds("team-a"), end);
+  EXPECT_EQ(now.tenants.at("team-a").weight, 3);
+  EXPECT_THAT(refusal(cluster.apply(BudgetSet{"team-a", 2e6, -1})), HasSubstr("got -1"));
+  EXPECT_THAT(refusal(cluster.apply(BudgetSet{"", 2e6})), HasSubstr("1 to 200 bytes"));
 }
 
 TEST_F(CoreStory, ALongWaitOutweighsPriority) {
