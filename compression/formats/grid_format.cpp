@@ -42,6 +42,7 @@ class GridFormat : public WeightFormat {
  private:
   using Grid = SegmentGrid;
   bool is_fp8() const { return options_.kind == Kind::kFp8; }
+  ValueRange range_of(const float* x, int64_t count) const;
   Grid grid_of(const ValueRange& range, int64_t count) const;
   std::vector<ValueRange> ranges_of(const at::Tensor& values) const;
   std::vector<Grid> grids_of(const at::Tensor& values, const WeightScales* scales) const;
@@ -74,6 +75,13 @@ int64_t GridFormat::bytes_of(at::IntArrayRef shape) const {
          (zero_points * bits + 7) / 8;
 }
 
+/// With what the format's rule asks for.
+ValueRange GridFormat::range_of(const float* x, int64_t count) const {
+  ValueRange range = range_of_values(x, count);
+  if (options_.kind == Kind::kTernary) range.magnitudes = sum_of_magnitudes(x, count);
+  return range;
+}
+
 GridFormat::Grid GridFormat::grid_of(const ValueRange& range, int64_t count) const {
   if (options_.kind == Kind::kInteger) {
     return grid_of_range(options_, range.smallest, range.largest);
@@ -95,8 +103,7 @@ std::vector<ValueRange> GridFormat::ranges_of(const at::Tensor& values) const {
   at::parallel_for(0, segments * pieces, grain, [&](int64_t first, int64_t end) {
     for (int64_t i = first; i < end; ++i) {
       const int64_t begin = i % pieces * kPiece;
-      parts[i] =
-          range_of_values(x + i / pieces * segment + begin, std::min(kPiece, segment - begin));
+      parts[i] = range_of(x + i / pieces * segment + begin, std::min(kPiece, segment - begin));
     }
   });
   std::vector<ValueRange> ranges(segments);
@@ -161,8 +168,8 @@ void GridFormat::in_pieces(const at::Tensor& values, const WeightScales* scales,
                        const int64_t begin = i / pieces * segment + i % pieces * kPiece;
                        const int64_t count = std::min(kPiece, segment - i % pieces * kPiece);
                        // A segment that is in the cache gives its scale and is rounded in one go.
-                       const Grid grid = follows ? grid_of(range_of_values(x + begin, count), count)
-                                                 : grids[i / pieces];
+                       const Grid grid =
+                           follows ? grid_of(range_of(x + begin, count), count) : grids[i / pieces];
                        if (!work(grid, begin, count)) broken = begin;
                      }
                    });

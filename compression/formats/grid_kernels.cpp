@@ -55,12 +55,10 @@ ValueRange joined(const ValueRange& a, const ValueRange& b) {
 
 WATTLE_CLONES ValueRange range_of_values(const float* x, int64_t count) {
   float low[kLanes] = {}, high[kLanes] = {};
-  double sums[kLanes] = {};
   int32_t largest[kLanes] = {};
   const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
     low[lane] = std::min(low[lane], x[i]);
     high[lane] = std::max(high[lane], x[i]);
-    sums[lane] += std::fabs(x[i]);
     largest[lane] = std::max(largest[lane], magnitude_bits(x[i]));
   };
   int64_t i = 0;
@@ -68,11 +66,26 @@ WATTLE_CLONES ValueRange range_of_values(const float* x, int64_t count) {
     for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
   }
   for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
-  ValueRange range;
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    range = joined(range, {low[lane], high[lane], sums[lane], largest[lane] < kInfinityBits});
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t lane = 0; lane < width; ++lane) {
+      low[lane] = std::min(low[lane], low[lane + width]);
+      high[lane] = std::max(high[lane], high[lane + width]);
+      largest[lane] = std::max(largest[lane], largest[lane + width]);
+    }
   }
-  return range;
+  return {low[0], high[0], 0, largest[0] < kInfinityBits};
+}
+
+WATTLE_CLONES double sum_of_magnitudes(const float* x, int64_t count) {
+  double sums[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += std::fabs(x[i + lane]);
+  }
+  for (int64_t lane = 0; i < count; ++i, ++lane) sums[lane] += std::fabs(x[i]);
+  double sum = 0;
+  for (const double lane : sums) sum += lane;
+  return sum;
 }
 
 WATTLE_CLONES bool round_to_integers(float* x, int64_t count, const IntegerGrid& grid) {

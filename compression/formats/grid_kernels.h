@@ -11,13 +11,15 @@ namespace wattle {
 struct ValueRange {
   float smallest = 0;     ///< at most 0
   float largest = 0;      ///< at least 0
-  double magnitudes = 0;  ///< sum of |x|
+  double magnitudes = 0;  ///< sum of |x|, where it was asked for
   bool finite = true;
 };
 
 /// Both as one.
 ValueRange joined(const ValueRange& a, const ValueRange& b);
+/// Without the magnitudes.
 ValueRange range_of_values(const float* x, int64_t count);
+double sum_of_magnitudes(const float* x, int64_t count);
 
 /// Codes are the integers from `low` to `high`: code = clamp(rint(x / scale) + zero, low, high),
 /// ties to even, as ONNX's QuantizeLinear; value = (code - zero) * scale.
