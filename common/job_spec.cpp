@@ -118,8 +118,28 @@ struct SweepSize {
   }
 };
 
-/// "" or what of it is too much.
+/// What the scheduler reads once for all jobs of a sweep.
+std::string fault_of_key(const std::string& key) {
+  const bool is_common = key == "job" || key.starts_with("job.") || key == "run.output_dir";
+  return is_common ? fmt::format("{} is the same for all jobs of a sweep: submit them apart", key)
+                   : "";
+}
+
+std::string fault_of_keys(const Sweep& sweep) {
+  for (const SweepAxis& axis : sweep.grid) {
+    if (std::string fault = fault_of_key(axis.key); !fault.empty()) return fault;
+  }
+  for (const auto& entry : sweep.list) {
+    for (const auto& [key, value] : entry) {
+      if (std::string fault = fault_of_key(key); !fault.empty()) return fault;
+    }
+  }
+  return "";
+}
+
+/// "" or what of it is not taken.
 std::string excess_of(const Sweep& sweep) {
+  if (std::string fault = fault_of_keys(sweep); !fault.empty()) return fault;
   const size_t jobs = jobs_of(sweep);
   if (jobs == 0) return "has a key without values";
   if (jobs > kMostSweepJobs) {

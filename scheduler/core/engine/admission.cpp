@@ -104,6 +104,11 @@ Accepted expect(State& state, const Job& job) {
   accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each (± {:.0f} %)",
                              option->point.ranks, state.types[option->point.type].name,
                              option->point.limit_watts, 100 * p.uncertainty);
+  const auto& own = job.request.energy_budget_joules;
+  if (own && accepted.joules && *accepted.joules > *own) {
+    accepted.why += fmt::format("; its own {:.0f} J are less than the {:.0f} J expected", *own,
+                                *accepted.joules);
+  }
   const auto left = state.joules.tenant_left(job.request.tenant);
   if (left && accepted.joules && *accepted.joules > *left) {
     accepted.why += fmt::format("; tenant {} has {:.0f} J left, less than the {:.0f} J expected",

@@ -87,6 +87,10 @@ std::string check(State& state, Job& job) {
                        request.max_ranks);
   }
   if (!request.work.rank_counts.empty()) request.work.rank_counts = job.rank_counts;
+  if (request.deadline_seconds.value_or(state.now_seconds) < state.now_seconds) {
+    return fmt::format("job.deadline: is over since {:.0f} s",
+                       state.now_seconds - *request.deadline_seconds);
+  }
   std::set<JobId> after;
   for (const std::string& name : request.after) {
     if (!resolve(state, request.tenant, name, after)) {

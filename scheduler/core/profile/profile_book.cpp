@@ -24,15 +24,22 @@ void add_interval(LimitSample& s, double units_per_second, double watts) {
   s.watts += (watts - s.watts) / s.weight;
 }
 
+std::string own_page(const Job& job) { return fmt::format("job:{}", job.id); }
+
 }  // namespace
 
 std::string ProfileBook::page_name(const Job& job) {
   const std::string& kind = job.request.work.kind;
-  return kind.empty() ? fmt::format("job:{}", job.id) : fmt::format("kind:{}", kind);
+  // The kind was found without the point's overrides: those of other keys may change the work.
+  const auto& overrides = job.request.overrides;
+  const bool is_alike = std::all_of(overrides.begin(), overrides.end(), [](const auto& text) {
+    return text.starts_with("run.") || text.starts_with("optimizer.");
+  });
+  return kind.empty() || !is_alike ? own_page(job) : fmt::format("kind:{}", kind);
 }
 
 void ProfileBook::forget(const Job& job) {
-  if (job.request.work.kind.empty()) pages_.erase(job.profile);
+  if (job.profile == own_page(job)) pages_.erase(job.profile);
 }
 
 ProfileBook::Page& ProfileBook::page_of(const Job& job) {

@@ -83,6 +83,41 @@ TEST_F(SubmitBounds, SweepsThatWouldFillTheMemoryAreRefused) {
   EXPECT_THAT(answer(submit), HasSubstr("have 10040000 bytes, at most 8388608"));
 }
 
+TEST_F(SubmitBounds, SweepsOverWhatIsReadOnceAreRefused) {
+  for (const char* key : {"job.tenant", "job.ranks.min", "job.after", "run.output_dir"}) {
+    Submit submit = request();
+    submit.spec.sweep.grid = {{key, {"1", "2"}}};
+    EXPECT_THAT(answer(submit), HasSubstr(std::string(key) + " is the same for all jobs"));
+    submit.spec.sweep = {};
+    submit.spec.sweep.list = {{{key, "1"}}};
+    EXPECT_THAT(answer(submit), HasSubstr(key));
+  }
+}
+
+TEST_F(SubmitBounds, JobsOfASweepShareAPageOnlyWhereTheirWorkIsAlike) {
+  Submit submit = request();
+  submit.work.kind = "k";
+  submit.spec.sweep.grid = {{"run.seed", {"1", "2"}}};
+  EXPECT_EQ(answer(submit), "");
+  EXPECT_EQ(cluster.job(1).profile, cluster.job(2).profile);
+  submit.request_id = "wide";
+  submit.spec.sweep.grid = {{"model.width", {"64", "512"}}};
+  EXPECT_EQ(answer(submit), "");
+  EXPECT_NE(cluster.job(3).profile, cluster.job(4).profile);
+  EXPECT_NE(cluster.job(3).profile, cluster.job(1).profile);
+}
+
+TEST_F(SubmitBounds, ADeadlineThatIsOverIsRefusedAndAShortBudgetSaid) {
+  Submit submit = request();
+  submit.spec.deadline = "1970-01-01T00:00:10Z";
+  EXPECT_THAT(answer(submit), HasSubstr("job.deadline: is over since 990 s"));
+  submit.spec.deadline.reset();
+  submit.spec.energy_budget_joules = 5000;
+  submit.work = {1e6, "", {}, 1};
+  const auto decisions = cluster.apply(submit);
+  EXPECT_THAT(std::get<Accepted>(decisions.front()).why, HasSubstr("its own 5000 J are less than"));
+}
+
 TEST_F(SubmitBounds, DependenciesAreCountedOverASweep) {
   const auto sweep_of = [](size_t jobs) {
     Sweep sweep;
