@@ -23,11 +23,12 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   max-width: 780px; margin: 2.5rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.6rem; margin: 0 0 1.2rem; } h2 { font-size: 1.05rem; margin: 2.2rem 0 .4rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: .8rem; }
-.card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem .8rem; }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: .6rem .8rem;
+  overflow-wrap: anywhere; }
 .card b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 .card span, .note { color: var(--soft); font-size: .82rem; }
 svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft); }
-svg .legend { font-size: 12px; } svg .grid { stroke: var(--line); }
+svg .legend { font-size: 12px; paint-order: stroke; stroke: var(--paper); stroke-width: 5px; } svg .grid { stroke: var(--line); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 500; font-size: .82rem; }
 .table { overflow-x: auto; }
