@@ -91,7 +91,8 @@ struct Run {
   Reason stop_reason = Reason::kNone;
   std::optional<int> exit_code;  ///< of the first share
   bool node_failed = false;
-  bool killed = false;  ///< its stop took longer than the cap could wait
+  double units_before = 0;  ///< of the job, when it started
+  bool killed = false;      ///< its stop took longer than the cap could wait
 };
 
 /// A job and all that happened to it so far.
@@ -110,6 +111,8 @@ struct Job {
   std::optional<Run> run;
   double units_done = 0;
   int node_failures = 0;
+  int fruitless_runs = 0;         ///< in a row: stopped of themselves or for joules, no unit done
+  double not_before_seconds = 0;  ///< it is not planned until then
   double ended_seconds = 0;
   int exit_code = 0;
 };

@@ -42,14 +42,52 @@ void expect_start(const State& state, const Job& job, const Option& option, Acce
 
 }  // namespace
 
-bool has_joules(const State& state, const Job& job) {
+double start_joules(const State& state, int type, int ranks) {
+  constexpr double kStartSeconds = 30;
+  return kStartSeconds * ranks * state.types[type].min_limit_watts;
+}
+
+double least_start_joules(const State& state, const Job& job) {
+  std::optional<double> least;
+  const int ranks = job.rank_counts.front();
+  for (int type = 0; type < static_cast<int>(state.installed.size()); ++type) {
+    if (state.widest[type] < ranks) continue;
+    const double joules = start_joules(state, type, ranks);
+    least = std::min(least.value_or(joules), joules);
+  }
+  return least.value_or(0);
+}
+
+bool has_joules(const State& state, const Job& job, double joules) {
+  const double least = std::max(1.0, joules);
   const auto tenant_left = state.joules.tenant_left(job.request.tenant);
-  if (tenant_left && *tenant_left < 1) return false;
-  return !job.request.energy_budget_joules || state.joules.job_left(job.id).value_or(1) >= 1;
+  if (tenant_left && *tenant_left < least) return false;
+  return state.joules.job_left(job.id).value_or(least) >= least;
+}
+
+std::string short_of_joules(const State& state, const Job& job) {
+  const double least = least_start_joules(state, job);
+  if (has_joules(state, job, least)) return "";
+  const auto own = state.joules.job_left(job.id);
+  if (own && *own < std::max(1.0, least)) {
+    return fmt::format("the job has {:.0f} J left, and a start takes {:.0f} J", *own, least);
+  }
+  const std::string& tenant = job.request.tenant;
+  return fmt::format(
+      "tenant {} has {:.0f} J left, and a start takes {:.0f} J: its next period begins at {:.0f}",
+      tenant, state.joules.tenant_left(tenant).value_or(0), least,
+      state.joules.period_end_seconds(tenant));
 }
 
 std::string never_fits(State& state, const Job& job) {
   if (state.types.empty()) return "";  // no node has registered: nothing can be said yet
+  const double start = least_start_joules(state, job);
+  if (job.request.energy_budget_joules.value_or(start) < start) {
+    return fmt::format(
+        "job.energy_budget_joules: {:.0f} J are less than the {:.0f} J that its start-up and a "
+        "checkpoint take: 30 s on {} devices at their lowest limit",
+        *job.request.energy_budget_joules, start, job.rank_counts.front());
+  }
   const std::vector<int>& devices = state.installed;
   double cap = state.hard_cap.highest_from(state.now_seconds);
   for (const Node& node : state.nodes) {

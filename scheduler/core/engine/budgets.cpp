@@ -157,6 +157,10 @@ void on(Round& round, const BudgetSet& event) {
   round.decide(0, Noted{event.tenant, budget}, "");
 }
 
+void lease_start(Round& round, Job& job) {
+  for (const NodeShare& share : job.run->shares) renew(round, job, share);
+}
+
 void renew_leases(Round& round) {
   for (JobId id : round.state.running) {
     Job& job = round.state.jobs.at(id);

@@ -48,7 +48,7 @@ void carry_out(Round& round, const Planned& event) {
       if (steerable(state, job)) move_run(round, job, choice);
     } else if (!choice.point) {
       round.change(job, job.state, choice.reason, choice.why);
-    } else if (has_joules(state, job)) {
+    } else if (job.not_before_seconds <= state.now_seconds && has_joules(state, job, 0)) {
       state.pending_starts.push_back({job.id, *choice.point, choice.why});
     }
   }
@@ -95,7 +95,7 @@ void look_ahead(State& state) {
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
     const auto options = options_of(job);
-    if (!job.after.empty() || options->empty() || !has_joules(state, job)) continue;
+    if (!job.after.empty() || options->empty() || !has_joules(state, job, 0)) continue;
     const OperatingPoint& point = options->front().point;
     outlook.queued_device_seconds[point.type] += seconds_left(job, *options, point) * point.ranks;
   }
@@ -109,6 +109,7 @@ void on(Round& round, const Planned& event) {
   state.planned_event = event.seen_events;
   state.planned_seconds = event.made_seconds;
   state.planned_cap_watts = event.cap_watts;
+  std::erase_if(state.resting, [&](const auto& r) { return r.first <= event.made_seconds; });
   // A plan for a higher cap would not meet the one of now: another is due at once.
   if (event.cap_watts > planning_cap(state, state.now_seconds)) return;
   carry_out(round, event);

@@ -16,6 +16,8 @@ namespace {
 /// are planned with a pause in proportion, so that planning takes about a hundredth of the time.
 constexpr double kPauseSecondsPerWaitingJob = 1e-3;
 
+constexpr JobId kNobody = std::numeric_limits<JobId>::max();  ///< behind all others
+
 /// Whether the devices of a share count as the planner's: its run can be moved, or is about to end
 /// and leaves them to others.
 bool planned_with(const State& state, const Job& job, const NodeShare& share) {
@@ -25,14 +27,14 @@ bool planned_with(const State& state, const Job& job, const NodeShare& share) {
   return steerable(state, job);
 }
 
-/// A waiting job whose tenant has no joules takes no part; it is told once.
-void hold_for_joules(const State& state, const Job& job, PlanRequest& request) {
-  const auto tenant_left = state.joules.tenant_left(job.request.tenant);
-  if (!tenant_left || *tenant_left >= 1 || job.reason == Reason::kEnergyBudget) return;
-  request.short_of_joules.push_back(
-      {job.id, 0, std::nullopt, Reason::kEnergyBudget,
-       fmt::format("tenant {} has no joules left until its next period at {:.0f}",
-                   job.request.tenant, state.joules.period_end_seconds(job.request.tenant))});
+/// Whether a waiting job has the joules to start. If not it takes no part, and is told once.
+bool can_pay(const State& state, const Job& job, PlanRequest& request) {
+  if (has_joules(state, job, least_start_joules(state, job))) return true;
+  if (job.reason != Reason::kEnergyBudget) {
+    request.short_of_joules.push_back(
+        {job.id, 0, std::nullopt, Reason::kEnergyBudget, short_of_joules(state, job)});
+  }
+  return false;
 }
 
 JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
@@ -122,7 +124,7 @@ std::vector<TenantView> tenants_of(const State& state, double now_seconds) {
 }
 
 /// In the queue's order.
-std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request) {
+std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request, double now_seconds) {
   using Place = std::tuple<int, double, JobId, const Job*>;
   std::vector<Place> places;
   places.reserve(state.running.size() + state.waiting.size());
@@ -135,8 +137,8 @@ std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request) {
   }
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
-    if (!job.after.empty()) continue;
-    has_joules(state, job) ? add(job) : hold_for_joules(state, job, request);
+    if (!job.after.empty() || job.not_before_seconds > now_seconds) continue;
+    if (can_pay(state, job, request)) add(job);
   }
   std::sort(places.begin(), places.end());
   std::vector<const Job*> jobs;
@@ -176,7 +178,7 @@ PlanRequest request_plan(State& state, double now_seconds) {
   for (const TenantView& tenant : snapshot.tenants) {
     tenant_index.emplace(tenant.name, static_cast<int>(tenant_index.size()));
   }
-  const std::vector<const Job*> jobs = jobs_to_plan(state, request);
+  const std::vector<const Job*> jobs = jobs_to_plan(state, request, now_seconds);
   snapshot.jobs.reserve(jobs.size());
   request.tokens.reserve(jobs.size());
   for (const Job* job : jobs) {
@@ -206,6 +208,8 @@ Planned make_plan(const PlanRequest& request) {
 
 bool is_plan_due(const State& state, double now_seconds) {
   if (state.changed_event > state.planned_event) return true;
+  const auto rested = state.resting.upper_bound({state.planned_seconds, kNobody});
+  if (rested != state.resting.end() && rested->first <= now_seconds) return true;
   if (planning_cap(state, now_seconds) != state.planned_cap_watts) return true;
   const double pause = kPauseSecondsPerWaitingJob * static_cast<double>(state.waiting.size());
   const bool has_new_jobs = state.new_job_event > state.planned_event;

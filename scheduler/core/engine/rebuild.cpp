@@ -20,9 +20,13 @@ void rebuild_nodes(State& state) {
 
 void rebuild_jobs(State& state) {
   state.waiting.clear(), state.running.clear(), state.dependent.clear(), state.ended.clear();
+  state.resting.clear();
   state.job_of_token.clear(), state.jobs_of_request.clear();
   for (const auto& [id, job] : state.jobs) {
     state.jobs_of_request[job.submit_id].push_back(id);
+    if (job.not_before_seconds > state.planned_seconds) {
+      state.resting.emplace(job.not_before_seconds, id);
+    }
     if (is_finished(job.state)) {
       state.ended.emplace(job.ended_seconds, id);
       continue;

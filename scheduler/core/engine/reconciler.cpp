@@ -166,9 +166,11 @@ void start_run(Round& round, Job& job, const PendingStart& pending, double limit
   const std::string remark =
       fmt::format("started on {} of {} at {:.0f} W each ({}): {}", run.point.ranks,
                   start.device_type, limit_watts, start.shares.front().node, pending.why);
+  run.units_before = job.units_done;
   job.run = std::move(run);
   round.decide(job.id, std::move(start), remark);
   round.change(job, JobState::kRunning, Reason::kNone, pending.why);
+  lease_start(round, job);
 }
 
 /// In the plan's order; the first that has devices but no watts holds all behind it.
@@ -181,6 +183,14 @@ void start_pending(Round& round) {
   for (PendingStart& pending : state.pending_starts) {
     Job& job = state.jobs.at(pending.job);
     if (job.run || is_finished(job.state)) continue;
+    if (!has_joules(state, job, start_joules(state, pending.point.type, pending.point.ranks))) {
+      const double joules = start_joules(state, pending.point.type, pending.point.ranks);
+      round.change(job, job.state, Reason::kEnergyBudget,
+                   fmt::format("too few joules are left for a start, which takes {:.0f} J: others "
+                               "have them",
+                               joules));
+      continue;
+    }
     const bool has_devices = state.pool.fits(pending.point.type, pending.point.ranks);
     const double limit = out_of_watts ? 0 : limit_for_now(state, pending.point, free);
     if (!has_devices || limit == 0) {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
@@ -36,11 +37,6 @@ Ending ending_after_stop(const Run& run, int exit_code) {
 Ending ending(const State& state, const Job& job) {
   const Run& run = *job.run;
   const int code = run.exit_code.value_or(kExitFailed);
-  const std::optional<double> own_joules = state.joules.job_left(job.id);
-  if (run.stop_reason == Reason::kEnergyBudget && code != kExitDone && own_joules &&
-      *own_joules < 1) {
-    return {JobState::kTimeout, Reason::kEnergyBudget, "its own joules are spent"};
-  }
   if (run.phase == Run::Phase::kStopping && !run.node_failed) return ending_after_stop(run, code);
   if (run.stop_reason == Reason::kCancelled) return ending_after_stop(run, kExitFailed);
   if (run.node_failed) {
@@ -64,9 +60,38 @@ Ending ending(const State& state, const Job& job) {
   }
 }
 
+/// A run that ends of itself or for want of joules and has done nothing would do it again: the job
+/// rests before it is planned again, each time twice as long, at most an hour.
+void rest_if_fruitless(State& state, Job& job, Ending& end) {
+  constexpr double kFirstRestSeconds = 10, kLongestRestSeconds = 3600, kLongRunSeconds = 600;
+  const Run& run = *job.run;
+  const bool by_scheduler = run.node_failed || (run.phase == Run::Phase::kStopping &&
+                                                run.stop_reason != Reason::kEnergyBudget);
+  // Not every job counts units.
+  const bool has_progressed = job.units_done > run.units_before ||
+                              state.now_seconds - run.started_seconds > kLongRunSeconds;
+  if (has_progressed) job.fruitless_runs = 0;
+  if (by_scheduler || has_progressed) return;
+  const double rest =
+      std::min(kLongestRestSeconds, std::ldexp(kFirstRestSeconds, job.fruitless_runs));
+  job.fruitless_runs = std::min(job.fruitless_runs + 1, 30);
+  job.not_before_seconds = state.now_seconds + rest;
+  state.resting.emplace(job.not_before_seconds, job.id);
+  end.why += fmt::format("; {} runs in a row without progress: rests for {:.0f} s",
+                         job.fruitless_runs, rest);
+}
+
 void finish_run(Round& round, Job& job) {
   State& state = round.state;
-  const Ending end = ending(state, job);
+  Ending end = ending(state, job);
+  const double start = least_start_joules(state, job);
+  const auto own = state.joules.job_left(job.id);
+  if (!is_finished(end.state) && own && *own < std::max(1.0, start)) {
+    end = {JobState::kTimeout, Reason::kEnergyBudget,
+           fmt::format("its own joules are spent: {:.0f} J are left, and a start takes {:.0f} J",
+                       *own, start)};
+  }
+  if (!is_finished(end.state)) rest_if_fruitless(state, job, end);
   if (job.run->node_failed) ++job.node_failures;
   job.exit_code = job.run->exit_code.value_or(kExitFailed);
   state.job_of_token.erase(job.run->token);

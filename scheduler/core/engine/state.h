@@ -70,14 +70,15 @@ struct State {
   double least_cap_watts = 0;  ///< idle devices, and lost nodes at safe limits
   DevicePool pool;
 
-  std::map<JobId, Job> jobs;                 ///< finished ones, too, for history_seconds
-  std::set<JobId> waiting;                   ///< pending or preempted
-  std::set<JobId> running;                   ///< hold devices
-  std::set<JobId> dependent;                 ///< wait for other jobs
-  std::set<std::pair<double, JobId>> ended;  ///< finished jobs by when they ended
-  double forgot_seconds = 0;                 ///< when old ones were last looked for
-  std::map<Token, JobId> job_of_token;       ///< of runs that hold devices
-  std::map<Token, JobId> owner_of_token;     ///< of all runs of these jobs
+  std::map<JobId, Job> jobs;                   ///< finished ones, too, for history_seconds
+  std::set<JobId> waiting;                     ///< pending or preempted
+  std::set<JobId> running;                     ///< hold devices
+  std::set<JobId> dependent;                   ///< wait for other jobs
+  std::set<std::pair<double, JobId>> ended;    ///< finished jobs by when they ended
+  std::set<std::pair<double, JobId>> resting;  ///< jobs by Job::not_before_seconds, some over
+  double forgot_seconds = 0;                   ///< when old ones were last looked for
+  std::map<Token, JobId> job_of_token;         ///< of runs that hold devices
+  std::map<Token, JobId> owner_of_token;       ///< of all runs of these jobs
   std::map<std::string, std::vector<JobId>> jobs_of_request;
   std::map<JobId, Accepted> acceptances;  ///< what was answered, for a request that comes again
   std::map<std::pair<std::string, std::string>, std::vector<JobId>>
@@ -126,6 +127,8 @@ void on(Round& round, const CapSet& event);
 void on(Round& round, const BudgetSet& event);
 void on(Round& round, const Configured& event);
 void renew_leases(Round& round);
+/// What a run that has just been started may use, so that no other start counts on it.
+void lease_start(Round& round, Job& job);
 bool is_renewal_due(const State& state);
 
 // fleet.cpp: what happens to nodes
@@ -171,8 +174,14 @@ bool is_cap_overdue(const State& state, double now_seconds);
 Accepted expect(State& state, const Job& job);
 /// "" or why the job can never run.
 std::string never_fits(State& state, const Job& job);
-/// Whether neither tenant nor job is short of joules.
-bool has_joules(const State& state, const Job& job);
+/// The joules that a start takes: 30 s at the type's lowest limit, for start-up and a checkpoint.
+double start_joules(const State& state, int type, int ranks);
+/// Those of the job's cheapest start on the devices that are installed.
+double least_start_joules(const State& state, const Job& job);
+/// Whether neither tenant nor job is short of so many joules.
+bool has_joules(const State& state, const Job& job, double joules);
+/// "" or who is short of the joules of the job's cheapest start, with the numbers.
+std::string short_of_joules(const State& state, const Job& job);
 
 // rebuild.cpp: what follows from the rest, after a state has been read
 void rebuild(State& state);

@@ -87,7 +87,7 @@ void visit(Is<Run> auto& s, V&& v) {
   v("token", s.token), v("phase", s.phase), v("point", s.point), v("shares", s.shares);
   v("issued_watts", s.issued_watts), v("started_seconds", s.started_seconds);
   v("stop_seconds", s.stop_seconds), v("stop_reason", s.stop_reason), v("exit_code", s.exit_code);
-  v("node_failed", s.node_failed), v("killed", s.killed);
+  v("node_failed", s.node_failed), v("units_before", s.units_before), v("killed", s.killed);
 }
 template <class V>
 void visit(Is<Job> auto& s, V&& v) {
@@ -97,6 +97,7 @@ void visit(Is<Job> auto& s, V&& v) {
   v("rank_counts", s.rank_counts), v("profile", s.profile), v("run", s.run);
   v("units_done", s.units_done), v("node_failures", s.node_failures);
   v("ended_seconds", s.ended_seconds), v("exit_code", s.exit_code);
+  v("fruitless_runs", s.fruitless_runs), v("not_before_seconds", s.not_before_seconds);
 }
 
 // power/, profile/, plan/, policy/

@@ -1,5 +1,6 @@
 #include "common/error.h"
 #include "scheduler/core/core.h"
+#include "scheduler/core/engine/weight.h"
 #include "tests/scheduler/core/core_story.h"
 
 namespace wattle::scheduler {
@@ -179,6 +180,63 @@ TEST_F(CoreStory, ABudgetThatIsSetAgainStaysSpentAndKeepsItsWeight) {
   EXPECT_EQ(now.tenants.at("team-a").weight, 3);
   EXPECT_THAT(refusal(cluster.apply(BudgetSet{"team-a", 2e6, -1})), HasSubstr("got -1"));
   EXPECT_THAT(refusal(cluster.apply(BudgetSet{"", 2e6})), HasSubstr("1 to 200 bytes"));
+}
+
+TEST_F(CoreStory, ABudgetThatNoStartCanBePaidFromIsRefused) {
+  Submit submit;
+  submit.request_id = "r";
+  submit.spec.energy_budget_joules = 200;
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("200 J are less than the 3000 J"));
+  submit.spec.energy_budget_joules = 5000;
+  submit.work = {1e6, "", {}, 1};
+  const auto decisions = cluster.apply(submit);
+  EXPECT_THAT(std::get<Accepted>(decisions.front()).why, HasSubstr("its own 5000 J are less than"));
+}
+
+TEST_F(CoreStory, StartsOfOneRoundDoNotCountOnTheSameJoules) {
+  give_joules("team-a", 4000, 1e6);
+  cluster.submit("one", 1, 1, 1e6);
+  cluster.submit("two", 1, 1, 1e6);
+  cluster.run(600);
+  const State& now = cluster.core.state();
+  EXPECT_EQ(now.last_token, 1) << "one of them has run, once";
+  EXPECT_LE(now.joules.tenant_spent("team-a"), 4000 + 2 * 250);
+  for (JobId job : {1, 2}) EXPECT_EQ(reason(job), Reason::kEnergyBudget);
+}
+
+TEST_F(CoreStory, AJobThatStopsOfItselfWithoutProgressRestsLongerEachTime) {
+  cluster.speed = [](JobId, int, double) { return 0; };
+  const JobId job = cluster.submit("train", 1, 1, 1e6);
+  for (int second = 0; second < 600; ++second) {
+    cluster.run(1);
+    if (!cluster.job(job).run) continue;
+    const auto run = run_of(job);
+    const std::string node = cluster.core.state().nodes[run.shares.front().node].name;
+    cluster.apply(JobExited{node, 1, run.token, 75, 100});
+  }
+  EXPECT_LE(cluster.core.state().last_token, 7) << "after 10, 20, 40, ... s";
+  EXPECT_GE(cluster.core.state().last_token, 5);
+  EXPECT_THAT(cluster.core.explain(job), HasSubstr("runs in a row without progress: rests for"));
+}
+
+TEST_F(CoreStory, ADeadlineThatComesNearWeighsMore) {
+  const auto with_deadline = [](const char* text) {
+    return [text](Submit& s) { s.spec.deadline = text; };
+  };
+  const JobId calm = cluster.submit("calm", 8, 8, 1000);
+  const JobId far = cluster.submit("far", 8, 8, 1000, with_deadline("1971-01-01T00:00:00Z"));
+  const JobId near = cluster.submit("near", 8, 8, 1000, with_deadline("1970-01-01T00:25:00Z"));
+  const JobId late = cluster.submit("late", 8, 8, 1e6, with_deadline("1970-01-01T00:25:00Z"));
+  const auto weight = [&](JobId id) {
+    State state = cluster.core.state();
+    const Job& job = state.jobs.at(id);
+    return weight_of(state, job, *state.profiles.options(state.types, job), cluster.now());
+  };
+  EXPECT_GT(weight(near), 1.5 * weight(calm));
+  EXPECT_NEAR(weight(far), weight(calm), 0.01 * weight(calm));
+  EXPECT_EQ(weight(late), weight(calm)) << "it can't be met any more";
+  cluster.run(30);
+  EXPECT_EQ(state(near), JobState::kRunning);
 }
 
 TEST_F(CoreStory, ALongWaitOutweighsPriority) {
