@@ -45,6 +45,18 @@ std::string printable(std::string_view text) {
   return shown;
 }
 
+std::string printable_lines(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    shown += printable(text.substr(0, end));
+    if (end == std::string_view::npos) break;
+    shown += '\n';
+    text.remove_prefix(end + 1);
+  }
+  return shown;
+}
+
 std::string cut(std::string_view text, size_t most_bytes) {
   if (text.size() <= most_bytes) return std::string(text);
   size_t end = most_bytes;

@@ -9,6 +9,8 @@ namespace wattle {
 /// The text with control characters as '?' (also those beyond ASCII, and bytes that are no UTF-8),
 /// for terminals and logs.
 std::string printable(std::string_view text);
+/// The same for a text of several lines, whose ends stay.
+std::string printable_lines(std::string_view text);
 
 /// The text, or as much of its beginning as fits into `most_bytes`, followed by "..."; no character
 /// of UTF-8 is cut in two.

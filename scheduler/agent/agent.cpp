@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include "common/error.h"
+#include "scheduler/agent/power/idle_watts.h"
 #include "scheduler/agent/runs/job_command.h"
 
 namespace wattle::agent {
@@ -44,6 +45,7 @@ Agent::Agent(Settings settings, NodeMeter& meter, std::shared_ptr<grpc::Channel>
   make_private_folder(settings_.work_dir,
                       fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
   lock_folder();
+  keep_idle_watts(settings_.devices, settings_.work_dir + "/idle_watts.json");
   make_private_folder(settings_.work_dir + "/runs", fs::perms::owner_all);
   make_private_folder(settings_.jobs_dir,
                       fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);

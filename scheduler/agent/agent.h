@@ -51,7 +51,7 @@ class Agent {
   void renew(double sent);
   void launch(const v1::Launch& launch);
   std::string reason_against(const v1::Launch& launch) const;
-  void refuse(int64_t token, const std::string& why);
+  void refuse(int64_t token, const Ending& ending);
   void refuse(const v1::RemoteStart& start);
   void recorded(int64_t token);
   void note_sequence(int device, int64_t sequence);

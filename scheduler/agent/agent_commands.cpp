@@ -114,7 +114,7 @@ void Agent::launch(const v1::Launch& launch) {
       });
   if (is_old) return acknowledge(launch.sequence());
   if (const std::string why = reason_against(launch); !why.empty()) {
-    return refuse(launch.token(), why);
+    return refuse(launch.token(), {127, 0, boot_seconds(), why, StartFault::kElsewhere});
   }
   RunRecord record;
   record.launch = launch;
@@ -127,7 +127,7 @@ void Agent::launch(const v1::Launch& launch) {
   } catch (const std::exception& e) {
     std::error_code error;
     std::filesystem::remove_all(folder, error);
-    return refuse(launch.token(), e.what());
+    return refuse(launch.token(), could_not_start(e));
   }
   for (int device : launch.devices()) note_sequence(device, launch.sequence());
   runs_.at(launch.token())->registered(0);
@@ -135,12 +135,14 @@ void Agent::launch(const v1::Launch& launch) {
 }
 
 /// A launch that can't begin has ended, as any other run.
-void Agent::refuse(int64_t token, const std::string& why) {
-  parts_.say(fmt::format("run {}: can't be started: {}", token, why));
+void Agent::refuse(int64_t token, const Ending& ending) {
+  parts_.say(fmt::format("run {}: can't be started: {}", token, ending.error));
   v1::RunExited& exited = refused_[token];
   exited.set_token(token);
-  exited.set_exit_code(127);
-  exited.set_error(why);
+  exited.set_exit_code(ending.exit_code);
+  exited.set_error(ending.error);
+  exited.set_not_started(ending.fault != StartFault::kNone);
+  exited.set_node_at_fault(ending.fault == StartFault::kNode);
   v1::AgentMessage message;
   *message.mutable_run_exited() = exited;
   send(std::move(message));

@@ -66,8 +66,8 @@ void add_nodes(const State& state, const AgentHub& agents, Page& page) {
   }
   page.family("wattle_node_power_watts", "gauge", "Drawn by the node's devices.");
   for (const Node& node : state.nodes) {
-    if (const auto reading = agents.reading(node.name))
-      page.sample("node", node.name, reading->watts);
+    const auto reading = agents.reading(node.name);
+    if (reading && !node.removed) page.sample("node", node.name, reading->watts);
   }
 }
 

@@ -17,6 +17,13 @@
 #include "scheduler/digest/sha256.h"
 
 namespace wattle::scheduler {
+namespace {
+
+/// File systems take 255; a file that is written aside has a few more.
+constexpr size_t kMostPartBytes = 200;
+
+}  // namespace
+
 bool is_sha256(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -32,6 +39,9 @@ std::string fault_of_job_path(const std::string& path) {
   for (std::string part; std::getline(stream, part, '/');) {
     if (part.empty() || part == "." || part == "..") {
       return fmt::format("leaves the job's directory, or could: '{}'", part);
+    }
+    if (part.size() > kMostPartBytes) {
+      return fmt::format("expected at most {} bytes between slashes", kMostPartBytes);
     }
   }
   return "";

@@ -64,7 +64,7 @@ double file_seconds();
 bool is_sha256(std::string_view text);
 
 /// "" or why a path may not be a file of a job: it must be relative, without "." or ".." parts,
-/// empty parts or control characters, and at most 1024 bytes.
+/// empty parts or control characters, at most 1024 bytes, and 200 in a part.
 std::string fault_of_job_path(const std::string& path);
 
 }  // namespace wattle::scheduler

@@ -42,6 +42,9 @@ constexpr std::array kMigrations = {
         PRIMARY KEY(tenant, source));
       INSERT INTO energy_total SELECT tenant, source, SUM(joules) FROM energy GROUP BY 1, 2;
     )sql",
+    R"sql(
+      ALTER TABLE submission ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
@@ -71,10 +74,11 @@ std::vector<StoredFile> files_from_text(const std::string& text) {
 }
 
 void insert_submissions(Database& database, const std::vector<Submission>& submissions) {
-  Statement insert(database, "INSERT INTO submission VALUES(?, ?, ?, ?, ?)");
+  Statement insert(database, "INSERT INTO submission VALUES(?, ?, ?, ?, ?, ?)");
   for (const Submission& s : submissions) {
     insert.bind(1, s.request).bind(2, s.user).bind(3, s.yaml);
-    insert.bind(4, nlohmann::json(s.overrides).dump()).bind(5, files_to_text(s.inputs)).run();
+    insert.bind(4, nlohmann::json(s.overrides).dump()).bind(5, files_to_text(s.inputs));
+    insert.bind(6, s.digest).run();
   }
 }
 
@@ -164,10 +168,11 @@ void Store::add_energy(const EnergyTotal& total) {
 
 std::optional<Submission> Store::submission(const std::string& request) {
   Statement read(database_,
-                 "SELECT user, yaml, overrides, inputs FROM submission WHERE request = ?");
+                 "SELECT user, yaml, overrides, inputs, digest FROM submission WHERE request = ?");
   read.bind(1, request);
   if (!read.step()) return std::nullopt;
-  Submission found{request, read.text(0), read.text(1), {}, files_from_text(read.text(3))};
+  Submission found{request,     read.text(0), read.text(1), {}, files_from_text(read.text(3)),
+                   read.text(4)};
   nlohmann::json::parse(read.text(2)).get_to(found.overrides);
   return found;
 }

@@ -24,6 +24,7 @@ struct Submission {
   std::string yaml;
   std::vector<std::string> overrides;
   std::vector<StoredFile> inputs;
+  std::string digest{};  ///< of all that was handed in; "" = not known
 };
 
 /// Joules of one node's share of a run since the run began, by where they come from.

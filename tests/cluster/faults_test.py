@@ -313,6 +313,24 @@ class FaultTest(ClusterTest):
 
         self.for_each_seed(scenario)
 
+    def test_disk_full_at_a_node(self):
+        """It swallows no jobs: after a few it is drained, and says why."""
+        mount = self.small_disk(128)
+        cluster = self.start_cluster(agents=1)
+        (cluster.folder / "n1").symlink_to(mount)
+        cluster.__enter__()
+        with self.full(mount):
+            jobs = [cluster.submit("ada", self.job_file(cluster, name, 20))[0] for name in "ab"]
+            eventually(lambda: "DRAIN" in cluster.wattle("eve", "nodes"), "the node is drained")
+            self.assertRegex(cluster.wattle("eve", "nodes"), "could not be started.*space")
+            for job in jobs:
+                self.assertEqual(cluster.show(job)["state"], "PENDING")
+            explained = [cluster.wattle("eve", "explain", job) for job in jobs]
+            self.assertRegex("".join(explained), "NodeStartFailure.*space")
+        cluster.wattle("eve", "undrain", "n1")
+        for job in jobs:
+            cluster.wait_for_state(job, "COMPLETED")
+
     def test_uploads_leave_the_reserve(self):
         """Each of two files fits when it begins, but not both of them."""
         mount, reserve = self.small_disk(24), 4 << 20

@@ -11,6 +11,7 @@ TEST(Text, ShowsControlCharactersAsQuestionMarks) {
                       "31m"),
             "a?31m");  // CSI as one character
   EXPECT_EQ(printable("Größe 3 °C, 日本"), "Größe 3 °C, 日本");
+  EXPECT_EQ(printable_lines("a\x1b\nb\n"), "a?\nb\n");
   EXPECT_EQ(printable("\xff"
                       "a\xc3"),
             "?a?");

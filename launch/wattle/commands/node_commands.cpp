@@ -47,13 +47,14 @@ void nodes(const NodeArguments& arguments) {
                {"DRAWN", kRight},
                {"SOURCE"},
                {"JOBS"},
-               {"DEVICES"}});
+               {"DEVICES"},
+               {"REASON"}});
   for (const auto& node : response.nodes()) {
     table.add({node.name(), node_state(node),
                fmt::format("{}/{}", node.devices_in_use(), device_count(node)),
                watts_text(node.limit_watts()), node.watts() > 0 ? watts_text(node.watts()) : "",
                node.energy_source(), fmt::format("{}", fmt::join(node.jobs(), ",")),
-               devices_of(node)});
+               devices_of(node), node.drain_reason()});
   }
   fmt::print("{}", table.text());
 }

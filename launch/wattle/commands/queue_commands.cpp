@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -42,7 +43,7 @@ v1::JobState parse_state(const std::string& word) {
 /// How long the present run lasts, or the last one did.
 std::string run_time(const v1::JobSummary& job) {
   if (job.start_time() <= 0) return "";
-  const double end = job.end_time() > 0 ? job.end_time() : now_seconds();
+  const double end = job.run_end_time() > 0 ? job.run_end_time() : now_seconds();
   return duration_text(end - job.start_time());
 }
 
@@ -51,9 +52,12 @@ std::string progress(const v1::JobSummary& job) {
   return fmt::format("{:.0f}%", 100 * std::min(1.0, job.units_done() / job.units()));
 }
 
+/// As squeue: where it runs, or why it waits; of what is finished both.
 std::string nodes_or_reason(const v1::JobSummary& job) {
-  if (job.nodes_size() > 0) return fmt::format("{}", fmt::join(job.nodes(), ","));
-  return job.reason().empty() ? "" : fmt::format("({})", job.reason());
+  const bool is_somewhere = job.state() == v1::JOB_STATE_RUNNING || is_finished(job.state());
+  std::string text = is_somewhere ? fmt::format("{}", fmt::join(job.nodes(), ",")) : "";
+  if (!job.reason().empty()) text += fmt::format("{}({})", text.empty() ? "" : " ", job.reason());
+  return text;
 }
 
 std::string positive(double value, std::string (*text)(double)) {
@@ -108,7 +112,10 @@ std::string energy_text(const v1::JobDetail& job) {
 
 std::string ranks_text(const v1::JobDetail& detail) {
   const auto& job = detail.summary();
-  std::string text = job.ranks() > 0 ? fmt::format("{} now, ", job.ranks()) : "";
+  std::string text =
+      job.ranks() > 0
+          ? fmt::format("{} {}, ", job.ranks(), job.run_end_time() > 0 ? "in the last run" : "now")
+          : "";
   text += fmt::format("{} to {}", job.min_ranks(), job.max_ranks());
   if (detail.rank_counts_size() > 0) {
     text += fmt::format(" (feasible: {})", fmt::join(detail.rank_counts(), ", "));
@@ -132,7 +139,7 @@ void print_detail(const v1::JobDetail& detail) {
   line("Ranks", ranks_text(detail));
   line("Nodes", fmt::format("{}", fmt::join(job.nodes(), ", ")));
   line("Devices", job.device_type());
-  line("Limit", job.ranks() > 0 ? watts_text(job.limit_watts()) + " a device" : "");
+  line("Limit", job.limit_watts() > 0 ? watts_text(job.limit_watts()) + " a device" : "");
   line("Drawn", positive(job.watts(), watts_text));
   line("Energy", energy_text(detail));
   line("Budget",
@@ -144,6 +151,7 @@ void print_detail(const v1::JobDetail& detail) {
   line("Deadline", detail.has_deadline_time() ? time_text(detail.deadline_time()) : "");
   line("Submitted", time(job.submit_time()));
   line("Started", time(job.start_time()));
+  if (!is_finished(job.state())) line("Stopped", time(job.run_end_time()));
   line("Ended", time(job.end_time()));
   if (is_finished(job.state())) line("Exit code", std::to_string(job.exit_code()));
   line("After", fmt::format("{}", fmt::join(detail.after(), ", ")));
@@ -151,6 +159,7 @@ void print_detail(const v1::JobDetail& detail) {
   for (const auto& input : detail.inputs()) {
     line("Input", fmt::format("{}  {} bytes", input.path(), input.size_bytes()));
   }
+  if (detail.start_failures() > 0) line("Not started", std::to_string(detail.start_failures()));
   if (detail.node_failures() > 0) line("Node losses", std::to_string(detail.node_failures()));
 }
 
@@ -159,18 +168,20 @@ void show(const JobArguments& arguments) {
   if (arguments.client.json) {
     print_json(json_of(detail));
   } else if (arguments.yaml) {
-    fmt::print("{}", detail.yaml());
+    // As it was handed in where it goes into a file; a terminal shall not obey it.
+    fmt::print("{}", ::isatty(STDOUT_FILENO) ? printable_lines(detail.yaml()) : detail.yaml());
   } else {
     print_detail(detail);
   }
 }
 
 void explain(const JobArguments& arguments) {
-  const std::string text = JobsClient(arguments.client.connect()).explain(arguments.job);
+  std::string text = JobsClient(arguments.client.connect()).explain(arguments.job);
   if (arguments.client.json) {
     print_json({{"job", arguments.job}, {"text", text}});
   } else {
-    fmt::print("{}{}", text, text.ends_with('\n') ? "" : "\n");
+    if (!text.ends_with('\n')) text += '\n';
+    fmt::print("{}", printable_lines(text));
   }
 }
 

@@ -115,6 +115,10 @@ int wait_for(JobsClient& client, const v1::SubmitResponse& response, bool quiet)
   std::vector<int64_t> jobs;
   for (const auto& job : response.jobs()) jobs.push_back(job.job());
   const bool good = wait_until_finished(client, jobs, [quiet](const v1::JobSummary& job) {
+    if (is_hopeless(job)) {
+      fmt::print(stderr, "job {} waits for a job that has ended without success: it never runs\n",
+                 job.job());
+    }
     if (quiet) return;
     const std::string nodes =
         job.nodes_size() > 0 ? fmt::format(" on {}", fmt::join(job.nodes(), ",")) : "";

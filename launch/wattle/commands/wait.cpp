@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "launch/wattle/commands/client_command.h"
@@ -24,8 +25,9 @@ class Waiting {
 
   void see(const v1::JobSummary& job) {
     const auto known = states_.find(job.job());
-    if (known == states_.end() || known->second == job.state()) return;
-    if (is_finished(known->second)) return;
+    if (known == states_.end() || is_finished(known->second)) return;
+    const bool is_news = is_hopeless(job) && hopeless_.insert(job.job()).second;
+    if (known->second == job.state() && !is_news) return;
     known->second = job.state();
     change_(job);
   }
@@ -33,7 +35,7 @@ class Waiting {
   std::vector<int64_t> unfinished() const {
     std::vector<int64_t> jobs;
     for (const auto& [job, state] : states_) {
-      if (!is_finished(state)) jobs.push_back(job);
+      if (!is_finished(state) && !hopeless_.contains(job)) jobs.push_back(job);
     }
     return jobs;
   }
@@ -48,9 +50,14 @@ class Waiting {
  private:
   const std::function<void(const v1::JobSummary&)>& change_;
   std::map<int64_t, v1::JobState> states_;
+  std::set<int64_t> hopeless_;
 };
 
 }  // namespace
+
+bool is_hopeless(const v1::JobSummary& job) {
+  return !is_finished(job.state()) && job.reason() == "DependencyNeverSatisfied";
+}
 
 bool wait_until_finished(JobsClient& client, const std::vector<int64_t>& jobs,
                          const std::function<void(const v1::JobSummary&)>& change) {

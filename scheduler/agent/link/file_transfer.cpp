@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 #include "common/atomic_file.h"
@@ -23,6 +24,7 @@ constexpr size_t kChunkBytes = 1 << 20;
 /// A transfer that moves slower than this is given up.
 constexpr double kLeastBytesPerSecond = 1 << 20;
 constexpr double kLeastSeconds = 60;
+constexpr std::chrono::milliseconds kFirstPause{100}, kLongestPause{5000};
 
 void set_deadline(grpc::ClientContext& context, int64_t bytes) {
   const double seconds = kLeastSeconds + static_cast<double>(bytes) / kLeastBytesPerSecond;
@@ -34,6 +36,12 @@ void check(const grpc::Status& status, const std::string& what) {
   if (status.ok()) return;
   throw Error(ErrorCode::kCommunication,
               fmt::format("{}: the daemon says: {}", what, status.error_message()));
+}
+
+/// The daemon is stopped, killed, or cut off: it may come back.
+bool is_out_of_reach(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+         status.error_code() == grpc::StatusCode::CANCELLED;
 }
 
 int64_t size_of(const std::string& path) {
@@ -88,13 +96,28 @@ std::string sha256_of(const std::string& path, int64_t bytes) {
   return sum.digits();
 }
 
-void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder, Growth growth) const {
+void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder, Growth growth,
+                         const std::atomic<bool>& gives_up) const {
   const std::string path = path_below(folder, ref.path());
   const AsUser as_user(account_);
   if (is_there(path, ref, growth)) return;
   std::error_code error;
   fs::create_directories(fs::path(path).parent_path(), error);
   if (error) throw Error(ErrorCode::kIo, fmt::format("{}: {}", path, error.message()));
+  auto pause = kFirstPause;
+  while (true) {
+    const grpc::Status status = try_fetch(ref, path, gives_up);
+    if (status.ok()) return;
+    if (!is_out_of_reach(status) || gives_up) check(status, fmt::format("fetching {}", ref.path()));
+    for (auto left = pause; left.count() > 0 && !gives_up; left -= kFirstPause) {
+      std::this_thread::sleep_for(kFirstPause);
+    }
+    pause = std::min(2 * pause, kLongestPause);
+  }
+}
+
+grpc::Status FileTransfer::try_fetch(const v1::FileRef& ref, const std::string& path,
+                                     const std::atomic<bool>& gives_up) const {
   grpc::ClientContext context;
   set_deadline(context, ref.size_bytes());
   const auto stub = v1::Agent::NewStub(channel_);
@@ -106,21 +129,22 @@ void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder, Grow
     while (reader->Read(&chunk)) {
       file.write(chunk.data());
       sum.add(chunk.data());
-      if (file.offset() > static_cast<uint64_t>(ref.size_bytes())) break;
+      if (gives_up || file.offset() > static_cast<uint64_t>(ref.size_bytes())) context.TryCancel();
     }
   } catch (...) {
     context.TryCancel();
     reader->Finish();
     throw;
   }
-  if (file.offset() > static_cast<uint64_t>(ref.size_bytes())) context.TryCancel();
-  check(reader->Finish(), fmt::format("fetching {}", ref.path()));
+  const grpc::Status status = reader->Finish();
+  if (file.offset() <= static_cast<uint64_t>(ref.size_bytes()) && !status.ok()) return status;
   const std::string digits = sum.digits();
   if (digits != ref.sha256()) {
     throw Error(ErrorCode::kFormat,
                 fmt::format("{}: expected content {}, got {}", ref.path(), ref.sha256(), digits));
   }
   file.commit();
+  return status;
 }
 
 v1::FileRef FileTransfer::store(const std::string& folder, const std::string& path) const {

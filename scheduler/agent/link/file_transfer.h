@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,7 +11,8 @@
 
 namespace grpc {
 class Channel;
-}
+class Status;
+}  // namespace grpc
 
 namespace wattle::agent {
 
@@ -33,17 +35,22 @@ class FileTransfer {
       : channel_(std::move(channel)), account_(std::move(account)) {}
 
   /// Brings the file to its place below `folder`, unless what is there has that content already,
-  /// or began with it and has grown since (kAppended). It appears whole or not at all. Throws
-  /// Error(kCommunication) if the daemon does not give it, Error(kIo) if it can't be written,
-  /// Error(kFormat) on another content or a path that leaves the folder.
-  void fetch(const v1::FileRef& ref, const std::string& folder,
-             Growth growth = Growth::kNone) const;
+  /// or began with it and has grown since (kAppended). It appears whole or not at all. Tries again
+  /// while the daemon is out of reach, until `gives_up` becomes true. Throws Error(kCommunication)
+  /// if the daemon does not give it, Error(kIo) if it can't be written, Error(kFormat) on another
+  /// content or a path that leaves the folder.
+  void fetch(const v1::FileRef& ref, const std::string& folder, Growth growth,
+             const std::atomic<bool>& gives_up) const;
 
   /// Gives `folder`/`path` to the daemon and says what it is called: the file as it is at the call;
   /// what is appended to it meanwhile is left out. Throws like fetch().
   v1::FileRef store(const std::string& folder, const std::string& path) const;
 
  private:
+  /// One try: how the call ended, and the file in its place if that is well.
+  grpc::Status try_fetch(const v1::FileRef& ref, const std::string& path,
+                         const std::atomic<bool>& gives_up) const;
+
   std::shared_ptr<grpc::Channel> channel_;
   std::optional<Account> account_;
 };

@@ -116,7 +116,7 @@ Ending Keeper::run() {
   try {
     command_ = start_command(order_, log_fd_);
   } catch (const Error& e) {
-    return {127, 0, boot_seconds(), e.what()};
+    return {127, 0, boot_seconds(), e.what(), StartFault::kNode};
   }
   if (const auto command = find_process(command_)) {
     write_process(folder_ + "/command.json", *command);

@@ -44,12 +44,20 @@ struct KeeperOrder {
   double stop_seconds = 0;
 };
 
+/// Why a command could not even begin, where that is no fault of the job's.
+enum class StartFault {
+  kNone,
+  kElsewhere,  ///< e.g. the daemon does not give a file
+  kNode,       ///< its disk, its processes, its devices: other jobs will fare no better
+};
+
 /// How a command ended.
 struct Ending {
   int exit_code = 0;       ///< 128 + N: by signal N; 127: could not be started
   double cpu_seconds = 0;  ///< of all its processes
   double ended = 0;        ///< boot_seconds()
   std::string error;       ///< why it could not be started
+  StartFault fault = StartFault::kNone;
 };
 
 /// A keeper is a small process between the agent and a run's command, so that a run goes on, and

@@ -132,7 +132,8 @@ void write_ending(const std::string& folder, const Ending& ending) {
   write_json(folder + "/ending.json", {{"exit_code", ending.exit_code},
                                        {"cpu_seconds", ending.cpu_seconds},
                                        {"ended", ending.ended},
-                                       {"error", ending.error}});
+                                       {"error", ending.error},
+                                       {"fault", static_cast<int>(ending.fault)}});
 }
 
 std::optional<ProcessId> keeper_of(const std::string& folder) {
@@ -147,7 +148,7 @@ std::optional<Ending> ending_of(const std::string& folder) {
   const auto value = read_json(folder + "/ending.json");
   if (!value) return std::nullopt;
   return Ending{value->at("exit_code"), value->at("cpu_seconds"), value->at("ended"),
-                value->at("error")};
+                value->at("error"), static_cast<StartFault>(value->value("fault", 0))};
 }
 
 }  // namespace wattle::agent

@@ -50,7 +50,9 @@ std::optional<Ending> KeptCommand::ending() {
     send_signal(process, SIGKILL);
   }
   if (!is_empty) return std::nullopt;
-  if (!keeper_of(folder_)) return Ending{127, 0, boot_seconds(), "no keeper could be started"};
+  if (!keeper_of(folder_)) {
+    return Ending{127, 0, boot_seconds(), "no keeper could be started", StartFault::kNode};
+  }
   return Ending{128 + SIGKILL, 0, boot_seconds(), "the process that kept the run was killed"};
 }
 

@@ -29,9 +29,9 @@ void make_folder(const std::string& path, const std::optional<Account>& account)
 /// Makes the job's folder and puts everything there that the run needs: run.yaml, inputs, the
 /// checkpoint. What is there already is left as it is. Where nodes share the folder, the run's
 /// first node does it for all: mpirun, which starts the others' ranks, starts after it. Throws what
-/// FileTransfer::fetch() does.
+/// FileTransfer::fetch() does, also when `gives_up` becomes true meanwhile.
 void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& launch,
-             const FileTransfer& transfer);
+             const FileTransfer& transfer, const std::atomic<bool>& gives_up);
 
 /// The newest whole checkpoint (its files first) and what a run needs besides to go on from it, as
 /// paths below the job's folder; empty if there is none.

@@ -57,10 +57,10 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
   if (!has_ended() && !command_.was_started() && !record_.is_prepared) {
     preparing_ = std::async(std::launch::async, [this] {
       try {
-        prepare(files_, parts_.settings, record_.launch, parts_.transfer);
-        return std::string();
+        prepare(files_, parts_.settings, record_.launch, parts_.transfer, gives_up_);
+        return std::optional<Ending>();
       } catch (const std::exception& e) {
-        return std::string(e.what());
+        return std::optional(could_not_start(e));
       }
     });
   }
@@ -106,21 +106,26 @@ void Run::start(std::vector<std::string> argv) {
     make_folder(session_folder(parts_.settings, record_.launch), parts_.settings.account);
     command_.start(parts_.settings.self_program, order(std::move(argv)));
   } catch (const std::exception& e) {
-    end({127, 0, boot_seconds(), e.what()});
+    end(could_not_start(e));
   }
 }
 
-/// Takes note of what the preparation has done; false while it is not done, or has failed.
+/// Takes note of what the preparation has done; false while it is not done, or has failed. A run
+/// that is to be stopped needs nothing of it.
 bool Run::is_prepared() {
   if (!preparing_.valid()) return true;
   if (preparing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
-  std::string failure = preparing_.get();
+  std::optional<Ending> failure = preparing_.get();
   record_.metrics_offset = size_of(files_.metrics_file(), parts_.settings.account);
   metrics_ = MetricsTail(files_.metrics_file(), record_.metrics_offset, parts_.settings.account);
   record_.is_prepared = true;
-  if (failure.empty() && !remember()) failure = "the agent can't write its notes of the run";
-  if (!failure.empty()) end({127, 0, boot_seconds(), failure});
-  return failure.empty();
+  if (!failure && !remember()) {
+    failure = {127, 0, boot_seconds(), "the agent can't write its notes of the run",
+               StartFault::kNode};
+  }
+  if (!failure || is_stopping()) return true;
+  end(*failure);
+  return false;
 }
 
 void Run::start_when_prepared() {
@@ -133,7 +138,10 @@ void Run::start_when_prepared() {
   try {
     apply_limit();
   } catch (const Error& e) {
-    return end({127, 0, boot_seconds(), e.what()});
+    Ending ending = could_not_start(e);
+    // The file of a run's cap lies among its own files, which may be in its way.
+    if (is_on_processors()) ending.fault = StartFault::kElsewhere;
+    return end(ending);
   }
   start(job_command(parts_.settings, record_.launch, files_, devices_));
 }
@@ -206,6 +214,7 @@ void Run::apply_limit() {
 void Run::stop(const std::string& reason) {
   record_.stop_reason = reason;
   if (record_.stop_began == 0) record_.stop_began = boot_seconds();
+  gives_up_ = true;
   remember();
 }
 
@@ -297,6 +306,7 @@ void Run::move_stop() {
 
 void Run::end(const Ending& ending) {
   ending_ = ending;
+  gives_up_ = true;
   if (!ending.error.empty()) {
     parts_.say(fmt::format("run {}: {}", record_.launch.token(), ending.error));
   }
@@ -344,6 +354,17 @@ void Run::registered(int64_t log_bytes) {
 void Run::fall_to_safe() {
   record_.limit_watts = limit_watts(true);
   remember();
+}
+
+Ending could_not_start(const std::exception& error) {
+  StartFault fault = StartFault::kNode;
+  if (const auto* known = dynamic_cast<const Error*>(&error)) {
+    const bool is_from_elsewhere =
+        known->code() == ErrorCode::kCommunication || known->code() == ErrorCode::kFormat;
+    if (is_from_elsewhere) fault = StartFault::kElsewhere;
+    if (known->code() == ErrorCode::kConfig) fault = StartFault::kNone;
+  }
+  return {127, 0, boot_seconds(), error.what(), fault};
 }
 
 std::string run_folder(const Settings& settings, int64_t token) {

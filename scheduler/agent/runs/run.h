@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <future>
 #include <map>
@@ -40,6 +41,8 @@ class Run {
   /// Of a launch (its folder and record are on disk already), or of an agent before this one.
   /// Throws Error(kConfig) if the launch asks for what this node does not have.
   Run(const RunParts& parts, std::string folder, RunRecord record);
+  /// Its files may be on their way still: they are given up.
+  ~Run() { gives_up_ = true; }
 
   void tick(const Readings& readings, bool is_cut_off);
 
@@ -100,7 +103,8 @@ class Run {
   Stopper stopper_;
   Governor governor_;
   std::unique_ptr<Remotes> remotes_;
-  std::future<std::string> preparing_;  // "" or why it failed
+  std::atomic<bool> gives_up_ = false;            // what is being prepared
+  std::future<std::optional<Ending>> preparing_;  // none, or why it failed
   std::optional<Ending> ending_;
   double store_until_ = 0;
   bool is_frozen_ = false, is_start_reported_ = false, has_new_checkpoint_ = false,
@@ -108,6 +112,10 @@ class Run {
   double metrics_at_ = 0, reported_at_ = 0, reported_joules_ = 0;
   int64_t log_sent_ = -1;  // -1: no registration yet
 };
+
+/// The end of a run that an exception kept from starting. Wrong launches (kConfig) are the job's
+/// fault, what the daemon does not give is nobody's here, everything else is the node's.
+Ending could_not_start(const std::exception& error);
 
 /// The agent's folder of a run.
 std::string run_folder(const Settings& settings, int64_t token);

@@ -43,6 +43,8 @@ v1::RunExited Run::exit_report(bool with_checkpoint) const {
   v1::RunExited exited;
   exited.set_token(record_.launch.token());
   exited.set_exit_code(ending_->exit_code);
+  exited.set_not_started(ending_->fault != StartFault::kNone);
+  exited.set_node_at_fault(ending_->fault == StartFault::kNode);
   exited.set_joules(energy_.joules());
   add_energy(energy_.record(), *exited.mutable_energy());
   exited.set_tokens(is_first() ? metrics_.progress().tokens : 0);

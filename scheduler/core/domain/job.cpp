@@ -52,6 +52,8 @@ const char* to_string(Reason reason) {
       return "NonZeroExitCode";
     case Reason::kDrained:
       return "Drained";
+    case Reason::kNodeStartFailure:
+      return "NodeStartFailure";
   }
   return "?";
 }

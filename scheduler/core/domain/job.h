@@ -42,6 +42,7 @@ enum class Reason {
   kCancelled,
   kNonZeroExit,
   kDrained,
+  kNodeStartFailure,  ///< a node could not start it; no word against the job
 };
 
 const char* to_string(JobState state);
@@ -91,8 +92,19 @@ struct Run {
   Reason stop_reason = Reason::kNone;
   std::optional<int> exit_code;  ///< of the first share
   bool node_failed = false;
-  double units_before = 0;  ///< of the job, when it started
-  bool killed = false;      ///< its stop took longer than the cap could wait
+  double units_before = 0;   ///< of the job, when it started
+  bool killed = false;       ///< its stop took longer than the cap could wait
+  bool not_started = false;  ///< a node says that it could not begin
+  std::string cause;         ///< the first one that a node knows of its end
+};
+
+/// What is remembered of a run that is over.
+struct PastRun {
+  double started_seconds = 0;
+  double ended_seconds = 0;
+  int type = 0;
+  int ranks = 0;
+  std::vector<NodeId> nodes;
 };
 
 /// A job and all that happened to it so far.
@@ -111,8 +123,10 @@ struct Job {
   std::optional<Run> run;
   double units_done = 0;
   int node_failures = 0;
-  int fruitless_runs = 0;         ///< in a row: stopped of themselves or for joules, no unit done
-  double not_before_seconds = 0;  ///< it is not planned until then
+  int fruitless_runs = 0;           ///< in a row: stopped of themselves or for joules, no unit done
+  double not_before_seconds = 0;    ///< it is not planned until then
+  int start_failures = 0;           ///< runs that a node could not begin
+  std::optional<PastRun> last_run;  ///< before `run`
   double ended_seconds = 0;
   int exit_code = 0;
 };

@@ -37,6 +37,8 @@ struct Node {
   NodeState state = NodeState::kDown;
   int64_t epoch = 0;  ///< of the agent's registration; older messages are refused
   bool drained = false;
+  std::string drain_reason;  ///< where it was not an operator who did it
+  int start_failures = 0;    ///< runs in a row that it could not begin, through its own fault
   bool shares_jobs_dir = false;
   bool removed = false;    ///< the operator says it is gone
   bool fell_safe = false;  ///< its lease has run out since it was lost

@@ -25,10 +25,25 @@ std::string wrong_with(const std::vector<DeviceGroup>& groups) {
   return "";
 }
 
+/// Their watts may be others: they are measured, or set by hand.
 bool same_devices(const std::vector<DeviceGroup>& a, const std::vector<DeviceGroup>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-    return x.type == y.type && x.count == y.count && x.safe_watts == y.safe_watts;
+    return x.type.name == y.type.name && x.count == y.count;
   });
+}
+
+bool same_watts(const std::vector<DeviceGroup>& a, const std::vector<DeviceGroup>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.type == y.type && x.safe_watts == y.safe_watts;
+  });
+}
+
+std::string words_for(const std::vector<DeviceGroup>& groups) {
+  std::string text;
+  for (const DeviceGroup& group : groups) {
+    text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", group.count, group.type.name);
+  }
+  return text;
 }
 
 double idle_watts(const std::vector<DeviceGroup>& groups) {
@@ -43,21 +58,34 @@ int type_index(State& state, const DeviceType& type) {
   return static_cast<int>(found - state.types.begin());
 }
 
+/// The same devices count with these watts from now on, as they are registered.
+void take_watts(State& state, Node& node, const std::vector<DeviceGroup>& groups) {
+  node.groups = groups;
+  node.idle_watts = idle_watts(groups);
+  node.safe_watts = 0;
+  auto device = node.devices.begin();
+  for (const DeviceGroup& group : groups) {
+    node.safe_watts += group.count * group.safe_watts;
+    const int type = type_index(state, group.type);
+    for (int i = 0; i < group.count; ++i, ++device) {
+      state.devices[*device].type = type;
+      state.ledger.set_safe(*device, group.safe_watts);
+    }
+  }
+}
+
 Node& add_node(State& state, const NodeUp& event) {
   Node& node = state.nodes.emplace_back();
   node.id = static_cast<NodeId>(state.nodes.size()) - 1;
   node.name = event.node;
-  node.groups = event.groups;
   state.node_by_name[node.name] = node.id;
   for (const DeviceGroup& group : event.groups) {
-    node.idle_watts += group.count * group.type.idle_watts;
-    node.safe_watts += group.count * group.safe_watts;
-    const int type = type_index(state, group.type);
     for (int i = 0; i < group.count; ++i) {
       node.devices.push_back(state.ledger.add(group.type.idle_watts, group.safe_watts));
-      state.devices.push_back({node.id, type, 0});
+      state.devices.push_back({node.id, 0, 0});
     }
   }
+  take_watts(state, node, event.groups);
   return node;
 }
 
@@ -144,14 +172,35 @@ void lose(Round& round, Node& node) {
   round.decide(0, Noted{node.name, "lost: counts in full until its lease has surely run out"}, "");
 }
 
+/// Runs on devices that are of another type now are of that type, too, if that is one.
+void follow_types(Round& round, const Node& node) {
+  State& state = round.state;
+  for (JobId id : jobs_on(state, node)) {
+    Job& job = state.jobs.at(id);
+    std::set<int> types;
+    for (const NodeShare& share : job.run->shares) {
+      for (DeviceId device : share.devices) types.insert(state.devices[device].type);
+    }
+    if (types.size() == 1) {
+      job.run->point.type = *types.begin();
+    } else {
+      stop_run(round, job, Reason::kPreempted, "its nodes' devices are not alike any more");
+    }
+  }
+}
+
 std::string unfit(const State& state, const NodeUp& event, const Node* known) {
   if (std::string wrong = wrong_with(event.groups); !wrong.empty()) return wrong;
   if (known && event.epoch <= known->epoch) return "registers with an epoch that is not newer";
-  if (known && !same_devices(known->groups, event.groups)) {
-    return "has other devices than before: remove the node first, and register under a new name";
+  if (known && !known->removed && !same_devices(known->groups, event.groups)) {
+    return fmt::format(
+        "has other devices than before ({}, not {}): take the old ones out with `wattle remove {}` "
+        "while its agent is off",
+        words_for(event.groups), words_for(known->groups), event.node);
   }
   // A node that comes back is counted already, and draws no more than out of reach.
-  const double added = known && !known->removed ? 0 : idle_watts(event.groups);
+  const double counted = known && !known->removed ? known->idle_watts : 0;
+  const double added = idle_watts(event.groups) - counted;
   if (added > 0 && state.least_cap_watts + added > planning_cap(state, state.now_seconds)) {
     return fmt::format("its idle devices draw {:.0f} W, more than the cap leaves", added);
   }
@@ -194,12 +243,16 @@ void on(Round& round, const NodeUp& event) {
     round.decide(0, Refused{event.node, why, std::nullopt}, "");
     return;
   }
-  Node& node = known ? *known : add_node(state, event);
+  // What was removed and comes back as something else is a node of its own; the old one stays away.
+  const bool is_another = known && !same_devices(known->groups, event.groups);
+  Node& node = known && !is_another ? *known : add_node(state, event);
   for (DeviceId device : node.devices) {
     state.pool.remove(node.id, state.devices[device].type, device);
     if (state.devices[device].job == kForeignRun) state.devices[device].job = 0;
   }
   node.foreign_runs.clear();
+  const bool has_new_watts = !same_watts(node.groups, event.groups);
+  if (has_new_watts) take_watts(state, node, event.groups);
   node.epoch = event.epoch;
   node.shares_jobs_dir = event.shares_jobs_dir;
   state.pool.set_shared(node.id, node.shares_jobs_dir);
@@ -210,6 +263,7 @@ void on(Round& round, const NodeUp& event) {
   count_fleet(state);
   state.lost_nodes.erase(node.id);
   settle_runs(round, node, event.runs);
+  if (has_new_watts) follow_types(round, node);
   for (DeviceId device : node.devices) {
     state.pool.remove(node.id, state.devices[device].type, device);
     if (state.devices[device].job == 0) free_device(state, device);
@@ -302,29 +356,6 @@ void on(Round& round, const NodeRemoved& event) {
   node.removed = true;
   count_fleet(state);
   round.decide(0, Noted{node.name, "removed: its watts are free"}, "");
-}
-
-void on(Round& round, const Drain& event) {
-  State& state = round.state;
-  auto found = state.node_by_name.find(event.node);
-  if (found == state.node_by_name.end()) {
-    round.decide(0, Refused{event.node, "there is no such node", std::nullopt}, "");
-    return;
-  }
-  Node& node = state.nodes[found->second];
-  if (node.drained == event.on) return;
-  node.drained = event.on;
-  for (DeviceId device : node.devices) {
-    const Device& d = state.devices[device];
-    if (event.on) {
-      state.pool.remove(node.id, d.type, device);
-    } else if (d.job == 0) {
-      free_device(state, device);
-    }
-  }
-  state.note_change();
-  round.decide(
-      0, Noted{node.name, event.on ? "drained: nothing new starts there" : "takes jobs again"}, "");
 }
 
 }  // namespace wattle::scheduler

@@ -34,6 +34,16 @@ Ending ending_after_stop(const Run& run, int exit_code) {
   }
 }
 
+Ending ending_before_start(const State& state, const Job& job) {
+  const int failures = job.start_failures + 1;
+  if (failures > state.options.start_failure_limit) {
+    return {JobState::kNodeFail, Reason::kNodeStartFailure,
+            fmt::format("could not be started {} times: {}", failures, job.run->cause)};
+  }
+  return {job.units_done > 0 ? JobState::kPreempted : JobState::kPending, Reason::kNodeStartFailure,
+          fmt::format("could not be started and waits for another try: {}", job.run->cause)};
+}
+
 Ending ending(const State& state, const Job& job) {
   const Run& run = *job.run;
   const int code = run.exit_code.value_or(kExitFailed);
@@ -47,6 +57,7 @@ Ending ending(const State& state, const Job& job) {
     }
     return {JobState::kPreempted, Reason::kNodeDown, "lost a node; goes on from its checkpoint"};
   }
+  if (run.not_started) return ending_before_start(state, job);
   switch (code) {
     case kExitDone:
       return {JobState::kCompleted, Reason::kNone, ""};
@@ -56,7 +67,8 @@ Ending ending(const State& state, const Job& job) {
       return {JobState::kPreempted, Reason::kPreempted,
               "was told to stop; goes on from its checkpoint"};
     default:
-      return {JobState::kFailed, Reason::kNonZeroExit, fmt::format("exit code {}", code)};
+      return {JobState::kFailed, Reason::kNonZeroExit,
+              fmt::format("exit code {}{}", code, run.cause.empty() ? "" : ": " + run.cause)};
   }
 }
 
@@ -81,6 +93,12 @@ void rest_if_fruitless(State& state, Job& job, Ending& end) {
                          job.fruitless_runs, rest);
 }
 
+PastRun past_run(const Run& run, double now_seconds) {
+  PastRun past{run.started_seconds, now_seconds, run.point.type, run.point.ranks, {}};
+  for (const NodeShare& share : run.shares) past.nodes.push_back(share.node);
+  return past;
+}
+
 void finish_run(Round& round, Job& job) {
   State& state = round.state;
   Ending end = ending(state, job);
@@ -93,6 +111,8 @@ void finish_run(Round& round, Job& job) {
   }
   if (!is_finished(end.state)) rest_if_fruitless(state, job, end);
   if (job.run->node_failed) ++job.node_failures;
+  if (end.reason == Reason::kNodeStartFailure) ++job.start_failures;
+  job.last_run = past_run(*job.run, state.now_seconds);
   job.exit_code = job.run->exit_code.value_or(kExitFailed);
   state.job_of_token.erase(job.run->token);
   state.running.erase(job.id);
@@ -148,8 +168,8 @@ void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code
   if (!exit_code) run.node_failed = true;
   state.note_change();
   // Nothing goes on without the first node, which runs mpirun: not even a share whose ranks it
-  // never reached.
-  if (exit_code && node == run.shares.front().node) {
+  // never reached. It waits for those on a node that could not begin.
+  if (exit_code && (node == run.shares.front().node || run.not_started)) {
     for (const std::string& other : others) round.decide(job.id, Kill{other, run.token}, "");
   }
   if (all_gone) {
@@ -192,8 +212,26 @@ void on(Round& round, const JobStarted& event) {
   State& state = round.state;
   Job* job = job_of(state, event.token);
   if (!job || !live_node(state, event.node, event.epoch)) return;
+  live_node(state, event.node, event.epoch)->start_failures = 0;
   if (job->run->phase == Run::Phase::kStarting) job->run->phase = Run::Phase::kRunning;
 }
+
+namespace {
+
+/// A node that takes one run after the other and begins none is kept from taking more.
+void note_cause(Round& round, Run& run, Node& node, const JobExited& event) {
+  if (run.cause.empty() && !event.cause.empty()) {
+    run.cause = event.not_started ? fmt::format("{}: {}", node.name, event.cause) : event.cause;
+  }
+  run.not_started = run.not_started || event.not_started;
+  if (!event.not_started || !event.node_at_fault) return;
+  const int most = round.state.options.node_start_failures;
+  if (++node.start_failures < most || node.drained) return;
+  set_drained(round, node, true,
+              fmt::format("{} runs in a row could not be started: {}", most, event.cause));
+}
+
+}  // namespace
 
 void on(Round& round, const JobExited& event) {
   State& state = round.state;
@@ -201,6 +239,7 @@ void on(Round& round, const JobExited& event) {
   if (!node) return;
   state.joules.report(event.token, node->id, event.joules);
   if (Job* job = job_of(state, event.token)) {
+    note_cause(round, *job->run, *node, event);
     end_share(round, *job, node->id, event.exit_code);
     return;
   }

@@ -136,9 +136,13 @@ void on(Round& round, const NodeUp& event);
 void on(Round& round, const NodeLost& event);
 void on(Round& round, const Restarted& event);
 void on(Round& round, const NodeRemoved& event);
-void on(Round& round, const Drain& event);
 void expire_leases(Round& round);
 bool is_expiry_due(const State& state, double now_seconds);
+
+// drains.cpp: nodes that take nothing more
+void on(Round& round, const Drain& event);
+/// `reason`: "" where an operator does it.
+void set_drained(Round& round, Node& node, bool on, const std::string& reason);
 
 // runs.cpp: what happens to runs
 void on(Round& round, const LimitAcknowledged& event);

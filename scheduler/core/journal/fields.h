@@ -58,7 +58,9 @@ void visit(Is<Device> auto& s, V&& v) {
 template <class V>
 void visit(Is<Node> auto& s, V&& v) {
   v("id", s.id), v("name", s.name), v("state", s.state), v("epoch", s.epoch);
-  v("drained", s.drained), v("shares_jobs_dir", s.shares_jobs_dir), v("removed", s.removed);
+  v("drained", s.drained), v("drain_reason", s.drain_reason);
+  v("start_failures", s.start_failures), v("shares_jobs_dir", s.shares_jobs_dir),
+      v("removed", s.removed);
   v("fell_safe", s.fell_safe);
   v("lost_seconds", s.lost_seconds), v("lease_seconds", s.lease_seconds);
   v("orphan_grace_seconds", s.orphan_grace_seconds), v("groups", s.groups);
@@ -88,6 +90,12 @@ void visit(Is<Run> auto& s, V&& v) {
   v("issued_watts", s.issued_watts), v("started_seconds", s.started_seconds);
   v("stop_seconds", s.stop_seconds), v("stop_reason", s.stop_reason), v("exit_code", s.exit_code);
   v("node_failed", s.node_failed), v("units_before", s.units_before), v("killed", s.killed);
+  v("not_started", s.not_started), v("cause", s.cause);
+}
+template <class V>
+void visit(Is<PastRun> auto& s, V&& v) {
+  v("started_seconds", s.started_seconds), v("ended_seconds", s.ended_seconds), v("type", s.type);
+  v("ranks", s.ranks), v("nodes", s.nodes);
 }
 template <class V>
 void visit(Is<Job> auto& s, V&& v) {
@@ -96,6 +104,7 @@ void visit(Is<Job> auto& s, V&& v) {
   v("state", s.state), v("reason", s.reason), v("explanation", s.explanation), v("after", s.after);
   v("rank_counts", s.rank_counts), v("profile", s.profile), v("run", s.run);
   v("units_done", s.units_done), v("node_failures", s.node_failures);
+  v("start_failures", s.start_failures), v("last_run", s.last_run);
   v("ended_seconds", s.ended_seconds), v("exit_code", s.exit_code);
   v("fruitless_runs", s.fruitless_runs), v("not_before_seconds", s.not_before_seconds);
 }
@@ -141,7 +150,8 @@ void visit(Is<CoreOptions> auto& s, V&& v) {
   v("resend_seconds", s.resend_seconds), v("replan_seconds", s.replan_seconds);
   v("joule_lease_seconds", s.joule_lease_seconds), v("soft_reserve", s.soft_reserve);
   v("aging_seconds", s.aging_seconds), v("history_seconds", s.history_seconds);
-  v("node_failure_limit", s.node_failure_limit);
+  v("node_failure_limit", s.node_failure_limit), v("start_failure_limit", s.start_failure_limit);
+  v("node_start_failures", s.node_start_failures);
 }
 template <class V>
 void visit(Is<Remark> auto& s, V&& v) {

@@ -50,6 +50,9 @@ class CapLedger {
   /// A new registration of the agent: what it reports holds, commands of older ones are void.
   void restate(DeviceId device, double in_force_watts);
 
+  /// The agent has registered with another limit for when it is cut off.
+  void set_safe(DeviceId device, double safe_watts) { entries_[device].safe = safe_watts; }
+
   /// The lease of the device's agent has surely run out.
   void fall_to_safe(DeviceId device);
 

@@ -3,11 +3,14 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "common/text.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/services/caller.h"
 
 namespace wattle::scheduler {
 namespace {
+
+constexpr size_t kMostCauseBytes = 500;
 
 std::string day_of(double seconds) {
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
@@ -134,9 +137,10 @@ void AgentStream::measured(const v1::Measured& message) {
 }
 
 void AgentStream::exited(const v1::RunExited& message) {
-  daemon_.core().post(
-      JobExited{node_, epoch_, message.token(), message.exit_code(), message.joules()},
-      accounts_of(message));
+  daemon_.core().post(JobExited{node_, epoch_, message.token(), message.exit_code(),
+                                message.joules(), message.not_started(), message.node_at_fault(),
+                                brief(message.error(), kMostCauseBytes)},
+                      accounts_of(message));
 }
 
 void AgentStream::power(const v1::PowerSample& message) {

@@ -145,13 +145,25 @@ class JobsService : public v1::Jobs::Service {
       if (accepted && accepted->request_id == id) *response.add_jobs() = to_message(*accepted);
     }
     // The same request once more: the answer is that of the journal.
-    if (response.jobs_size() == 0) answer_again(id, response);
+    if (response.jobs_size() == 0) answer_again(checked.kept, response);
   }
 
-  void answer_again(const std::string& id, v1::SubmitResponse& response) {
+  void answer_again(const Submission& again, v1::SubmitResponse& response) {
+    const std::string& id = again.request;
+    const std::string first = daemon_.core().read_store(
+        [&](Store& store) { return store.submission(id).value_or(Submission{}).digest; });
+    const bool is_another = !first.empty() && first != again.digest;
     daemon_.core().read([&](const Core& core) {
       const auto found = core.state().jobs_of_request.find(id);
       if (found == core.state().jobs_of_request.end()) return;
+      if (is_another) {
+        throw Refusal(
+            RefusalCode::kExists,
+            fmt::format("request id {}: job {} was handed in under it with something else "
+                        "(SHA-256 {}, now {}): what is new takes an id of its own",
+                        brief(id), found->second.front(), first.substr(0, 12),
+                        again.digest.substr(0, 12)));
+      }
       for (JobId job : found->second) {
         const auto accepted = core.state().acceptances.find(job);
         if (accepted != core.state().acceptances.end()) {
@@ -221,6 +233,7 @@ class JobsService : public v1::Jobs::Service {
         detail.set_energy_budget_joules(*job.request.energy_budget_joules);
       }
       detail.set_node_failures(job.node_failures);
+      detail.set_start_failures(job.start_failures);
     });
     daemon_.core().read_store([&](Store& store) {
       const Submission kept = store.submission(request).value_or(Submission{});

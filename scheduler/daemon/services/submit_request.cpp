@@ -13,12 +13,14 @@
 #include "common/text.h"
 #include "scheduler/daemon/services/caller.h"
 #include "scheduler/daemon/services/job_paths.h"
+#include "scheduler/digest/sha256.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {
 namespace {
 
 constexpr size_t kMostYamlBytes = 1 << 20;
+constexpr size_t kMostOverrideBytes = 64 << 10;  ///< they go onto a command line
 constexpr int kMostDepth = 32;
 constexpr int kMostNodes = 100'000;
 /// Of what stands in tables, messages and other jobs' files.
@@ -160,12 +162,29 @@ void check_name(const char* what, const std::string& name) {
   }
 }
 
+/// Each input has a place of its own, that no other file of the job needs for a folder.
+void check_places(const v1::SubmitRequest& request) {
+  std::set<std::string> places = {"run.yaml"};
+  for (const v1::FileRef& file : request.inputs()) {
+    if (!places.insert(file.path()).second) {
+      refuse(fmt::format("input '{}': another file has this place", brief(file.path())));
+    }
+  }
+  for (const std::string& path : places) {
+    for (size_t end = path.find('/'); end != std::string::npos; end = path.find('/', end + 1)) {
+      if (!places.contains(path.substr(0, end))) continue;
+      refuse(fmt::format("input '{}': '{}' can't be a file and a folder", brief(path),
+                         brief(path.substr(0, end))));
+    }
+  }
+}
+
 void check_request(const v1::SubmitRequest& request) {
   size_t override_bytes = 0;
   for (const std::string& text : request.overrides()) override_bytes += text.size();
-  if (override_bytes > kMostYamlBytes) {
+  if (override_bytes > kMostOverrideBytes) {
     refuse(fmt::format("the overrides have {} bytes, at most {} are taken", override_bytes,
-                       kMostYamlBytes));
+                       kMostOverrideBytes));
   }
   check_name("work.kind", request.work().kind());
   if (request.request_id().empty() || request.request_id().size() > 128) {
@@ -178,6 +197,20 @@ void check_request(const v1::SubmitRequest& request) {
       refuse(fmt::format("input '{}': has no SHA-256", brief(file.path())));
     }
   }
+  check_places(request);
+}
+
+/// Of what the user has handed in. The plan is left out: it may be another each time.
+std::string digest_of(const v1::SubmitRequest& request) {
+  Sha256 digest;
+  const auto add = [&digest](const std::string& text) {
+    digest.add(fmt::format("{}:", text.size()));
+    digest.add(text);
+  };
+  for (const std::string* text : {&request.name(), &request.array(), &request.yaml()}) add(*text);
+  for (const std::string& text : request.overrides()) add(text);
+  for (const v1::FileRef& file : request.inputs()) add(file.sha256()), add(file.path());
+  return digest.digits();
 }
 
 void choose_tenant(JobSpec& spec, const Identity& caller) {
@@ -221,7 +254,8 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
                   caller.name,
                   request.yaml(),
                   {request.overrides().begin(), request.overrides().end()},
-                  {}};
+                  {},
+                  digest_of(request)};
   for (const v1::FileRef& file : request.inputs()) {
     checked.kept.inputs.push_back({file.path(), file.sha256(), file.size_bytes()});
   }

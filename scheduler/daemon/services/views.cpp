@@ -21,6 +21,16 @@ void add_run(const State& state, const Run& run, v1::JobSummary& summary) {
   summary.set_watts(watts);
 }
 
+void add_past_run(const State& state, const PastRun& run, v1::JobSummary& summary) {
+  summary.set_ranks(run.ranks);
+  summary.set_device_type(state.types[static_cast<size_t>(run.type)].name);
+  summary.set_start_time(run.started_seconds);
+  summary.set_run_end_time(run.ended_seconds);
+  for (const NodeId node : run.nodes) {
+    summary.add_nodes(state.nodes[static_cast<size_t>(node)].name);
+  }
+}
+
 /// By a meter of this machine; a replayed trace is none.
 bool is_measured(const std::string& source) {
   return source.starts_with("measured:") || source.starts_with("integrated:");
@@ -84,7 +94,11 @@ v1::JobSummary summary_of(const State& state, const Job& job) {
   summary.set_priority(job.request.priority);
   summary.set_min_ranks(job.request.min_ranks);
   summary.set_max_ranks(job.request.max_ranks);
-  if (job.run) add_run(state, *job.run, summary);
+  if (job.run) {
+    add_run(state, *job.run, summary);
+  } else if (job.last_run) {
+    add_past_run(state, *job.last_run, summary);
+  }
   summary.set_joules(state.joules.job_spent(job.id));
   summary.set_units_done(job.units_done);
   summary.set_units(job.request.work.units);
@@ -101,6 +115,7 @@ v1::NodeSummary summary_of(const State& state, const Node& node) {
                     : node.state == NodeState::kLost ? v1::NODE_STATE_LOST
                                                      : v1::NODE_STATE_DOWN);
   summary.set_drained(node.drained);
+  summary.set_drain_reason(node.drain_reason);
   for (const DeviceGroup& group : node.groups) {
     v1::DeviceGroup& message = *summary.add_devices();
     message.set_type(group.type.name);

@@ -167,6 +167,14 @@ TEST_F(Commands, WaitsForTheEnd) {
   EXPECT_EQ(run({"submit", file, "--no-plan", "--wait"}).code, 1);
 }
 
+TEST_F(Commands, DoesNotWaitForWhatNeverRuns) {
+  add_job(7, v1::JOB_STATE_PENDING).set_reason("DependencyNeverSatisfied");
+  const std::string file = write("run.yaml", "run: {name: tiny}\n");
+  const Outcome done = run({"submit", file, "--no-plan", "--wait"});
+  EXPECT_EQ(done.code, 1);
+  EXPECT_THAT(done.err, HasSubstr("it never runs"));
+}
+
 TEST_F(Commands, RefusesBadSubmitsBeforeTheyAreSent) {
   const std::string file = write("run.yaml", "run: {name: tiny}\n");
   for (const char* input : {"../data", "/etc/passwd", "x=/abs", "x=a/../../b"}) {
@@ -214,6 +222,26 @@ TEST_F(Commands, QueueShowsEveryPage) {
   EXPECT_EQ(list[0]["job"], 1);
   EXPECT_EQ(list[0]["state"], "RUNNING");
   EXPECT_EQ(list[1]["reason"], "PowerCap");
+}
+
+TEST_F(Commands, FinishedJobsKeepTheFactsOfTheirRun) {
+  v1::JobSummary& job = add_job(1, v1::JOB_STATE_FAILED);
+  job.set_reason("NonZeroExitCode");
+  job.set_ranks(2);
+  job.set_start_time(1.8e9);
+  job.set_run_end_time(1.8e9 + 90);
+  job.set_end_time(1.8e9 + 4000);  // e.g. it was cancelled long after its last run
+  job.add_nodes("n1");
+  EXPECT_THAT(run({"queue", "-a"}).out,
+              testing::ContainsRegex("FAILED +1:30 +2 .*n1 \\(NonZeroExitCode\\)\n"));
+  const std::string out = run({"show", "1"}).out;
+  EXPECT_THAT(out, HasSubstr("2 in the last run, "));
+  EXPECT_THAT(out, HasSubstr("Started     2027-"));
+}
+
+TEST_F(Commands, ExplainMovesNoCursor) {
+  daemon_->explanation = "job 1 (a\x1b[2J): waits\n  since then\n";
+  EXPECT_EQ(run({"explain", "1"}).out, "job 1 (a?[2J): waits\n  since then\n");
 }
 
 TEST_F(Commands, ShowLeavesOutWhatIsUnknown) {
@@ -326,6 +354,8 @@ TEST_F(Commands, DrainsNodes) {
   group->set_type("cpu-16");
   group->set_count(2);
   EXPECT_THAT(run({"nodes"}).out, testing::ContainsRegex("n1 +UP\\+DRAIN +0/2"));
+  node->set_drain_reason("3 runs could not be started");
+  EXPECT_THAT(run({"nodes"}).out, HasSubstr("3 runs could not be started\n"));
 }
 
 TEST_F(Commands, ReportsMeasuredAndEstimatedApart) {

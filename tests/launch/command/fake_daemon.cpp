@@ -79,7 +79,7 @@ class FakeJobs : public v1::Jobs::Service {
   }
 
   Status Explain(ServerContext*, const v1::ExplainRequest*, v1::ExplainResponse* out) override {
-    out->set_text("it waits for watts");
+    out->set_text(daemon_.explanation);
     return Status::OK;
   }
 

@@ -23,6 +23,7 @@ struct FakeDaemon {
   std::vector<v1::SubmitRequest> submits;
   std::map<std::string, std::string> files;  ///< path → content
   std::vector<int64_t> cancelled;
+  std::string explanation = "it waits for watts";
   std::string log;
   int log_breaks = 0;  ///< so many streams of logs end UNAVAILABLE after half of it
   std::vector<v1::SetCapRequest> caps;

@@ -222,6 +222,7 @@ class BadInputTest(AgentTest):
         self.daemon.launch(1, **({"yaml": self.yaml()} | launch))
         exited = self.daemon.wait_said("run_exited", token=1)
         self.assertEqual(exited.exit_code, 127)
+        self.assertFalse(exited.node_at_fault)
         return exited.error
 
     def test_no_path_leaves_the_job_folder(self):

@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
+#include <chrono>
 #include <fstream>
 #include <functional>
 #include <map>
+#include <thread>
 
 #include "common/error.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
@@ -25,6 +28,7 @@ class Files : public v1::Agent::Service {
  public:
   std::map<std::string, std::string> kept;
   std::function<void()> meanwhile = [] {};
+  std::atomic<int> away = 0;  ///< so many fetches fail
 
  private:
   grpc::Status Store(grpc::ServerContext*, grpc::ServerReader<v1::FileChunk>* reader,
@@ -43,6 +47,7 @@ class Files : public v1::Agent::Service {
   grpc::Status Fetch(grpc::ServerContext*, const v1::FileRef* ref,
                      grpc::ServerWriter<v1::FileChunk>* writer) override {
     v1::FileChunk chunk;
+    if (away-- > 0) return {grpc::StatusCode::UNAVAILABLE, "the daemon stops"};
     chunk.set_data(kept.at(ref->sha256()));
     writer->Write(chunk);
     return grpc::Status::OK;
@@ -68,9 +73,10 @@ class FileTransferTest : public testing::Test {
   }
   v1::FileRef store(const std::string& name) { return transfer_->store(folder_.path(""), name); }
   void fetch(const v1::FileRef& ref, Growth growth = Growth::kNone) {
-    transfer_->fetch(ref, folder_.path(""), growth);
+    transfer_->fetch(ref, folder_.path(""), growth, gives_up_);
   }
 
+  std::atomic<bool> gives_up_ = false;
   ScratchFolder folder_;
   Files daemon_;
   std::unique_ptr<grpc::Server> server_;
@@ -85,6 +91,33 @@ TEST_F(FileTransferTest, WhatIsStoredComesBack) {
   std::filesystem::remove(folder_.path("a"));
   fetch(ref);
   EXPECT_EQ(folder_.content("a"), text + "end");
+}
+
+TEST_F(FileTransferTest, ADaemonThatIsAwayIsAskedAgain) {
+  folder_.put("a", "text");
+  const v1::FileRef ref = store("a");
+  std::filesystem::remove(folder_.path("a"));
+  daemon_.away = 2;
+  fetch(ref);
+  EXPECT_EQ(folder_.content("a"), "text");
+}
+
+TEST_F(FileTransferTest, AWaitForTheDaemonEndsWhenNobodyWantsTheFile) {
+  folder_.put("a", "text");
+  const v1::FileRef ref = store("a");
+  std::filesystem::remove(folder_.path("a"));
+  daemon_.away = 1'000'000;
+  std::thread later([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    gives_up_ = true;
+  });
+  try {
+    fetch(ref);
+    ADD_FAILURE() << "fetched";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kCommunication);
+  }
+  later.join();
 }
 
 TEST_F(FileTransferTest, AFileThatGrowsIsStoredAsItWas) {

@@ -165,6 +165,11 @@ void FakeCluster::deliver(const Decision& decision) {
 }
 
 void FakeCluster::start(Agent& agent, const Start& start, const StartShare& share) {
+  if (!start_fault.empty()) {
+    to_core(agent,
+            JobExited{"", 0, start.token, 127, 0, true, start_fault_is_the_nodes, start_fault});
+    return;
+  }
   Held held;
   held.job = start.job;
   held.devices = share.devices;

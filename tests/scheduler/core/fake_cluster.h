@@ -29,6 +29,9 @@ class FakeCluster {
   Network network;
   /// Seconds that a job needs for its checkpoint when it is told to stop.
   double checkpoint_seconds = 1;
+  /// Why no node can begin a run; "" = they can. Whose fault it is.
+  std::string start_fault;
+  bool start_fault_is_the_nodes = false;
   /// Whether the nodes that register share the folder of jobs.
   bool shares_jobs_dir = true;
   /// A plan takes up to so long, in which the core goes on.

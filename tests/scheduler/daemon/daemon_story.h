@@ -72,6 +72,14 @@ class ScriptedAgent {
     stream_->Write(message);
   }
 
+  void fail(int64_t token, const std::string& error) {
+    v1::AgentMessage message;
+    v1::RunExited& exited = *message.mutable_run_exited();
+    exited.set_token(token), exited.set_exit_code(1), exited.set_error(error);
+    stream_->Write(message);
+    await(v1::Command::kExitRecorded);
+  }
+
   void finish(int64_t token, double joules) {
     v1::AgentMessage started;
     started.mutable_run_started()->set_token(token);

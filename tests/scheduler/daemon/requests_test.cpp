@@ -124,5 +124,67 @@ TEST_F(RequestsTest, AnArrayHasEachSeedOnce) {
   EXPECT_THAT(status.error_message(), HasSubstr("3 is there twice"));
 }
 
+TEST_F(RequestsTest, ARequestIdStandsForOneFile) {
+  v1::SubmitResponse first, other;
+  ASSERT_TRUE(submit("a", kYaml, first).ok());
+  const grpc::Status status = submit("a", std::string(kYaml) + "# another\n", other);
+  EXPECT_EQ(status.error_code(), StatusCode::ALREADY_EXISTS);
+  EXPECT_THAT(status.error_message(), HasSubstr("job 1 was handed in under it"));
+  EXPECT_EQ(other.jobs_size(), 0);
+}
+
+TEST_F(RequestsTest, TheEndOfAJobSaysWhyAndWhereItRan) {
+  v1::SubmitResponse answer;
+  ASSERT_TRUE(submit("a", kYaml, answer).ok());
+  ScriptedAgent agent(channel_, "node-1");
+  const v1::Launch launch = agent.await(v1::Command::kLaunch).launch();
+  agent.acknowledge(launch.sequence());
+  agent.fail(launch.token(), "loss is\x1b[31m NaN " + std::string(10'000, '!'));
+  const v1::JobDetail job = show(1);
+  EXPECT_EQ(job.summary().state(), v1::JOB_STATE_FAILED);
+  EXPECT_THAT(job.explanation(), HasSubstr("exit code 1: loss is?[31m NaN !!!"));
+  EXPECT_LT(job.explanation().size(), 600);
+  EXPECT_THAT(job.summary().nodes(), testing::ElementsAre("node-1"));
+  EXPECT_EQ(job.summary().ranks(), 1);
+  EXPECT_GT(job.summary().start_time(), 0);
+  EXPECT_GE(job.summary().run_end_time(), job.summary().start_time());
+}
+
+TEST_F(RequestsTest, ARefusedRegistrationLearnsWhy) {
+  ScriptedAgent first(channel_, "node-1");
+  first.await(v1::Command::kRegistered);
+  grpc::ClientContext context;
+  const auto stub = v1::Agent::NewStub(channel_);
+  const auto stream = stub->Attach(&context);
+  v1::AgentMessage message;
+  v1::Registration& registration = *message.mutable_registration();
+  registration.set_node("node-1");
+  v1::DeviceGroup& group = *registration.add_devices();
+  group.set_type("gpu"), group.set_count(1), group.set_idle_watts(5);
+  group.set_min_limit_watts(10), group.set_max_limit_watts(50), group.set_safe_watts(10);
+  stream->Write(message);
+  v1::Command command;
+  EXPECT_FALSE(stream->Read(&command));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("1 x gpu, not 2 x cpu"));
+}
+
+TEST_F(RequestsTest, InputsDoNotStandInEachOthersWay) {
+  for (const auto& [one, other] : {std::pair{"a", "a"}, {"a/b", "a"}, {"run.yaml/x", "b"}}) {
+    grpc::ClientContext context;
+    v1::SubmitRequest request;
+    request.set_request_id("a");
+    request.set_yaml(kYaml);
+    for (const char* path : {one, other}) {
+      v1::FileRef& file = *request.add_inputs();
+      file.set_path(path), file.set_sha256(std::string(64, '0'));
+    }
+    v1::SubmitResponse answer;
+    EXPECT_EQ(jobs_->Submit(&context, request, &answer).error_code(), StatusCode::INVALID_ARGUMENT)
+        << one;
+  }
+}
+
 }  // namespace
 }  // namespace wattle::scheduler
