@@ -218,11 +218,11 @@ class CrashTest(AgentTest):
 
 
 class BadInputTest(AgentTest):
-    def refused(self, **launch) -> str:
+    def refused(self, node_at_fault: bool = False, **launch) -> str:
         self.daemon.launch(1, **({"yaml": self.yaml()} | launch))
         exited = self.daemon.wait_said("run_exited", token=1)
         self.assertEqual(exited.exit_code, 127)
-        self.assertFalse(exited.node_at_fault)
+        self.assertEqual(exited.node_at_fault, node_at_fault)
         return exited.error
 
     def test_no_path_leaves_the_job_folder(self):
@@ -263,7 +263,7 @@ class BadInputTest(AgentTest):
         self.addCleanup(subprocess.run, ["umount", "-l", str(jobs)])
         self.agent(jobs_dir=jobs)
         big = self.daemon.add_file("big.bin", os.urandom(1 << 20))
-        self.assertIn("No space left", self.refused(inputs=[big]))
+        self.assertIn("No space left", self.refused(node_at_fault=True, inputs=[big]))
         self.daemon.launch(2, self.yaml(steps=100), inputs=self.text())
         exited = self.daemon.wait_said("run_exited", token=2)
         self.assertEqual(exited.exit_code, 1)
