@@ -14,6 +14,16 @@
 namespace wattle::scheduler {
 namespace {
 
+/// The signal. Throws CoreHalted when the daemon can't go on without a new start.
+int wait_for_end(const sigset_t& signals, const Daemon& daemon) {
+  const timespec rest{0, 200'000'000};
+  while (true) {
+    const int signal = sigtimedwait(&signals, nullptr, &rest);
+    if (signal > 0) return signal;
+    daemon.core().require_running();
+  }
+}
+
 /// Serves until SIGINT or SIGTERM.
 void serve(const ClusterOptions& options) {
   sigset_t signals;
@@ -26,8 +36,7 @@ void serve(const ClusterOptions& options) {
   Server server(daemon);
   spdlog::info("listening on port {}, metrics on port {}, state in {}", server.port(),
                server.metrics_port(), options.state_dir);
-  int signal = 0;
-  sigwait(&signals, &signal);
+  const int signal = wait_for_end(signals, daemon);
   spdlog::info("signal {}: the daemon stops, jobs go on", signal);
 }
 

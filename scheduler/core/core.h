@@ -50,7 +50,8 @@ class Core {
   ~Core();
 
   /// Time must not go back (Error(kInternal)). What a client or an agent gets wrong is a Refused
-  /// decision, never an exception.
+  /// decision, never an exception. If it throws, the state may be half-changed: this core must not
+  /// be used any more.
   std::vector<Decision> apply(const Event& event);
 
   /// Whether a Tick at this moment would do anything. One that would not need not be applied.

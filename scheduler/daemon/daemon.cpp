@@ -143,8 +143,21 @@ void Daemon::stop() {
 void Daemon::keep_time() {
   int64_t seen = 0;
   while (!is_stopping_) {
-    changes_.rest(run_round(*core_));
+    changes_.rest(pass_time());
     seen = changes_.wait(seen, kTickSeconds);
+  }
+}
+
+/// A round that fails is tried again. If the core has halted, the program is about to end.
+double Daemon::pass_time() {
+  try {
+    const double rest_seconds = run_round(*core_);
+    round_fault_.clear();
+    return rest_seconds;
+  } catch (const std::exception& e) {
+    if (round_fault_ != e.what()) spdlog::error("no plan is made: {}", e.what());
+    round_fault_ = e.what();
+    return kTickSeconds;
   }
 }
 
@@ -274,6 +287,7 @@ RunReading Daemon::reading(Token token) const {
 }
 
 void Daemon::require_room(int64_t coming_bytes) const {
+  core_->require_running();
   if (std::string fault = core_->store_fault(); !fault.empty()) {
     throw Error(ErrorCode::kIo, "the daemon's journal can't be written: " + fault);
   }

@@ -41,6 +41,7 @@ class Daemon {
   ~Daemon();
 
   JournalledCore& core() { return *core_; }
+  const JournalledCore& core() const { return *core_; }
   AgentHub& agents() { return agents_; }
   FileStore& files() { return files_; }
   JobLogs& logs() { return logs_; }
@@ -52,7 +53,8 @@ class Daemon {
   void heard(Token token, const RunReading& reading);
   RunReading reading(Token token) const;
   /// Throws Error(kIo) if the disk has less room than the reserve and what is to come, or the
-  /// journal stands still: what users ask is then refused, so that what runs can still be recorded.
+  /// journal stands still, and CoreHalted: what users ask is then refused, so that what runs can
+  /// still be recorded.
   void require_room(int64_t coming_bytes = 0) const;
   /// Writes who asked for what into the audit log, and waits until it is there if it shall.
   void audit(const std::string& who, const std::string& what, const std::string& outcome,
@@ -70,6 +72,7 @@ class Daemon {
   void welcome(const NodeUp& event);
   std::set<JobId> jobs_of(const Event& event, const std::vector<Decision>& decisions) const;
   void keep_time();
+  double pass_time();
   void keep_house();
   void drop_readings();
   void count_refusals();
@@ -90,6 +93,7 @@ class Daemon {
   ChangeLog changes_;
   std::atomic<bool> is_stopping_{false};
   std::unique_ptr<JournalledCore> core_;
+  std::string round_fault_;  ///< of the timekeeper
   std::thread timekeeper_;
   std::thread housekeeper_;
 };

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/core/journal/journal.h"
 
 namespace wattle::scheduler {
@@ -14,6 +15,8 @@ namespace {
 
 /// Fewer records than this are replayed faster than a state is kept.
 constexpr int64_t kFewRecords = 1000;
+/// Of an event in the log.
+constexpr size_t kMostEventBytes = 2000;
 
 template <class T>
 void append(std::vector<T>& to, std::vector<T>& from) {
@@ -52,7 +55,7 @@ JournalledCore::~JournalledCore() {
   pending_.notify_all();
   committer_.join();
   snapshots_.finish();
-  if (entries_.empty() && fault_.empty()) keep_last_state();
+  if (entries_.empty() && fault_.empty() && halted_.empty()) keep_last_state();
 }
 
 /// Another version of the program then has nothing to replay.
@@ -66,13 +69,40 @@ void JournalledCore::keep_last_state() {
 
 int64_t JournalledCore::enqueue(EventBody body, const Attachment& attach,
                                 std::vector<Decision>* decisions) {
+  if (!halted_.empty()) throw CoreHalted(halted_);
   Event event{now(), std::move(body)};
+  const int64_t number = core_->state().events + 1;
+  try {
+    return take(event, attach, decisions);
+  } catch (const std::exception& e) {
+    const char* name = std::visit([](const auto& b) { return b.kName; }, event.body);
+    halted_ = fmt::format(
+        "the scheduler stands still at event {} ({}): {}; start wattled again: it goes on from the "
+        "journal, where this event is not",
+        number, name, e.what());
+    spdlog::critical("{}: {}", halted_, brief(to_line(event), kMostEventBytes));
+    throw Error(ErrorCode::kInternal, halted_);
+  }
+}
+
+/// Copies what can fail before anything of the event counts as taken.
+int64_t JournalledCore::take(Event& event, const Attachment& attach,
+                             std::vector<Decision>* decisions) {
   std::vector<Decision> decided = core_->apply(event);
-  if (attach) attach(decided, core_->state(), batch_);
+  StoreBatch attached;
+  if (attach) attach(decided, core_->state(), attached);
   if (decisions) *decisions = decided;
-  entries_.push_back({core_->state().events, std::move(event), std::move(decided)});
+  add(attached);
+  entries_.push_back({core_->state().events, event, std::move(decided)});
   pending_.notify_one();
   return ++last_ticket_;
+}
+
+void JournalledCore::add(StoreBatch& batch) {
+  append(batch_.submissions, batch.submissions);
+  append(batch_.energy, batch.energy);
+  append(batch_.audit, batch.audit);
+  append(batch_.checkpoints, batch.checkpoints);
 }
 
 std::vector<Decision> JournalledCore::apply(EventBody body, const Attachment& attach) {
@@ -106,10 +136,7 @@ void JournalledCore::record(StoreBatch batch, Wait wait) {
   int64_t ticket = 0;
   {
     const std::lock_guard lock(mutex_);
-    append(batch_.submissions, batch.submissions);
-    append(batch_.energy, batch.energy);
-    append(batch_.audit, batch.audit);
-    append(batch_.checkpoints, batch.checkpoints);
+    add(batch);
     ticket = ++last_ticket_;
     pending_.notify_one();
   }
@@ -126,7 +153,12 @@ void JournalledCore::wait_for(int64_t ticket) {
 
 std::string JournalledCore::store_fault() const {
   const std::lock_guard lock(mutex_);
-  return fault_;
+  return halted_.empty() ? fault_ : halted_;
+}
+
+void JournalledCore::require_running() const {
+  const std::lock_guard lock(mutex_);
+  if (!halted_.empty()) throw CoreHalted(halted_);
 }
 
 void JournalledCore::commit_until_done(const StoreBatch& batch) {
@@ -156,7 +188,9 @@ void JournalledCore::commit_all() {
     StoreBatch batch = std::exchange(batch_, {});
     const int64_t ticket = last_ticket_;
     std::unique_ptr<const State> state;
-    if (snapshots_.is_due(core_->state().events)) state = std::make_unique<State>(core_->state());
+    if (halted_.empty() && snapshots_.is_due(core_->state().events)) {
+      state = std::make_unique<State>(core_->state());
+    }
     lock.unlock();
     for (const Entry& entry : entries) {
       batch.records.push_back(

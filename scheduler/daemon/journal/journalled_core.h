@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/error.h"
 #include "scheduler/core/core.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/planning.h"
@@ -20,6 +21,13 @@ namespace wattle::scheduler {
 
 using EventBody = decltype(Event::body);
 
+/// An earlier event has thrown inside of the core, which may be half-changed and takes nothing
+/// more.
+class CoreHalted : public Error {
+ public:
+  explicit CoreHalted(const std::string& why) : Error(ErrorCode::kInternal, why) {}
+};
+
 /// The core with its journal: an event is applied at once, and event and decisions become durable
 /// together, many events in one transaction; only then are the decisions carried out and the caller
 /// told. At the start the newest snapshot is taken and what came after it replayed; what the
@@ -28,6 +36,10 @@ using EventBody = decltype(Event::body);
 ///
 /// If the store fails (a full disk), nothing is carried out and nobody is told until it works
 /// again: it is tried every half second.
+///
+/// If an event throws, it is not in the journal, its caller gets Error(kInternal), and every later
+/// event CoreHalted; what was applied before still becomes durable. The program is to end: the next
+/// start goes on from the journal.
 ///
 /// Members may be called from any thread.
 class JournalledCore {
@@ -70,8 +82,11 @@ class JournalledCore {
     return reader(store_);
   }
 
-  /// "" or why the store does not take anything at the moment.
+  /// "" or why nothing can be recorded at the moment: the store does not take it, or the core has
+  /// halted.
   std::string store_fault() const;
+  /// Throws CoreHalted if it has.
+  void require_running() const;
 
  private:
   struct Entry {
@@ -81,6 +96,8 @@ class JournalledCore {
   };
   /// With the core locked.
   int64_t enqueue(EventBody body, const Attachment& attach, std::vector<Decision>* decisions);
+  int64_t take(Event& event, const Attachment& attach, std::vector<Decision>* decisions);
+  void add(StoreBatch& batch);
   double now() const {
     return std::max(now_seconds_() + ahead_seconds_, core_->state().now_seconds);
   }
@@ -107,6 +124,7 @@ class JournalledCore {
   int64_t last_ticket_ = 0;
   int64_t done_ticket_ = 0;
   std::string fault_;
+  std::string halted_;  ///< by which event and why
   bool is_stopping_ = false;
   std::thread committer_;
 };

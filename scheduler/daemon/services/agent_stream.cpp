@@ -2,6 +2,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "common/text.h"
 #include "scheduler/core/engine/state.h"
@@ -70,7 +71,12 @@ AgentStream::AgentStream(Daemon& daemon, const v1::Registration& registration,
 }
 
 AgentStream::~AgentStream() {
-  if (daemon_.agents().detach(node_, outbox_)) daemon_.core().post(NodeLost{node_, epoch_});
+  if (!daemon_.agents().detach(node_, outbox_)) return;
+  try {
+    daemon_.core().post(NodeLost{node_, epoch_});
+  } catch (const Error& e) {  // the daemon ends, and every node is lost to the next one
+    spdlog::error("node {} is lost: {}", node_, e.what());
+  }
 }
 
 void AgentStream::take(const v1::AgentMessage& message) {

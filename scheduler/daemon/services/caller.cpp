@@ -46,6 +46,8 @@ grpc::Status Caller::answer(const std::function<void()>& serve) {
     return grpc::Status::OK;
   } catch (const Refusal& refusal) {
     status = {static_cast<grpc::StatusCode>(refusal.code()), refusal.what()};
+  } catch (const CoreHalted& halted) {
+    status = {grpc::StatusCode::UNAVAILABLE, halted.what()};
   } catch (const Error& error) {
     status = {code_of(error.code()), error.what()};
   } catch (const std::exception& error) {

@@ -240,5 +240,15 @@ TEST_F(DaemonTest, ACapBelowWhatIdles) {
   EXPECT_THAT(status.error_message(), HasSubstr("10 W"));
 }
 
+TEST_F(DaemonTest, WhatComesAfterAnEventThatThrewIsRefusedUntilTheNextStart) {
+  EXPECT_THROW(daemon_->core().apply(Configured{"fastest", 0.5, 6, 20, 86400}), Error);
+  const grpc::Status status = submit(kYaml);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("(configured)"));
+  stop();
+  start();
+  EXPECT_TRUE(submit(kYaml).ok());
+}
+
 }  // namespace
 }  // namespace wattle::scheduler

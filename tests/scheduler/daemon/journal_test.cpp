@@ -73,6 +73,24 @@ class JournalTest : public testing::Test {
     return found;
   }
 
+  /// "" or why the core does not take an event.
+  static std::string fault_of(JournalledCore& core, EventBody event,
+                              const JournalledCore::Attachment& attach = {}) {
+    try {
+      core.apply(std::move(event), attach);
+    } catch (const std::exception& e) {
+      return e.what();
+    }
+    return "";
+  }
+  std::vector<std::string> audited() {
+    std::vector<std::string> who;
+    Database database(path());
+    Statement all(database, "SELECT who FROM audit");
+    while (all.step()) who.push_back(all.text(0));
+    return who;
+  }
+
   /// "" or what the check says is wrong.
   std::string fault() {
     try {
@@ -125,6 +143,42 @@ TEST_F(JournalTest, ARecordThatIsMissingIsNotPassedOver) {
   edit("DELETE FROM journal WHERE number = 2");
   EXPECT_THAT(start_fault(), HasSubstr("record 2 is missing"));
   EXPECT_THAT(fault(), HasSubstr("record 2 is missing"));
+}
+
+/// What the core throws at: no agent and no client can say it.
+const Configured kImpossible{"fastest", 0.5, 6, 20, 86400};
+
+TEST_F(JournalTest, AfterAnEventThatThrowsNothingIsTakenAndAStartGoesOnBeforeIt) {
+  limits_.snapshot_events = 2;  // one is due, of a core that is half-changed
+  std::string state;
+  live([&](JournalledCore& core) {
+    submit(core, 0, 3);
+    state = core.read([](const Core& c) { return to_text(c.state()); });
+    EXPECT_THAT(fault_of(core, kImpossible), HasSubstr("event 4 (configured)"));
+    EXPECT_THAT(fault_of(core, job(3)), HasSubstr("event 4 (configured)"));
+    EXPECT_THAT(core.store_fault(), HasSubstr("event 4 (configured)"));
+    EXPECT_GE(run_round(core), 0.5) << "no ticks, no plans";
+  });
+  EXPECT_EQ(live(), state);
+  EXPECT_THAT(records(), ElementsAre(1, 2, 3));
+  EXPECT_EQ(fault(), "");
+}
+
+TEST_F(JournalTest, AnEventWhoseRecordsCantBeMadeIsNotTakenInHalf) {
+  std::string state;
+  live([&](JournalledCore& core) {
+    submit(core, 0, 2);
+    state = core.read([](const Core& c) { return to_text(c.state()); });
+    const auto attach = [](const std::vector<Decision>&, const State&, StoreBatch& batch) {
+      batch.audit.push_back({1, "half", "a", "record"});
+      throw std::runtime_error("no more");
+    };
+    EXPECT_THAT(fault_of(core, job(2), attach), HasSubstr("event 3 (submit): no more"));
+    core.record({{}, {}, {}, {{1, "whole", "a", "record"}}, {}});
+  });
+  EXPECT_EQ(live(), state);
+  EXPECT_THAT(records(), ElementsAre(1, 2));
+  EXPECT_THAT(audited(), ElementsAre("whole"));
 }
 
 TEST_F(JournalTest, AJournalFromBeforeThereWereSnapshotsIsRefused) {
