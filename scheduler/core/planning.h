@@ -22,4 +22,7 @@ struct PlanRequest {
 /// any thread, beside everything else.
 Planned make_plan(const PlanRequest& request);
 
+/// What of a plan is to be applied one after the other, see Planned.
+std::vector<Planned> parts_of(Planned plan);
+
 }  // namespace wattle::scheduler

@@ -38,7 +38,6 @@ void move_run(Round& round, Job& job, const PlannedJob& choice) {
 /// that have ended and joules that are spent.
 void carry_out(Round& round, const Planned& event) {
   State& state = round.state;
-  state.pending_starts.clear();
   for (const PlannedJob& choice : event.jobs) {
     auto found = state.jobs.find(choice.job);
     if (found == state.jobs.end() || is_finished(found->second.state)) continue;
@@ -106,14 +105,17 @@ void look_ahead(State& state) {
 
 void on(Round& round, const Planned& event) {
   State& state = round.state;
-  state.planned_event = event.seen_events;
-  state.planned_seconds = event.made_seconds;
-  state.planned_cap_watts = event.cap_watts;
-  std::erase_if(state.resting, [&](const auto& r) { return r.first <= event.made_seconds; });
+  if (!event.part) {
+    state.planned_event = event.seen_events;
+    state.planned_seconds = event.made_seconds;
+    state.planned_cap_watts = event.cap_watts;
+    std::erase_if(state.resting, [&](const auto& r) { return r.first <= event.made_seconds; });
+  }
   // A plan for a higher cap would not meet the one of now: another is due at once.
   if (event.cap_watts > planning_cap(state, state.now_seconds)) return;
+  if (!event.part) state.pending_starts.clear();
   carry_out(round, event);
-  look_ahead(state);
+  if (!event.part) look_ahead(state);
 }
 
 }  // namespace wattle::scheduler

@@ -221,17 +221,20 @@ struct PlannedJob {
 };
 
 /// A plan is made (planning.h) from what was so after `seen_events` events, at `made_seconds`,
-/// under a cap of `cap_watts`. Of it counts what is still possible.
+/// under a cap of `cap_watts`. Of it counts what is still possible. A long one comes in parts, so
+/// that other events get their turn between them: what moves or stops in the first, then what
+/// starts, then why the others wait.
 struct Planned {
   static constexpr const char* kName = "planned";
   int64_t seen_events = 0;
   double made_seconds = 0;
   double cap_watts = 0;
   std::vector<PlannedJob> jobs;
+  std::optional<int64_t> part = {};  ///< of those that follow the first: 1, 2, ...
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("seen_events", s.seen_events), v("made_seconds", s.made_seconds);
-    v("cap_watts", s.cap_watts), v("jobs", s.jobs);
+    v("cap_watts", s.cap_watts), v("jobs", s.jobs), v("part", s.part);
   }
 };
 

@@ -121,6 +121,12 @@ void JournalledCore::post(EventBody body, const Attachment& attach) {
   enqueue(std::move(body), attach, nullptr);
 }
 
+void JournalledCore::settle() {
+  std::unique_lock lock(mutex_);
+  const int64_t ticket = last_ticket_;
+  done_.wait(lock, [&] { return done_ticket_ >= ticket || !fault_.empty() || is_stopping_; });
+}
+
 void JournalledCore::tick() {
   const std::lock_guard lock(mutex_);
   if (core_->is_tick_due(now())) enqueue(Tick{}, {}, nullptr);
@@ -175,6 +181,7 @@ void JournalledCore::commit_until_done(const StoreBatch& batch) {
     if (fault.empty() && !fault_.empty()) spdlog::info("the journal goes on");
     fault_ = fault;
     if (fault.empty() || is_stopping_) return;
+    done_.notify_all();
     pending_.wait_for(lock, std::chrono::milliseconds(500), [this] { return is_stopping_; });
   }
 }

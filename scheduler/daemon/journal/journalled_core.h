@@ -61,6 +61,8 @@ class JournalledCore {
   std::vector<Decision> apply(EventBody body, const Attachment& attach = {});
   /// The same without waiting.
   void post(EventBody body, const Attachment& attach = {});
+  /// Waits until everything so far is durable and delivered, or the store fails.
+  void settle();
   /// Lets time pass: applies a Tick if one would do anything.
   void tick();
   /// What a plan is to be made from, if one is due; it comes back as an event.

@@ -17,7 +17,10 @@ double run_round(JournalledCore& core) {
   const auto request = core.plan_request();
   if (!request) return kLeastRestSeconds;
   const auto begin = std::chrono::steady_clock::now();
-  core.post(make_plan(*request));
+  for (Planned& part : parts_of(make_plan(*request))) {
+    core.settle();
+    core.post(std::move(part));
+  }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
   return std::clamp(taken.count(), kLeastRestSeconds, kMostRestSeconds);
 }

@@ -26,7 +26,7 @@ class Segment {
   void check(JournalCheck& check) {
     find_requests();
     each_record([&](const JournalRecord& record) {
-      check.plans += is_plan_the_same(record);
+      check.plans += begins_the_same_plan(record);
       replay(core_, record);
       keep_requests();
       ++check.records;
@@ -44,13 +44,13 @@ class Segment {
     });
   }
 
-  /// After which events plans were asked for, and at which moments.
+  /// After which events plans were asked for, and at which moments. Of a plan whose first part
+  /// stands before the snapshot the rest is not checked.
   void find_requests() {
     each_record([&](const JournalRecord& record) {
       const Event event = event_from_line(record.event);
-      if (const auto* planned = std::get_if<Planned>(&event.body)) {
-        moments_[planned->seen_events] = planned->made_seconds;
-      }
+      const auto* planned = std::get_if<Planned>(&event.body);
+      if (planned && !planned->part) moments_[planned->seen_events] = planned->made_seconds;
     });
     keep_requests();
   }
@@ -61,19 +61,29 @@ class Segment {
     requests_.emplace(moment->first, core_.request_plan(moment->second));
   }
 
-  /// False for what is no plan, or was asked for before the snapshot.
-  bool is_plan_the_same(const JournalRecord& record) {
+  /// Throws if a plan or a part of one is not what is made now. True for first parts, false for
+  /// those that follow, for what is no plan, and for what was asked for before the snapshot.
+  bool begins_the_same_plan(const JournalRecord& record) {
     const Event event = event_from_line(record.event);
     const auto* planned = std::get_if<Planned>(&event.body);
-    const auto request = planned ? requests_.find(planned->seen_events) : requests_.end();
-    if (request == requests_.end()) return false;
-    const std::string again = to_line(Event{event.time_seconds, make_plan(request->second)});
-    requests_.erase(requests_.begin(), std::next(request));
-    if (again == record.event) return true;
+    if (!planned) return false;
+    if (!planned->part) plan_again(planned->seen_events);
+    const auto part = static_cast<size_t>(planned->part.value_or(0));
+    if (part >= parts_.size() || parts_[part].seen_events != planned->seen_events) return false;
+    const std::string again = to_line(Event{event.time_seconds, parts_[part]});
+    if (again == record.event) return !planned->part;
     throw Error(ErrorCode::kFormat,
                 fmt::format("the journal's record {} is another plan than is made now:\n{}\nwhere "
                             "the journal says\n{}\n",
                             record.number, again, record.event));
+  }
+
+  void plan_again(int64_t seen_events) {
+    parts_.clear();
+    const auto request = requests_.find(seen_events);
+    if (request == requests_.end()) return;
+    parts_ = parts_of(make_plan(request->second));
+    requests_.erase(requests_.begin(), std::next(request));
   }
 
   Journal& journal_;
@@ -82,6 +92,7 @@ class Segment {
   Core core_;
   std::map<int64_t, double> moments_;
   std::map<int64_t, PlanRequest> requests_;
+  std::vector<Planned> parts_;  ///< of the newest plan
 };
 
 void require_same_state(const Core& core, const std::string& kept, const SnapshotHead& head) {

@@ -97,6 +97,37 @@ TEST_F(Planning, EqualRequestsGiveEqualPlans) {
   EXPECT_EQ(first.jobs.size(), 6u);
 }
 
+TEST_F(Planning, ALongPlanComesInPartsThatSayTheSame) {
+  std::vector<JobId> jobs;
+  for (int i = 0; i < 603; ++i) jobs.push_back(submit("job" + std::to_string(i), 8));
+  const Planned whole = make_plan(request());
+  ASSERT_EQ(whole.jobs.size(), jobs.size());
+  const std::vector<Planned> parts = parts_of(whole);
+  ASSERT_EQ(parts.size(), 3u);
+  std::vector<JobId> named;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    EXPECT_EQ(parts[i].part.value_or(0), static_cast<int64_t>(i));
+    EXPECT_LE(parts[i].jobs.size(), 250u);
+    for (const PlannedJob& job : parts[i].jobs) {
+      named.push_back(job.job);
+      EXPECT_EQ(job.point.has_value(), named.size() == 1) << "what starts comes first";
+    }
+    cluster.apply(parts[i]);
+    EXPECT_EQ(now().running.size(), 1u) << "a later part takes nothing back";
+  }
+  EXPECT_THAT(named, testing::UnorderedElementsAreArray(jobs));
+  EXPECT_EQ(cluster.job(jobs.back()).reason, Reason::kResources);
+  EXPECT_TRUE(make_plan(request()).jobs.empty()) << "all is said";
+}
+
+TEST_F(Planning, AShortPlanIsOnePart) {
+  submit("job", 4);
+  const Planned whole = make_plan(request());
+  const std::vector<Planned> parts = parts_of(whole);
+  ASSERT_EQ(parts.size(), 1u);
+  EXPECT_EQ(to_line(Event{0, parts[0]}), to_line(Event{0, whole}));
+}
+
 TEST_F(Planning, NamesOnlyWhatIsNew) {
   submit("runs", 8);
   const JobId waits = submit("waits", 8);

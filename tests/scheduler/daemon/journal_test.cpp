@@ -272,6 +272,20 @@ TEST_F(JournalHistory, APlanThatWouldNotBeMadeIsFound) {
   EXPECT_THAT(fault(), HasSubstr("is another plan than is made now"));
 }
 
+TEST_F(JournalTest, EveryPartOfALongPlanIsChecked) {
+  live([this](JournalledCore& core) {
+    for (int i = 0; i < 1200; ++i) core.post(job(i));
+    core.apply(node(1));
+    run_round(core);
+  });
+  EXPECT_EQ(fault(), "");
+  EXPECT_EQ(check_.plans, 1);
+  edit(
+      "UPDATE journal SET event = replace(event, 'Resources', 'Priority') WHERE event "
+      "LIKE '%\"part\":2}'");
+  EXPECT_THAT(fault(), HasSubstr("is another plan than is made now"));
+}
+
 TEST_F(JournalHistory, AStateThatIsNotReachedIsFound) {
   // A snapshot that says something else, with the checksum that belongs to it.
   Store store(path());
