@@ -228,8 +228,8 @@ void QuantizeOptions::describe_report(Fields& f) {
            "nearest and ranges of activations calibrated; gptq: and weights by GPTQ too");
   f("float_run", float_run,
     "a run of the same training in float, as model.init_from: rounded after training, it is what "
-    "the report says was gained over; without it, the report knows only this run's own float "
-    "weights. One entry may name it");
+    "the report says was gained over; absent: the one that float_run trains, or the report knows "
+    "only this run's own float weights. One entry may name it");
   f("calibration_samples", calibration_samples,
     "training samples on which that quantisation calibrates the ranges of activations, and this "
     "run "

@@ -85,16 +85,24 @@ void check_compression_targets(const std::vector<CompressionEntry>& entries, con
   }
 }
 
+void check_calibration(const std::vector<CompressionEntry>& entries,
+                       const CalibrationSet& calibration) {
+  for (const CompressionEntry& entry : entries) {
+    if (entry.quantize) calibration.check(samples_of(*entry.quantize));
+  }
+}
+
 std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     const std::vector<CompressionEntry>& entries, Model& model, FlatParameters& parameters,
     const CompressionTools& tools) {
   check_compression_targets(entries, model);
+  if (tools.calibration != nullptr) check_calibration(entries, *tools.calibration);
   std::vector<std::unique_ptr<Callback>> callbacks;
   for (size_t i = 0; i < entries.size(); ++i) {
     if (const auto& distil = entries[i].distil) {
       callbacks.push_back(std::make_unique<DistilCallback>(
-          distil_name(i), *distil, tools.load_teacher(distil->teacher, distil_name(i) + ".teacher"),
-          model));
+          distil_name(i), *distil,
+          tools.load_teacher(distil->teacher.value(), distil_name(i) + ".teacher"), model));
       continue;
     }
     if (!entries[i].quantize) continue;
@@ -102,7 +110,6 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     if (options.needs_samples() && tools.calibration == nullptr) {
       throw Error(ErrorCode::kConfig, quantize_name(i) + ": needs training samples");
     }
-    if (tools.calibration != nullptr) tools.calibration->check(samples_of(options));
     auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
                                                       tools.calibration, tools.budget_joules);
     QuantizeCallback* entry = weights.get();

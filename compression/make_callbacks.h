@@ -36,5 +36,9 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
 
 /// The same errors, without any effect: for `plan`.
 void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model);
+/// That the samples which the entries look at besides training are finite, as
+/// CalibrationSet::check() does.
+void check_calibration(const std::vector<CompressionEntry>& entries,
+                       const CalibrationSet& calibration);
 
 }  // namespace wattle

@@ -7,8 +7,8 @@ namespace wattle {
 void DistilOptions::describe(Fields& f) {
   f("teacher", teacher,
     "the float model to learn from, as model.init_from: a GGUF file, a folder with safetensors, or "
-    "a checkpoint (its master weights); it has the same vocabulary or classes")
-      .required();
+    "a checkpoint (its master weights); it has the same vocabulary or classes. Absent: the one "
+    "that float_run trains");
   f("temperature", temperature,
     "divides both models' logits before their distributions are compared")
       .greater_than(0);
@@ -23,7 +23,7 @@ void DistilOptions::describe(Fields& f) {
       .at_least(1)
       .unit("steps");
   f.check([this](Checker& c) {
-    c.require(!teacher.empty(), "teacher", "is empty");
+    c.require(!teacher || !teacher->empty(), "teacher", "is empty");
     c.require(!end_step || *end_step > begin_step, "end_step",
               fmt::format("{} is not after begin_step {}", end_step.value_or(0), begin_step));
   });

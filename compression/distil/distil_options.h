@@ -10,7 +10,7 @@ namespace wattle {
 
 /// `distil:` of an entry of `compression`: the model also learns from a float model's outputs.
 struct DistilOptions {
-  std::string teacher;
+  std::optional<std::string> teacher;  ///< absent: the run's own float run
   double temperature = 2.0;
   double weight = 0.5;
   int64_t begin_step = 0;

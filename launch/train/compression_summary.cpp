@@ -67,7 +67,8 @@ class Baselines {
     if (float_run) add(RoundedModel::Of::kFloatRun, *wanted_.float_run, *float_run);
     for (size_t i = 0; i < config_.compression.size(); ++i) {
       const auto& distil = config_.compression[i].distil;
-      if (distil) add_teacher(distil_name(i), distil->teacher);
+      if (!distil || distil->teacher == wanted_.float_run) continue;
+      add_teacher(distil_name(i), distil->teacher.value());
     }
     if (!wanted_.ends_with_gptq) add_own_weights();
     return std::move(found_);

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct RunSession {
   FailureGuard& guard;
   bool init_from_given = false;  ///< model.init_from stands on the command line
   bool json = false;  ///< figures go to standard output as one object, words to standard error
+  /// Of the run that this one is a part of: failures stand there, and its power cap counts.
+  std::optional<std::string> outer_folder = {};
 };
 
 /// Whether init_from names a checkpoint of Wattle rather than a model that others wrote, of which a

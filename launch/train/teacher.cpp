@@ -90,10 +90,10 @@ Model load_float_run(const RunConfig& config, const std::string& path) {
 void check_named_models(const RunConfig& config, const ModelOptions& model) {
   for (size_t i = 0; i < config.compression.size(); ++i) {
     const CompressionEntry& entry = config.compression[i];
-    if (entry.distil) {
+    if (entry.distil && entry.distil->teacher) {
       const std::string key = distil_name(i) + ".teacher";
-      check_there(entry.distil->teacher, key);
-      check_outputs(shape_of_model(config_of(config, entry.distil->teacher)), model, key);
+      check_there(*entry.distil->teacher, key);
+      check_outputs(shape_of_model(config_of(config, *entry.distil->teacher)), model, key);
     }
     if (entry.quantize && entry.quantize->float_run) {
       const std::string key = quantize_name(i) + ".float_run";

@@ -3,7 +3,10 @@ int8, paired over the folds of the digits, and on random labels how many classes
 
     python3 tests/bench/int8_accuracy.py [--ranks 2] [--folds 5] [--model resnet --model vgg --model mlp]
 
-The two runs of a pair have the same seed, data, batches and steps and differ by `compression` alone.
+Words go to standard error, figures as one JSON object to standard output.
+
+The two runs of a pair have the same seed, data, batches and steps and differ by `compression` alone:
+the shipped files train both (`float_run:`).
 On random labels two runs that differ by a rounding soon are two models, whose guesses about samples
 that neither has seen agree no better than chance allows. The int8 model is therefore compared with
 the float model that it is the rounding of: the master weights of the same checkpoint
@@ -16,6 +19,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -34,27 +38,32 @@ def wattle(config: str, ranks: int, sets: list, command: tuple = ()) -> str:
     return done.stdout
 
 
+def say(line: str):
+    print(line, file=sys.stderr, flush=True)
+
+
 def accuracy(config: str, ranks: int, sets: list) -> float:
-    wattle(config, ranks, sets)
-    figures = json.loads(wattle(config, ranks, sets, ("eval", "--json")))
-    return 100 * figures["accuracy"]
+    return 100 * json.loads(wattle(config, ranks, sets, ("eval", "--json")))["accuracy"]
 
 
-def paired(model: str, ranks: int, folds: int, folder: str):
+def paired(model: str, ranks: int, folds: int, folder: str) -> dict:
     """The digits: float and int8 on the same folds."""
     differences = []
     for fold in range(folds):
-        found = {}
-        for kind in ("", "_int8"):
-            sets = [f"data.folds={folds}", f"data.fold={fold}", "run.deterministic=true",
-                    "train.micro_batch=8", f"run.output_dir={folder}/{model}{kind}-{fold}"]
-            found[kind] = accuracy(f"{model}_digits{kind}.yaml", ranks, sets)
-        differences.append(found["_int8"] - found[""])
-        print(f"{model} fold {fold}: float {found['']:.2f} %, int8 {found['_int8']:.2f} %, "
-              f"difference {differences[-1]:+.2f} points", flush=True)
-    print(f"{model}: mean difference {statistics.mean(differences):+.3f} points over {folds} folds"
-          + (f" (standard error {statistics.stdev(differences) / folds ** 0.5:.3f})"
-             if folds > 1 else ""), flush=True)
+        output = f"{folder}/{model}-{fold}"
+        fixed = [f"data.folds={folds}", f"data.fold={fold}", "run.deterministic=true",
+                 "train.micro_batch=8"]
+        sets = [*fixed, f"run.output_dir={output}"]
+        wattle(f"{model}_digits_int8.yaml", ranks, sets)
+        rounded = accuracy(f"{model}_digits_int8.yaml", ranks, sets)
+        in_float = accuracy(f"{model}_digits.yaml", ranks,
+                            [*fixed, f"run.output_dir={output}/float"])
+        differences.append(rounded - in_float)
+        say(f"{model} fold {fold}: float {in_float:.2f} %, int8 {rounded:.2f} %, "
+            f"difference {differences[-1]:+.2f} points")
+    error = statistics.stdev(differences) / folds ** 0.5 if folds > 1 else None
+    return {"difference_points": statistics.mean(differences), "standard_error": error,
+            "folds": folds}
 
 
 def classes(ranks: int, sets: list, folder: str, config: str = "mlp_random_int8.yaml") -> list:
@@ -69,21 +78,20 @@ def agreement(one: list, other: list) -> float:
     return 100 * statistics.mean(a == b for a, b in zip(one, other, strict=True))
 
 
-def random_labels(ranks: int, seeds: int, folder: str):
+def random_labels(ranks: int, seeds: int, folder: str) -> dict:
     found = []
     for seed in range(1, seeds + 1):
-        sets = [f"run.seed={seed}", f"run.output_dir={folder}/mlp-{seed}", "train.micro_batch=8",
-                "run.deterministic=true"]
+        output = f"{folder}/mlp-{seed}"
+        fixed = [f"run.seed={seed}", "train.micro_batch=8", "run.deterministic=true"]
+        sets = [*fixed, f"run.output_dir={output}"]
         wattle("mlp_random_int8.yaml", ranks, sets)
         rounded = classes(ranks, sets, folder)
         found.append(agreement(rounded, classes(ranks, [*sets, "evaluate.masters=true"], folder)))
-        other = [*sets, f"run.output_dir={folder}/mlp-float-{seed}"]
-        wattle("mlp_random.yaml", ranks, other)
-        float_run = classes(ranks, other, folder, "mlp_random.yaml")
-        print(f"mlp seed {seed}: {found[-1]:.1f} % of the classes agree with the float weights, "
-              f"{agreement(rounded, float_run):.1f} % with the float run", flush=True)
-    print(f"mlp: {statistics.mean(found):.2f} % of the classes agree with the float weights, over "
-          f"{seeds} seeds", flush=True)
+        float_run = classes(ranks, [*fixed, f"run.output_dir={output}/float"], folder,
+                            "mlp_random.yaml")
+        say(f"mlp seed {seed}: {found[-1]:.1f} % of the classes agree with the float weights, "
+            f"{agreement(rounded, float_run):.1f} % with the float run")
+    return {"agreement_percent": statistics.mean(found), "seeds": seeds}
 
 
 def main():
@@ -93,12 +101,14 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="of the runs on random labels")
     parser.add_argument("--model", action="append", choices=["resnet", "vgg", "mlp"])
     options = parser.parse_args()
+    found = {}
     with tempfile.TemporaryDirectory(prefix="wattle-int8-") as folder:
         for model in options.model or ["resnet", "vgg", "mlp"]:
             if model == "mlp":
-                random_labels(options.ranks, options.seeds, folder)
+                found[model] = random_labels(options.ranks, options.seeds, folder)
             else:
-                paired(model, options.ranks, options.folds, folder)
+                found[model] = paired(model, options.ranks, options.folds, folder)
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

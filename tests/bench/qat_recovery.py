@@ -1,8 +1,8 @@
 """How much of what rounding to Q4_0 costs does training on rounded weights win back?
 
-Runs configs/train/smollm2_finetune.yaml (float), then smollm2_qat_q4_0.yaml (rounded from the first
-step): the same data, order and steps, each at its own learning rate. Measures three files on the
-held-out text, with llama-perplexity and with `wattle-train eval`:
+Runs configs/train/smollm2_qat_q4_0.yaml, which fine-tunes in float first, then rounded from the first
+step: the same data, order and steps, each at its own learning rate. The float run is written as
+smollm2_finetune.yaml says. Measures three files on the held-out text, with llama-perplexity and with `wattle-train eval`:
 
     float   the float fine-tune              rounded   the same, rounded to Q4_0 when it is written
     qat     trained on rounded weights
@@ -27,9 +27,10 @@ FLOAT, QAT = (ROOT / "configs/train" / name
               for name in ("smollm2_finetune.yaml", "smollm2_qat_q4_0.yaml"))
 HELD_OUT = "data/kjv_heldout.txt"
 WINDOW = 256
-FILES = {"float": "runs/smollm2-finetune/export/float.gguf",
-         "rounded": "runs/smollm2-finetune/export/rounded.gguf",
-         "qat": "runs/smollm2-qat-q4_0/export/smollm2-qat-q4_0.gguf"}
+RUN = "runs/smollm2-qat-q4_0"
+FILES = {"float": f"{RUN}/float/export/float.gguf",
+         "rounded": f"{RUN}/float/export/rounded.gguf",
+         "qat": f"{RUN}/export/smollm2-qat-q4_0.gguf"}
 
 
 def run(*command) -> str:
@@ -66,8 +67,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ranks", type=int, default=2)
     ranks = parser.parse_args().ranks
-    for config in (FLOAT, QAT):
-        wattle(ranks, config)
+    wattle(ranks, QAT)
+    wattle(1, "export", FLOAT, "--set", f"run.output_dir={RUN}/float")
     theirs = {name: llama_perplexity(path) for name, path in FILES.items()}
     ours = {name: own_perplexity(path) for name, path in FILES.items()}
     print(json.dumps({

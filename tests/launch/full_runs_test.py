@@ -67,6 +67,17 @@ class FullRunsTest(RunTest):
         print(done.stdout)
         self.assertGreaterEqual(json.loads(done.stdout)["recovered_share"], 0.7)
 
+    def test_int8_keeps_the_accuracy(self):
+        """Paired over five folds of the digits; on random labels the classes of the float weights."""
+        done = subprocess.run([sys.executable, ROOT / "tests/bench/int8_accuracy.py"], text=True,
+                              stdout=subprocess.PIPE, check=True)
+        print(done.stdout)
+        found = json.loads(done.stdout)
+        for model in ("resnet", "vgg"):
+            self.assertGreaterEqual(found[model]["difference_points"], -0.5, model)
+            self.assertEqual(found[model]["folds"], 5)
+        self.assertGreaterEqual(found["mlp"]["agreement_percent"], 98)
+
     def test_smollm2_finetune_lowers_the_perplexity(self):
         config = ROOT / "configs/train/smollm2_finetune.yaml"
         before = json.loads(self.train(config, ranks=0, arguments=("eval", "--json"),

@@ -16,6 +16,7 @@
 #include "launch/train/compression_summary.h"
 #include "launch/train/config/exports_fit.h"
 #include "launch/train/exports.h"
+#include "launch/train/float_first.h"
 #include "launch/train/resume/resume.h"
 #include "launch/train/teacher.h"
 #include "trainer/callbacks/early_stop.h"
@@ -107,7 +108,7 @@ std::unique_ptr<RunLock> lock_output(const RunSession& session) {
   const std::string& folder = session.config.run.output_dir;
   std::unique_ptr<RunLock> lock;
   if (session.world.rank() == 0) lock = std::make_unique<RunLock>(folder);
-  session.guard.set_output_dir(folder);
+  session.guard.set_output_dir(session.outer_folder.value_or(folder));
   return lock;
 }
 
@@ -206,7 +207,7 @@ int TrainingRun::run() {
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
   const Records records = is_first() ? open_records() : Records{};
-  EnergyGovernor governor(config_.energy, config_.run.output_dir,
+  EnergyGovernor governor(config_.energy, session_.outer_folder.value_or(config_.run.output_dir),
                           {exchange_,
                            energy_,
                            clock_,
@@ -394,6 +395,10 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
 
 }  // namespace
 
-int train_command(const RunSession& session) { return TrainingRun(session).run(); }
+int train_command(const RunSession& session) {
+  if (!session.config.float_run) return TrainingRun(session).run();
+  return train_after_float_run(session,
+                               [](const RunSession& part) { return TrainingRun(part).run(); });
+}
 
 }  // namespace wattle

@@ -35,6 +35,16 @@ void check_evaluation(const RunConfig& config, Checker& c) {
   c.require(!evaluate.predictions || !has_tokens, "evaluate.predictions", kNeeds);
 }
 
+void check_float_run(const RunConfig& config, Checker& c) {
+  c.require(!config.float_run || !config.compression.empty(), "float_run",
+            "compression is empty, so there is nothing to compare with it");
+  for (size_t i = 0; i < config.compression.size(); ++i) {
+    const auto& distil = config.compression[i].distil;
+    c.require(!distil || distil->teacher || config.float_run, distil_name(i) + ".teacher",
+              "is required; or train one first with a section float_run");
+  }
+}
+
 }  // namespace
 
 std::vector<LatePhase> late_phases(const RunConfig& config, int64_t steps) {
@@ -68,6 +78,10 @@ void RunConfig::describe(Fields& f) {
   f("optimizer", optimizer, "the update and its learning rate");
   f("parallelism", parallelism, "how ranks share the work");
   f("compression", compression, "what makes the model smaller while it trains, in order");
+  f("float_run", float_run,
+    "trains this file in float first, in the folder \"float\" of the output folder: what distil "
+    "learns from and quantize is compared with. Takes a run's time besides; energy.budget_joules "
+    "is for both");
   f("energy", energy, "how energy is measured and limited");
   f("checkpoint", checkpoint, "when the state is saved");
   f("sample", sample, "a text generated when training ends");
@@ -82,6 +96,7 @@ void RunConfig::describe(Fields& f) {
     check_exports(*this, c);
     check_evaluation(*this, c);
     check_compression(compression, train.precision, c);
+    check_float_run(*this, c);
     c.require(!run.deterministic || train.micro_batch.has_value(), "run.deterministic",
               "needs train.micro_batch: its default depends on the number of ranks");
     const int64_t processors = std::thread::hardware_concurrency();
@@ -101,15 +116,20 @@ void RunConfig::describe(Fields& f) {
   });
 }
 
+std::vector<std::pair<std::string, std::string>> alternative_keys() {
+  return {{"train.steps", "train.epochs"}};
+}
+
 RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides,
                           std::vector<std::string>& warnings) {
   RunConfig config;
   Fields fields = fields_of(config);
   Diagnostics diagnostics;
-  read_config(path, fields, {overrides, {{"train.steps", "train.epochs"}}}, diagnostics);
+  read_config(path, fields, {overrides, alternative_keys()}, diagnostics);
   diagnostics.throw_if_errors();
   warnings.insert(warnings.end(), diagnostics.warnings().begin(), diagnostics.warnings().end());
   derive_defaults(config);
+  if (config.float_run) config_of_float_run(config);  // throws
   return config;
 }
 

@@ -9,6 +9,7 @@
 #include "compression/compression_options.h"
 #include "energy/energy_options.h"
 #include "launch/train/config/export_options.h"
+#include "launch/train/config/float_run.h"
 #include "parallel/parallelism_options.h"
 #include "trainer/checkpoint/checkpointer.h"
 #include "trainer/data/data_options.h"
@@ -28,6 +29,7 @@ struct RunConfig {
   OptimizerOptions optimizer;
   ParallelismOptions parallelism;
   std::vector<CompressionEntry> compression;
+  std::optional<FloatRunOptions> float_run;
   EnergyOptions energy;
   CheckpointOptions checkpoint;
   std::optional<TextSampleOptions> sample;
@@ -40,6 +42,9 @@ struct RunConfig {
 /// each; warnings are appended to `warnings`.
 RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides,
                           std::vector<std::string>& warnings);
+
+/// Keys of which a file may give one, as ReadOptions has them.
+std::vector<std::pair<std::string, std::string>> alternative_keys();
 
 /// docs/CONFIG.md, generated from the code that reads the file.
 std::string config_reference();

@@ -176,24 +176,24 @@ Json forecast_json(const RunPlan& plan) {
   const double seconds = forecast.step_seconds;
   const double joules = seconds * forecast.power_watts;
   const auto steps = static_cast<double>(plan.steps);
-  return {
-      {"source", "estimated:probe"},
-      {"probed_steps", forecast.probed_steps},
-      {"threads_per_rank", forecast.threads_per_rank},
-      {"step_seconds", seconds},
-      {"steps_per_s", 1 / seconds},
-      {"one_rank_steps_per_s", 1 / forecast.one_rank_step_seconds},
-      {"power_watts", known(forecast.power_watts)},
-      {"power_source", forecast.energy_source},
-      {"step_joules", known(joules)},
-      {"run_seconds", steps * seconds},
-      {"run_joules", known(steps * joules)},
-      {"includes",
-       "training steps: data, forward, backward, update, and the exchange at this host's rate "
-       "of memory copies; idle power of the hosts once each"},
-      {"leaves_out",
-       "start-up, evaluations, checkpoints, sample and exports; what compression adds to a step; "
-       "what ranks of one host take from each other, and links between hosts"}};
+  return {{"source", "estimated:probe"},
+          {"probed_steps", forecast.probed_steps},
+          {"threads_per_rank", forecast.threads_per_rank},
+          {"step_seconds", seconds},
+          {"steps_per_s", 1 / seconds},
+          {"one_rank_steps_per_s", 1 / forecast.one_rank_step_seconds},
+          {"power_watts", known(forecast.power_watts)},
+          {"power_source", forecast.energy_source},
+          {"step_joules", known(joules)},
+          {"run_seconds", steps * seconds},
+          {"run_joules", known(steps * joules)},
+          {"includes",
+           "training steps: data, forward, backward, update, and the exchange at this host's rate "
+           "of memory copies; idle power of the hosts once each"},
+          {"leaves_out",
+           "the float run that comes first where there is one; start-up, evaluations, checkpoints, "
+           "sample and exports; what compression adds to a step; "
+           "what ranks of one host take from each other, and links between hosts"}};
 }
 
 }  // namespace

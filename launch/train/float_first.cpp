@@ -1,0 +1,67 @@
+#include "launch/train/float_first.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "common/run/metrics.h"
+#include "compression/make_callbacks.h"
+#include "launch/train/config/exports_fit.h"
+#include "launch/train/exports.h"
+#include "launch/train/teacher.h"
+#include "trainer/loop/figures_exchange.h"
+
+namespace wattle {
+namespace {
+
+/// Everything that the run itself would refuse, before the time of a whole run is spent.
+void check_before(const RunSession& session) {
+  const RunConfig& config = session.config;
+  const ShapedModel shaped = make_model(config);
+  const DataSource data =
+      prepare_and_open(config, session.world, shaped.options, DataUse::kTrainAndEvaluate);
+  check_named_models(config, shaped.options);
+  check_exports_of_family(config, shaped.options.family);
+  check_export_rows(config, shaped.model);
+  check_compression_targets(config.compression, shaped.model);
+  const CalibrationSet calibration(*data.train, config.evaluate.batch.value_or(8), session.world);
+  check_calibration(config.compression, calibration);
+}
+
+/// What a run has used, as its metrics know it. Rank 0 reads, all get it.
+double joules_of(const RunConfig& config, Communicator& world) {
+  double joules = 0;
+  if (world.rank() == 0) {
+    for (const MetricsRecord& record : read_metrics(config.run.output_dir + "/metrics.jsonl")) {
+      joules = std::max(joules, record.run_energy_joules.value_or(0));
+    }
+  }
+  return FiguresExchange(world, at::kCPU).gather({&joules, 1}).front().front();
+}
+
+}  // namespace
+
+int train_after_float_run(const RunSession& session,
+                          const std::function<int(const RunSession& part)>& train) {
+  check_before(session);
+  const RunConfig before = config_of_float_run(session.config);
+  RunConfig after = after_float_run(session.config);
+  const auto part = [&](const RunConfig& config) {
+    return train({config, session.world, session.guard, session.init_from_given, session.json,
+                  session.config.run.output_dir});
+  };
+  if (const int code = part(before); code != kExitDone) return code;
+  if (after.energy.budget_joules) {
+    const double used = joules_of(before, session.world);
+    const double left = *after.energy.budget_joules - used;
+    if (session.world.rank() == 0) {
+      std::cerr << fmt::format("the float run used {:.0f} J of the budget of {:.0f} J\n", used,
+                               *after.energy.budget_joules);
+    }
+    if (left <= 0) return kExitBudgetSpent;
+    after.energy.budget_joules = left;
+  }
+  return part(after);
+}
+
+}  // namespace wattle
