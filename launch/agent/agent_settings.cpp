@@ -46,6 +46,9 @@ agent::Settings agent_settings(const scheduler::AgentOptions& options) {
   settings.stores_checkpoints = !options.jobs_dir_is_shared;
   settings.self_program = self;
   settings.train_program = train_program(options.train_program, self);
+  for (const scheduler::TenantAccount& one : options.accounts) {
+    settings.accounts[one.tenant] = agent::find_account(one.account);
+  }
   if (!options.run_as.empty()) settings.account = agent::find_account(options.run_as);
   settings.limits = {options.limits.memory_bytes, options.limits.processes,
                      options.limits.open_files, options.limits.file_bytes};

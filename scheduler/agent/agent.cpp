@@ -37,7 +37,7 @@ void make_private_folder(const std::string& path, fs::perms perms) {
 Agent::Agent(Settings settings, NodeMeter& meter, std::shared_ptr<grpc::Channel> channel)
     : settings_(std::move(settings)),
       meter_(meter),
-      transfer_(channel, settings_.account),
+      transfer_(channel),
       parts_{settings_, meter_.devices(), transfer_,
              [this](v1::AgentMessage message) { send(std::move(message)); },
              [](const std::string& text) { fmt::print(stderr, "wattle-agent: {}\n", text); }},

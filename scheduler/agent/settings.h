@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,11 +16,12 @@ namespace wattle::agent {
 /// Folders are absolute.
 struct Settings {
   std::string node;
-  std::string work_dir;            ///< the agent's own: leases, runs/<token>
-  std::string jobs_dir;            ///< <job>: the jobs' folders
-  std::string self_program;        ///< wattle-agent
-  std::string train_program;       ///< wattle-train
-  std::optional<Account> account;  ///< runs belong to it; none = to the agent's own
+  std::string work_dir;                     ///< the agent's own: leases, runs/<token>
+  std::string jobs_dir;                     ///< <job>: the jobs' folders
+  std::string self_program;                 ///< wattle-agent
+  std::string train_program;                ///< wattle-train
+  std::map<std::string, Account> accounts;  ///< by tenant, whose runs belong to it
+  std::optional<Account> account;           ///< of tenants without one; none = the agent's own
   RunLimits limits;
   std::string mpi_network;  ///< interfaces or subnets for traffic between ranks; "" = all
   double stop_grace_seconds = 60;
@@ -29,6 +31,10 @@ struct Settings {
   EnergyOptions meter;
 
   std::string lease_file() const { return work_dir + "/lease"; }
+
+  /// Whose the runs of a tenant are; none = the agent's own. Throws Error(kConfig) where tenants
+  /// have accounts and this one has none.
+  std::optional<Account> account_of(const std::string& tenant) const;
 };
 
 }  // namespace wattle::agent

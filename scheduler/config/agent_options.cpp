@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <map>
+#include <set>
+
 #include "common/config/config_file.h"
 
 namespace wattle::scheduler {
@@ -110,6 +113,11 @@ void AgentRunLimits::describe(Fields& f) {
   f("file_bytes", file_bytes, "size of each file").unit("B").greater_than(0);
 }
 
+void TenantAccount::describe(Fields& f) {
+  f("tenant", tenant, "as in its users' certificates").required();
+  f("account", account, "of this machine").required();
+}
+
 void AgentOptions::describe(Fields& f) {
   f("scheduler", scheduler, "HOST:PORT of wattled");
   f("name", name, "of this node, as in its certificate").required();
@@ -141,7 +149,12 @@ void AgentOptions::describe(Fields& f) {
       .default_is("the lowest limit")
       .greater_than(0)
       .at_most(kMostWatts);
-  f("run_as", run_as, "account that jobs run under; empty = the agent's own");
+  f("accounts", accounts,
+    "under whose account a tenant's jobs run, so that no tenant's process reaches another's files "
+    "and processes");
+  f("run_as", run_as,
+    "account of tenants without one there; empty = the agent's own, or with accounts none: their "
+    "jobs are refused");
   f("limits", limits, "what the processes of a run may use");
   f("train_program", train_program, "path of wattle-train; empty = beside wattle-agent");
   f("mpi_network", mpi_network, "interfaces or subnets for traffic between ranks; empty = all");
@@ -152,6 +165,16 @@ void AgentOptions::describe(Fields& f) {
   f.check([this](Checker& c) {
     c.require(!name.empty(), "name", "is empty");
     c.require(!work_dir.empty(), "work_dir", "is empty");
+    std::map<std::string, std::string> tenant_of;
+    std::set<std::string> tenants;
+    for (size_t i = 0; i < accounts.size(); ++i) {
+      const TenantAccount& one = accounts[i];
+      c.require(tenants.insert(one.tenant).second, fmt::format("accounts.{}.tenant", i),
+                fmt::format("{} is given twice", one.tenant));
+      const auto [other, is_new] = tenant_of.emplace(one.account, one.tenant);
+      c.require(is_new, fmt::format("accounts.{}.account", i),
+                fmt::format("{} is {}'s already", one.account, other->second));
+    }
     c.require((meter == MeterKind::kTrace) == !trace_path.empty(), "trace_path",
               "is required with meter: trace, and read with it alone");
     c.require(!idle_watts || !max_watts || *idle_watts < *max_watts, "max_watts",

@@ -25,6 +25,12 @@ struct AgentRunLimits {
   void describe(Fields& f);
 };
 
+/// Under which account of the machine a tenant's jobs run.
+struct TenantAccount {
+  std::string tenant, account;
+  void describe(Fields& f);
+};
+
 /// agent.yaml: what `wattle-agent` works with. Relative paths start at the working directory.
 struct AgentOptions {
   std::string scheduler = "127.0.0.1:7443";
@@ -38,6 +44,7 @@ struct AgentOptions {
   std::string trace_path;
   std::optional<double> idle_watts, max_watts;  ///< of the node, for devices: auto and the model
   std::optional<double> safe_limit_watts;       ///< per device
+  std::vector<TenantAccount> accounts;
   std::string run_as;
   AgentRunLimits limits;
   std::string train_program;

@@ -97,9 +97,10 @@ std::string sha256_of(const std::string& path, int64_t bytes) {
 }
 
 void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder, Growth growth,
+                         const std::optional<Account>& account,
                          const std::atomic<bool>& gives_up) const {
   const std::string path = path_below(folder, ref.path());
-  const AsUser as_user(account_);
+  const AsUser as_user(account);
   if (is_there(path, ref, growth)) return;
   std::error_code error;
   fs::create_directories(fs::path(path).parent_path(), error);
@@ -147,9 +148,10 @@ grpc::Status FileTransfer::try_fetch(const v1::FileRef& ref, const std::string& 
   return status;
 }
 
-v1::FileRef FileTransfer::store(const std::string& folder, const std::string& path) const {
+v1::FileRef FileTransfer::store(const std::string& folder, const std::string& path,
+                                const std::optional<Account>& account) const {
   const std::string whole = path_below(folder, path);
-  const AsUser as_user(account_);
+  const AsUser as_user(account);
   v1::FileChunk chunk;
   chunk.mutable_file()->set_path(path);
   chunk.mutable_file()->set_size_bytes(size_of(whole));

@@ -27,24 +27,23 @@ std::string sha256_of(const std::string& path, int64_t bytes);
 /// What may happen to a file besides being written once.
 enum class Growth { kNone, kAppended };
 
-/// Files to and from the daemon, by their content. May be used by several threads. All files are
-/// touched as the jobs' account.
+/// Files to and from the daemon, by their content. May be used by several threads.
 class FileTransfer {
  public:
-  FileTransfer(std::shared_ptr<grpc::Channel> channel, std::optional<Account> account)
-      : channel_(std::move(channel)), account_(std::move(account)) {}
+  explicit FileTransfer(std::shared_ptr<grpc::Channel> channel) : channel_(std::move(channel)) {}
 
-  /// Brings the file to its place below `folder`, unless what is there has that content already,
-  /// or began with it and has grown since (kAppended). It appears whole or not at all. Tries again
-  /// while the daemon is out of reach, until `gives_up` becomes true. Throws Error(kCommunication)
-  /// if the daemon does not give it, Error(kIo) if it can't be written, Error(kFormat) on another
-  /// content or a path that leaves the folder.
+  /// Brings the file to its place below `folder`, as `account`, unless what is there has that
+  /// content already, or began with it and has grown since (kAppended). It appears whole or not at
+  /// all. Tries again while the daemon is out of reach, until `gives_up` becomes true. Throws
+  /// Error(kCommunication) if the daemon does not give it, Error(kIo) if it can't be written,
+  /// Error(kFormat) on another content or a path that leaves the folder.
   void fetch(const v1::FileRef& ref, const std::string& folder, Growth growth,
-             const std::atomic<bool>& gives_up) const;
+             const std::optional<Account>& account, const std::atomic<bool>& gives_up) const;
 
-  /// Gives `folder`/`path` to the daemon and says what it is called: the file as it is at the call;
-  /// what is appended to it meanwhile is left out. Throws like fetch().
-  v1::FileRef store(const std::string& folder, const std::string& path) const;
+  /// Gives `folder`/`path`, read as `account`, to the daemon and says what it is called: the file
+  /// as it is at the call; what is appended to it meanwhile is left out. Throws like fetch().
+  v1::FileRef store(const std::string& folder, const std::string& path,
+                    const std::optional<Account>& account) const;
 
  private:
   /// One try: how the call ended, and the file in its place if that is well.
@@ -52,7 +51,6 @@ class FileTransfer {
                          const std::atomic<bool>& gives_up) const;
 
   std::shared_ptr<grpc::Channel> channel_;
-  std::optional<Account> account_;
 };
 
 }  // namespace wattle::agent

@@ -22,7 +22,7 @@ bool CheckpointStore::poll() {
     Outcome outcome;
     try {
       for (const std::string& path : paths) {
-        outcome.files.push_back(transfer_.store(files_.folder, path));
+        outcome.files.push_back(transfer_.store(files_.folder, path, account_));
       }
     } catch (const std::exception& e) {
       // The trainer removes old checkpoints: one that has gone is no loss, a newer one is there.

@@ -106,7 +106,8 @@ std::vector<std::string> job_command(const Settings& settings, const v1::Launch&
   // By its name: called by a path, mpirun wraps the remote command in settings of a shell.
   std::vector<std::string> words{"mpirun",          "--bind-to", "none",
                                  "--oversubscribe", "-np",       std::to_string(launch.ranks())};
-  if (!settings.account ? ::geteuid() == 0 : settings.account->uid == 0) {
+  const std::optional<Account> account = settings.account_of(launch.tenant());
+  if (!account ? ::geteuid() == 0 : account->uid == 0) {
     append(words, {"--allow-run-as-root"});
   }
   if (launch.hosts_size() > 1) add_hosts(words, settings, launch);
@@ -131,8 +132,9 @@ std::map<std::string, std::string> job_environment(const Settings& settings,
       environment[name] = text.substr(std::min(text.size(), name.size() + 1));
     }
   }
-  environment["HOME"] = settings.account ? settings.account->home : files.folder;
-  environment["USER"] = settings.account ? settings.account->name : "root";
+  const std::optional<Account> account = settings.account_of(launch.tenant());
+  environment["HOME"] = account ? account->home : files.folder;
+  environment["USER"] = account ? account->name : "root";
   environment["TMPDIR"] = session_folder(settings, launch);
   environment["WATTLE_JOB"] = std::to_string(launch.job());
   environment[kRunVariable] = run_folder;

@@ -85,20 +85,22 @@ void make_folder(const std::string& path, const std::optional<Account>& account)
 
 void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& launch,
              const FileTransfer& transfer, const std::atomic<bool>& gives_up) {
-  make_folder(files.folder, settings.account);
+  const std::optional<Account> account = settings.account_of(launch.tenant());
+  make_folder(files.folder, account);
   const bool others_do_it = !settings.stores_checkpoints && !launch.hosts().empty() &&
                             launch.hosts(0).node() != settings.node;
   if (others_do_it) return;
   for (const v1::FileRef& input : launch.inputs()) {
-    transfer.fetch(input, files.folder, Growth::kNone, gives_up);
+    transfer.fetch(input, files.folder, Growth::kNone, account, gives_up);
   }
   const fs::path record = fs::path(files.metrics_file()).lexically_normal();
   for (const v1::FileRef& part : launch.checkpoint()) {
     // Steps of this node that nobody has stored belong to the job's record.
     const bool is_record = path_below(files.folder, part.path()) == record;
-    transfer.fetch(part, files.folder, is_record ? Growth::kAppended : Growth::kNone, gives_up);
+    transfer.fetch(part, files.folder, is_record ? Growth::kAppended : Growth::kNone, account,
+                   gives_up);
   }
-  const AsUser as_user(settings.account);
+  const AsUser as_user(account);
   AtomicFile yaml(files.folder + "/run.yaml");
   yaml.write(launch.yaml());
   yaml.commit();

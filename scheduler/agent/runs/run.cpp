@@ -47,12 +47,13 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
       folder_(std::move(folder)),
       record_(std::move(record)),
       devices_(devices_of(parts.settings, record_.launch)),
+      account_(parts.settings.account_of(record_.launch.tenant())),
       files_(job_files(parts.settings, record_.launch)),
       command_(folder_, kRunVariable),
       energy_(parts.meters, devices_, devices_.size() == parts.settings.devices.size(),
               record_.energy),
-      metrics_(files_.metrics_file(), record_.metrics_offset, parts.settings.account),
-      checkpoints_(parts.transfer, files_, parts.settings.account),
+      metrics_(files_.metrics_file(), record_.metrics_offset, account_),
+      checkpoints_(parts.transfer, files_, account_),
       stopper_(parts.settings.stop_grace_seconds) {
   if (!has_ended() && !command_.was_started() && !record_.is_prepared) {
     preparing_ = std::async(std::launch::async, [this] {
@@ -83,7 +84,7 @@ KeeperOrder Run::order(std::vector<std::string> argv) const {
   order.argv = std::move(argv);
   order.environment = job_environment(settings, record_.launch, files_, folder_, devices_);
   order.folder = files_.folder;
-  order.account = settings.account;
+  order.account = account_;
   for (const NodeDevice& device : devices_) {
     order.cpus.insert(order.cpus.end(), device.cpus.begin(), device.cpus.end());
   }
@@ -103,7 +104,7 @@ KeeperOrder Run::order(std::vector<std::string> argv) const {
 
 void Run::start(std::vector<std::string> argv) {
   try {
-    make_folder(session_folder(parts_.settings, record_.launch), parts_.settings.account);
+    make_folder(session_folder(parts_.settings, record_.launch), account_);
     command_.start(parts_.settings.self_program, order(std::move(argv)));
   } catch (const std::exception& e) {
     end(could_not_start(e));
@@ -116,8 +117,8 @@ bool Run::is_prepared() {
   if (!preparing_.valid()) return true;
   if (preparing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
   std::optional<Ending> failure = preparing_.get();
-  record_.metrics_offset = size_of(files_.metrics_file(), parts_.settings.account);
-  metrics_ = MetricsTail(files_.metrics_file(), record_.metrics_offset, parts_.settings.account);
+  record_.metrics_offset = size_of(files_.metrics_file(), account_);
+  metrics_ = MetricsTail(files_.metrics_file(), record_.metrics_offset, account_);
   record_.is_prepared = true;
   if (!failure && !remember()) {
     failure = {127, 0, boot_seconds(), "the agent can't write its notes of the run",
@@ -206,8 +207,7 @@ void Run::apply_limit() {
     if (device.is_gpu()) set_gpu_limit(device.gpu_uuid, record_.limit_watts);
   }
   if (is_on_processors() && is_first()) {
-    write_cap(files_.control_file(), record_.limit_watts * record_.launch.ranks(),
-              parts_.settings.account);
+    write_cap(files_.control_file(), record_.limit_watts * record_.launch.ranks(), account_);
   }
 }
 
@@ -250,7 +250,7 @@ void Run::tick(const Readings& readings, bool is_cut_off) {
   if (command_.was_started() && !ending_) {
     if (is_first() && record_.launch.hosts_size() > 1 && !remotes_) {
       remotes_ = std::make_unique<Remotes>(
-          files_.folder, record_, parts_.settings.account, door_name(record_.launch),
+          files_.folder, record_, account_, door_name(record_.launch),
           [this] { return remember(); }, parts_.send);
     }
     if (remotes_) remotes_->poll();

@@ -95,6 +95,7 @@ class Run {
   std::string folder_;
   RunRecord record_;
   std::vector<NodeDevice> devices_;
+  std::optional<Account> account_;
   JobFiles files_;
   KeptCommand command_;
   RunEnergy energy_;

@@ -51,7 +51,7 @@ v1::RunExited Run::exit_report(bool with_checkpoint) const {
   std::string cause = ending_->error;
   if (cause.empty() && is_first() && exited.exit_code() != kExitDone &&
       exited.exit_code() != kExitStopped) {
-    cause = first_cause(files_, parts_.settings.account);
+    cause = first_cause(files_, account_);
   }
   if (with_checkpoint) {
     for (const v1::FileRef& file : checkpoints_.stored()) *exited.add_checkpoint() = file;

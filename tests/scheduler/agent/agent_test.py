@@ -279,6 +279,24 @@ class BadInputTest(AgentTest):
         self.assertEqual((agent.job(1) / "who").read_text(), "nobody\n")
         self.assertFalse(os.path.exists("/etc/wattle-x"))
 
+    @unittest.skipUnless(os.geteuid() == 0, "becomes other accounts, which needs root")
+    def test_tenants_under_their_own_accounts_do_not_reach_each_other(self):
+        self.folder.chmod(0o711)
+        program = self.program("id -un > who; cat ../1/who > theirs; exit 0\n")
+        agent = self.agent(train_program=program,
+                           accounts="[{tenant: team-a, account: nobody}, "
+                                    "{tenant: team-b, account: daemon}]")
+        for token, tenant, account in [(1, "team-a", "nobody"), (2, "team-b", "daemon")]:
+            self.daemon.launch(token, self.yaml(), tenant=tenant)
+            self.assertEqual(self.daemon.wait_said("run_exited", token=token).exit_code, 0)
+            self.assertEqual((agent.job(token) / "who").read_text(), account + "\n")
+        self.assertEqual((agent.job(2) / "theirs").read_text(), "")
+        self.assertIn("Permission denied", self.daemon.log(2))
+        self.daemon.launch(3, self.yaml(), tenant="team-c")
+        exited = self.daemon.wait_said("run_exited", token=3)
+        self.assertEqual((exited.exit_code, exited.node_at_fault), (127, False))
+        self.assertIn("no account for the tenant team-c", exited.error)
+
     def test_limits_hold(self):
         agent = self.agent(train_program=self.program("ulimit -n > files; ulimit -c > core\n"),
                            limits="{open_files: 123}")

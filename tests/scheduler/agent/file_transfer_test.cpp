@@ -63,17 +63,18 @@ class FileTransferTest : public testing::Test {
     builder.RegisterService(&daemon_);
     server_ = builder.BuildAndStart();
     transfer_.emplace(grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                                          grpc::InsecureChannelCredentials()),
-                      std::nullopt);
+                                          grpc::InsecureChannelCredentials()));
   }
   ~FileTransferTest() override { server_->Shutdown(); }
 
   void append(const std::string& name, const std::string& text) {
     std::ofstream(folder_.path(name), std::ios::binary | std::ios::app) << text;
   }
-  v1::FileRef store(const std::string& name) { return transfer_->store(folder_.path(""), name); }
+  v1::FileRef store(const std::string& name) {
+    return transfer_->store(folder_.path(""), name, {});
+  }
   void fetch(const v1::FileRef& ref, Growth growth = Growth::kNone) {
-    transfer_->fetch(ref, folder_.path(""), growth, gives_up_);
+    transfer_->fetch(ref, folder_.path(""), growth, {}, gives_up_);
   }
 
   std::atomic<bool> gives_up_ = false;
