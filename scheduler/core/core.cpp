@@ -120,4 +120,9 @@ double planning_cap(const State& state, double now_seconds) {
   return state.hard_cap.lowest(now_seconds, now_seconds + state.options.settle_seconds);
 }
 
+double planning_soft_cap(const State& state, double now_seconds) {
+  if (!state.soft_cap) return std::numeric_limits<double>::infinity();
+  return state.soft_cap->lowest(now_seconds, now_seconds + state.options.settle_seconds);
+}
+
 }  // namespace wattle::scheduler

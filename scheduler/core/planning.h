@@ -14,6 +14,7 @@ struct PlanRequest {
   std::vector<Token> tokens;                ///< of each of its jobs; 0 = it waits
   std::vector<PlannedJob> short_of_joules;  ///< jobs that take no part
   double cap_watts = 0;
+  double soft_cap_watts = 0;
   int64_t seen_events = 0;
   std::shared_ptr<const Policy> policy;
 };

@@ -109,6 +109,7 @@ void on(Round& round, const Planned& event) {
     state.planned_event = event.seen_events;
     state.planned_seconds = event.made_seconds;
     state.planned_cap_watts = event.cap_watts;
+    state.planned_soft_cap_watts = event.soft_cap_watts;
     std::erase_if(state.resting, [&](const auto& r) { return r.first <= event.made_seconds; });
   }
   // A plan for a higher cap would not meet the one of now: another is due at once.

@@ -88,9 +88,8 @@ double base_watts(const State& state) {
 /// With a soft cap, limits may exceed it by the slack: what devices were measured to draw less.
 double cap_for_plan(const State& state, double now_seconds) {
   double cap = planning_cap(state, now_seconds);
-  if (!state.soft_cap) return cap;
-  const double soft =
-      state.soft_cap->lowest(now_seconds, now_seconds + state.options.settle_seconds);
+  const double soft = planning_soft_cap(state, now_seconds);
+  if (std::isinf(soft)) return cap;
   double slack = 0;
   for (JobId id : state.running) {
     const Run& run = *state.jobs.at(id).run;
@@ -191,6 +190,7 @@ PlanRequest request_plan(State& state, double now_seconds) {
     request.tokens.push_back(job->run ? job->run->token : 0);
   }
   request.cap_watts = planning_cap(state, now_seconds);
+  request.soft_cap_watts = planning_soft_cap(state, now_seconds);
   request.seen_events = state.events;
   request.policy = state.policy;
   return request;
@@ -200,6 +200,7 @@ Planned make_plan(const PlanRequest& request) {
   const Snapshot& snapshot = request.snapshot;
   Planned planned{request.seen_events, snapshot.now_seconds, request.cap_watts,
                   request.short_of_joules};
+  planned.soft_cap_watts = request.soft_cap_watts;
   Plan plan = request.policy->plan(snapshot);
   for (size_t i = 0; i < plan.choices.size(); ++i) {
     Choice& choice = plan.choices[i];
@@ -215,7 +216,8 @@ std::vector<Planned> parts_of(Planned plan) {
   const auto starts = [](const PlannedJob& job) { return job.point.has_value(); };
   const auto first_start = std::stable_partition(plan.jobs.begin(), plan.jobs.end(), is_run);
   std::stable_partition(first_start, plan.jobs.end(), starts);
-  const Planned head{plan.seen_events, plan.made_seconds, plan.cap_watts, {}};
+  const Planned head{plan.seen_events,   plan.made_seconds, plan.cap_watts, {}, {},
+                     plan.soft_cap_watts};
   std::vector<Planned> parts{head};
   parts[0].jobs.assign(std::make_move_iterator(plan.jobs.begin()),
                        std::make_move_iterator(first_start));
@@ -236,6 +238,7 @@ bool is_plan_due(const State& state, double now_seconds) {
   const auto rested = state.resting.upper_bound({state.planned_seconds, kNobody});
   if (rested != state.resting.end() && rested->first <= now_seconds) return true;
   if (planning_cap(state, now_seconds) != state.planned_cap_watts) return true;
+  if (planning_soft_cap(state, now_seconds) != state.planned_soft_cap_watts) return true;
   const double pause = kPauseSecondsPerWaitingJob * static_cast<double>(state.waiting.size());
   const bool has_new_jobs = state.new_job_event > state.planned_event;
   if (has_new_jobs && now_seconds >= state.planned_seconds + pause) return true;

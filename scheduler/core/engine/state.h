@@ -103,6 +103,7 @@ struct State {
   int64_t planned_event = 0;               ///< the newest one that the newest plan has seen
   double planned_seconds = 0;
   double planned_cap_watts = 0;
+  double planned_soft_cap_watts = std::numeric_limits<double>::infinity();
   Outlook outlook;  ///< as of the newest plan
 };
 
@@ -196,6 +197,8 @@ Node* live_node(State& state, const std::string& name, int64_t epoch);
 void free_device(State& state, DeviceId device);
 /// The cap on the sum of limits that holds for decisions made at a moment.
 double planning_cap(const State& state, double now_seconds);
+/// The same of the soft cap on what is drawn; infinite where there is none.
+double planning_soft_cap(const State& state, double now_seconds);
 /// Brings State::installed and least_cap_watts up to date after a node's state has changed.
 void count_fleet(State& state);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <variant>
@@ -221,7 +222,8 @@ struct PlannedJob {
 };
 
 /// A plan is made (planning.h) from what was so after `seen_events` events, at `made_seconds`,
-/// under a cap of `cap_watts`. Of it counts what is still possible. A long one comes in parts, so
+/// under a cap of `cap_watts`, and of `soft_cap_watts` on what is drawn. Of it counts what is still
+/// possible. A long one comes in parts, so
 /// that other events get their turn between them: what moves or stops in the first, then what
 /// starts, then why the others wait.
 struct Planned {
@@ -231,10 +233,12 @@ struct Planned {
   double cap_watts = 0;
   std::vector<PlannedJob> jobs;
   std::optional<int64_t> part = {};  ///< of those that follow the first: 1, 2, ...
+  double soft_cap_watts = std::numeric_limits<double>::infinity();
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("seen_events", s.seen_events), v("made_seconds", s.made_seconds);
     v("cap_watts", s.cap_watts), v("jobs", s.jobs), v("part", s.part);
+    v("soft_cap_watts", s.soft_cap_watts);
   }
 };
 

@@ -185,6 +185,7 @@ void visit(Is<State> auto& s, V&& v) {
   v("changed_event", s.changed_event);
   v("new_job_event", s.new_job_event), v("planned_event", s.planned_event);
   v("planned_seconds", s.planned_seconds), v("planned_cap_watts", s.planned_cap_watts);
+  v("planned_soft_cap_watts", s.planned_soft_cap_watts);
   v("outlook", s.outlook), v("forgot_seconds", s.forgot_seconds);
 }
 

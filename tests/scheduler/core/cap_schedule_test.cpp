@@ -142,5 +142,19 @@ TEST_F(Caps, ASoftCapCanBeLifted) {
   EXPECT_THAT(set(900, kForever, {}), HasSubstr("expected times"));
 }
 
+TEST_F(Caps, AWindowOfASoftCapIsPlannedForWhenItBeginsAndEnds) {
+  cluster.draw = [](JobId, double limit) { return limit; };  // no slack
+  for (int i = 0; i < 8; ++i) cluster.submit(fmt::format("j{}", i), 1, 1, 1e6);
+  cluster.run(20);
+  const double now = cluster.now();
+  cluster.apply(CapSet{"soft", 1000, CapTier::kSoft, now + 22, now + 27});
+  cluster.run(10);
+  EXPECT_GT(cap_of_limits(), 1500) << "before it is planned for";
+  cluster.run(12);
+  EXPECT_LE(cap_of_limits(), 1000) << "when it begins";
+  cluster.run(7);
+  EXPECT_GT(cap_of_limits(), 1500) << "when it is over";
+}
+
 }  // namespace
 }  // namespace wattle::scheduler
