@@ -28,6 +28,19 @@ void ClusterJournalOptions::describe(Fields& f) {
       .at_most(1000000000);
 }
 
+void ClusterPriorityOptions::describe(Fields& f) {
+  f("user", user, "of a user's jobs; 10 more make a job's progress worth twice as much")
+      .at_least(-1000)
+      .at_most(1000);
+  f("tenant_admin", tenant_admin, "of a tenant-admin's jobs; an operator may give any")
+      .at_least(-1000)
+      .at_most(1000);
+  f.check([this](Checker& c) {
+    c.require(user <= tenant_admin, "tenant_admin",
+              fmt::format("expected at least a user's ({}), got {}", user, tenant_admin));
+  });
+}
+
 void ClusterTenantOptions::describe(Fields& f) {
   f("name", name, "as in its users' certificates").required();
   f("weight", weight, "worth of its jobs' progress").greater_than(0).at_most(1e6);
@@ -51,6 +64,7 @@ void ClusterOptions::describe(Fields& f) {
       .greater_than(0)
       .at_most(1e12);
   f("policy", policy, "who runs where");
+  f("max_priority", max_priority, "the highest job.priority that a role may give");
   f("tenants", tenants, "who may pay for joules; others count with weight 1, without a budget");
   f("metrics_listen", metrics_listen, "HOST:PORT of /metrics for Prometheus; empty for none");
   f("lease_seconds", lease_seconds, "an agent that is cut off falls to its safe limits after this")

@@ -23,6 +23,13 @@ struct ClusterJournalOptions {
   void describe(Fields& f);
 };
 
+/// The highest `job.priority` that each role may give; an operator's has no bound but the file's.
+struct ClusterPriorityOptions {
+  int64_t user = 10;
+  int64_t tenant_admin = 30;
+  void describe(Fields& f);
+};
+
 /// A tenant as the file has it. `wattle budget set` changes it later; the file's word counts anew
 /// when it has changed.
 struct ClusterTenantOptions {
@@ -40,6 +47,7 @@ struct ClusterOptions {
   LinkSecurity security;
   double cap_watts = 0;
   ClusterPolicyOptions policy;
+  ClusterPriorityOptions max_priority;
   std::vector<ClusterTenantOptions> tenants;
   std::string metrics_listen = "127.0.0.1:9443";
   double lease_seconds = 6;

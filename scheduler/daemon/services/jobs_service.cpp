@@ -121,8 +121,7 @@ class JobsService : public v1::Jobs::Service {
 
   void submit(const Caller& caller, const v1::SubmitRequest& request,
               v1::SubmitResponse& response) {
-    CheckedSubmission checked =
-        check_submission(request, caller.identity(), daemon_.options().shared_paths);
+    CheckedSubmission checked = check_submission(request, caller.identity(), daemon_.options());
     require_inputs(caller, checked.kept);
     const std::string id = checked.event.request_id;
     const double now = daemon_.now();

@@ -224,14 +224,25 @@ void choose_tenant(JobSpec& spec, const Identity& caller) {
 }  // namespace
 
 CheckedSubmission check_submission(const v1::SubmitRequest& request, const Identity& caller,
-                                   const std::vector<std::string>& shared_paths) {
+                                   const ClusterOptions& options) {
   check_request(request);
   const YAML::Node root = parse(request.yaml());
-  check_paths(root, request, shared_paths);
+  check_paths(root, request, options.shared_paths);
   Sections sections = read_sections(request);
   check_output_dir(sections.run.output_dir);
   choose_tenant(sections.job, caller);
   check_name("job.tenant", sections.job.tenant);
+/// A priority goes over other tenants' jobs, too.
+void check_priority(int64_t priority, const Identity& caller, const ClusterPriorityOptions& most) {
+  if (caller.role == Role::kOperator) return;
+  const int64_t bound = caller.role == Role::kTenantAdmin ? most.tenant_admin : most.user;
+  if (priority <= bound) return;
+  throw Refusal(RefusalCode::kPermission,
+                fmt::format("job.priority: the role {} may give at most {}, got {}: {} would be "
+                            "taken",
+                            to_string(caller.role), bound, priority, bound));
+}
+
   for (const std::string& name : sections.job.after) check_name("job.after", name);
   if (!request.array().empty()) {
     if (!sections.job.sweep.empty()) refuse("array: the file has a job.sweep already");
@@ -242,6 +253,7 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
   event.request_id = sections.job.tenant + "/" + request.request_id();
   event.name = !request.name().empty()      ? request.name()
                : !sections.run.name.empty() ? sections.run.name
+  check_priority(sections.job.priority, caller, options.max_priority);
                                             : "job";
   check_name("name", event.name);
   event.spec = std::move(sections.job);

@@ -83,6 +83,8 @@ TEST_F(ClusterOptionsTest, ChecksWhatBelongsTogether) {
   EXPECT_THAT(fault_of_whole({"metrics_listen=here"}),
               HasSubstr("metrics_listen: expected HOST:PORT"));
   EXPECT_EQ(fault_of_whole({"metrics_listen=\"\""}), "");
+  EXPECT_THAT(fault_of_whole({"max_priority.user=40"}),
+              HasSubstr("max_priority.tenant_admin: expected at least a user's (40), got 30"));
 }
 
 TEST_F(ClusterOptionsTest, GoesWithoutTlsOnlyOnLoopbackAndWhenAsked) {

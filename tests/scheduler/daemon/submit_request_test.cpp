@@ -1,0 +1,40 @@
+#include "scheduler/daemon/services/submit_request.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include "scheduler/daemon/services/caller.h"
+
+namespace wattle::scheduler {
+namespace {
+
+using testing::HasSubstr;
+
+/// "" or why a job of this priority is refused.
+std::string refusal(Role role, int priority, const std::vector<std::string>& overrides = {}) {
+  const Identity caller{Identity::Kind::kUser, "lab", "ada", "team-a", role};
+  v1::SubmitRequest request;
+  request.set_request_id("x");
+  request.set_yaml(fmt::format("job: {{priority: {}}}\n", priority));
+  for (const std::string& text : overrides) request.add_overrides(text);
+  try {
+    check_submission(request, caller, ClusterOptions{});
+    return "";
+  } catch (const Refusal& refused) {
+    EXPECT_EQ(refused.code(), RefusalCode::kPermission);
+    return refused.what();
+  }
+}
+
+TEST(SubmitRequest, BoundsThePriorityByRole) {
+  EXPECT_EQ(refusal(Role::kUser, -1000), "");
+  EXPECT_EQ(refusal(Role::kUser, 10), "");
+  EXPECT_THAT(refusal(Role::kUser, 11), HasSubstr("may give at most 10, got 11"));
+  EXPECT_THAT(refusal(Role::kUser, 0, {"job.priority=1000"}), HasSubstr("got 1000"));
+  EXPECT_EQ(refusal(Role::kTenantAdmin, 30), "");
+  EXPECT_THAT(refusal(Role::kTenantAdmin, 31), HasSubstr("tenant-admin may give at most 30"));
+  EXPECT_EQ(refusal(Role::kOperator, 1000), "");
+}
+
+}  // namespace
+}  // namespace wattle::scheduler
