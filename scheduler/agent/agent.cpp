@@ -22,8 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kTick{100};
-/// A stream on which the registration is not answered is given up after this.
-constexpr double kPatienceSeconds = 10;
 
 void make_private_folder(const std::string& path, fs::perms perms) {
   std::error_code error;
@@ -41,7 +39,8 @@ Agent::Agent(Settings settings, NodeMeter& meter, std::shared_ptr<grpc::Channel>
       parts_{settings_, meter_.devices(), transfer_,
              [this](v1::AgentMessage message) { send(std::move(message)); },
              [](const std::string& text) { fmt::print(stderr, "wattle-agent: {}\n", text); }},
-      newest_sequence_(settings_.devices.size(), 0) {
+      newest_sequence_(settings_.devices.size(), 0),
+      energy_(meter_.devices(), settings_.devices) {
   make_private_folder(settings_.work_dir,
                       fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
   lock_folder();
@@ -52,9 +51,6 @@ Agent::Agent(Settings settings, NodeMeter& meter, std::shared_ptr<grpc::Channel>
   make_private_folder(settings_.work_dir + "/sessions",
                       fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
   lease_ = std::make_unique<LeaseFile>(settings_.lease_file(), LeaseFile::Access::kWrite);
-  for (const auto& [name, info] : meter_.devices()) {
-    node_meters_.emplace(name, Integrator(info, kPatienceSeconds));
-  }
   adopt_runs();
   link_ = std::make_unique<DaemonLink>(channel, [this](LinkEvent event) {
     const std::lock_guard lock(mutex_);

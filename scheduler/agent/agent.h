@@ -6,10 +6,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "scheduler/agent/link/daemon_link.h"
 #include "scheduler/agent/link/file_transfer.h"
 #include "scheduler/agent/power/lease_file.h"
+#include "scheduler/agent/power/node_energy.h"
 #include "scheduler/agent/power/node_meter.h"
 #include "scheduler/agent/runs/run.h"
 #include "scheduler/agent/settings.h"
@@ -58,9 +60,9 @@ class Agent {
 
   void tick();
   void watch_lease(double now);
-  void send_regular(double now, const Readings& readings);
+  void send_regular(double now);
   void send_ends();
-  double watts(const Readings& readings);
+  std::vector<RunDraw> draws() const;
   void send(v1::AgentMessage message);
   void acknowledge(int64_t sequence);
   bool is_cut_off() const;
@@ -74,7 +76,7 @@ class Agent {
   std::map<int64_t, std::unique_ptr<Run>> runs_;
   std::map<int64_t, v1::RunExited> refused_;  // launches that could not even begin
   std::vector<int64_t> newest_sequence_;      // by device
-  std::map<std::string, Integrator> node_meters_;
+  NodeEnergy energy_;
 
   int64_t stream_ = 0;  // 0 = none
   bool is_registered_ = false, was_cut_off_ = true;
@@ -83,7 +85,6 @@ class Agent {
   int64_t heartbeat_ = 0;
   std::map<int64_t, double> heartbeats_sent_;
   double heartbeat_at_ = 0, report_at_ = 0;
-  double node_joules_ = 0, node_joules_at_ = 0;
   std::string last_break_;
 
   std::mutex mutex_;

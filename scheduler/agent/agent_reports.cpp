@@ -34,7 +34,8 @@ void Agent::tick() {
   if (stream_ != 0 && !is_registered_ && now > opened_at_ + kPatienceSeconds) {
     link_->drop(stream_);
   }
-  send_regular(now, readings);
+  energy_.book(readings, draws());
+  send_regular(now);
 }
 
 /// The keepers hold to the lease by themselves; here the books follow.
@@ -65,7 +66,7 @@ void Agent::send_ends() {
   for (const auto& [token, exited] : refused_) send_end(exited);
 }
 
-void Agent::send_regular(double now, const Readings& readings) {
+void Agent::send_regular(double now) {
   if (!is_registered_) return;
   if (now >= heartbeat_at_ + terms_.heartbeat_seconds) {
     heartbeat_at_ = now;
@@ -79,46 +80,20 @@ void Agent::send_regular(double now, const Readings& readings) {
   for (const auto& [token, run] : runs_) run->report();
   send_ends();
   v1::AgentMessage message;
-  message.mutable_power_sample()->set_watts(watts(readings));
+  if (!energy_.sample(*message.mutable_power_sample())) return;
   message.mutable_power_sample()->set_source(meter_.label());
   send(std::move(message));
 }
 
-/// Of all devices since the last report: by meters where there are any for the processors, else
-/// GPUs by their meters and processors by the model (runs' shares, and idle devices at idle).
-double Agent::watts(const Readings& readings) {
-  double joules = 0;
-  bool has_host_meter = false;
-  for (auto& [device, integrator] : node_meters_) {
-    const auto reading = readings.by_device.find(device);
-    has_host_meter = has_host_meter || !device.starts_with("gpu:");
-    if (reading != readings.by_device.end()) {
-      integrator.add(readings.at, reading->second);
-    } else {
-      integrator.fail(readings.at, "the meter does not answer");
-    }
-    joules += integrator.total().joules;
-  }
-  double watts = node_joules_at_ > 0 && readings.at > node_joules_at_
-                     ? (joules - node_joules_) / (readings.at - node_joules_at_)
-                     : 0;
-  node_joules_ = joules;
-  node_joules_at_ = readings.at;
-  if (has_host_meter) return watts;
-  std::vector<bool> is_held(settings_.devices.size());
+/// Of runs whose processes may draw anything.
+std::vector<RunDraw> Agent::draws() const {
+  std::vector<RunDraw> draws;
   for (const auto& [token, run] : runs_) {
     if (run->has_ended()) continue;
-    bool on_processors = false;
-    for (int device : run->record().launch.devices()) {
-      is_held[static_cast<size_t>(device)] = true;
-      on_processors = on_processors || !settings_.devices[static_cast<size_t>(device)].is_gpu();
-    }
-    if (on_processors) watts += run->watts();
+    const auto& devices = run->record().launch.devices();
+    draws.push_back({{devices.begin(), devices.end()}, run->watts()});
   }
-  for (size_t i = 0; i < is_held.size(); ++i) {
-    if (!is_held[i] && !settings_.devices[i].is_gpu()) watts += settings_.devices[i].idle_watts;
-  }
-  return watts;
+  return draws;
 }
 
 }  // namespace wattle::agent

@@ -67,6 +67,9 @@ void ClusterOptions::describe(Fields& f) {
   f("max_priority", max_priority, "the highest job.priority that a role may give");
   f("tenants", tenants, "who may pay for joules; others count with weight 1, without a budget");
   f("metrics_listen", metrics_listen, "HOST:PORT of /metrics for Prometheus; empty for none");
+  f("insecure_metrics", insecure_metrics,
+    "metrics_listen may be another address than loopback: whoever reaches it sees the names of "
+    "tenants and nodes, without TLS");
   f("lease_seconds", lease_seconds, "an agent that is cut off falls to its safe limits after this")
       .unit("s")
       .at_least(1)
@@ -112,6 +115,10 @@ void ClusterOptions::describe(Fields& f) {
     if (!metrics_listen.empty()) {
       const std::string fault = fault_of_address(metrics_listen);
       c.require(fault.empty(), "metrics_listen", fault);
+      c.require(!fault.empty() || insecure_metrics || is_loopback(metrics_listen), "metrics_listen",
+                fmt::format("{} is no loopback address, and /metrics has neither TLS nor roles: "
+                            "insecure_metrics: true allows it on the operator's own network",
+                            metrics_listen));
     }
     for (size_t i = 0; i < shared_paths.size(); ++i) {
       c.require(std::filesystem::path(shared_paths[i]).is_absolute(),

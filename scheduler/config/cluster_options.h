@@ -50,6 +50,7 @@ struct ClusterOptions {
   ClusterPriorityOptions max_priority;
   std::vector<ClusterTenantOptions> tenants;
   std::string metrics_listen = "127.0.0.1:9443";
+  bool insecure_metrics = false;
   double lease_seconds = 6;
   double orphan_grace_seconds = 20;
   double heartbeat_seconds = 1;

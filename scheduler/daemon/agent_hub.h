@@ -7,16 +7,24 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "scheduler/daemon/outbox.h"
 
 namespace wattle::scheduler {
+
+/// What one device drew, and where the figure comes from; "" = nothing is known.
+struct DeviceReading {
+  double watts = 0;
+  std::string source;
+};
 
 /// What was last heard of a node.
 struct NodeReading {
   double watts = 0;
   std::string source;
   double heard_seconds = 0;
+  std::vector<DeviceReading> devices;  ///< in the order of its registration
 };
 
 /// The streams to the agents that are there now: one a node. Any thread.

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <initializer_list>
 #include <map>
+#include <utility>
 
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/daemon.h"
@@ -28,7 +31,16 @@ class Page {
   }
   void sample(double value) { text_ += fmt::format("{} {}\n", name_, value); }
   void sample(const char* label, const std::string& of, double value) {
-    text_ += fmt::format("{}{{{}={}}} {}\n", name_, label, quoted(of), value);
+    sample({{label, of}}, value);
+  }
+  using Label = std::pair<const char*, std::string>;
+  void sample(std::initializer_list<Label> labels, double value) {
+    const char* separator = "{";
+    text_ += name_;
+    for (const auto& [label, of] : labels) {
+      text_ += fmt::format("{}{}={}", std::exchange(separator, ","), label, quoted(of));
+    }
+    text_ += fmt::format("}} {}\n", value);
   }
   std::string take() { return std::move(text_); }
 
@@ -71,6 +83,34 @@ void add_nodes(const State& state, const AgentHub& agents, Page& page) {
   }
 }
 
+void add_devices(const State& state, const AgentHub& agents, Page& page) {
+  page.family("wattle_device_power_watts", "gauge",
+              "Drawn by one device of a node, numbered as it registered them.");
+  for (const Node& node : state.nodes) {
+    const auto reading = agents.reading(node.name);
+    if (!reading || node.removed) continue;
+    for (size_t i = 0; i < std::min(node.devices.size(), reading->devices.size()); ++i) {
+      const auto& [watts, source] = reading->devices[i];
+      if (source.empty()) continue;
+      const int type = state.devices[static_cast<size_t>(node.devices[i])].type;
+      page.sample({{"node", node.name},
+                   {"device", std::to_string(i)},
+                   {"type", state.types[static_cast<size_t>(type)].name},
+                   {"source", source}},
+                  watts);
+    }
+  }
+}
+
+void add_node_energy(Daemon& daemon, Page& page) {
+  page.family("wattle_node_energy_joules_total", "counter",
+              "Used by the node's devices, with and without jobs, by where the figure comes from.");
+  const auto totals = daemon.core().read_store([](Store& store) { return store.node_energy(); });
+  for (const NodeEnergyTotal& total : totals) {
+    page.sample({{"node", total.node}, {"source", total.source}}, total.joules);
+  }
+}
+
 void add_tenants(Daemon& daemon, Page& page) {
   std::map<std::string, double> by_tenant, by_source;
   const auto rows = daemon.core().read_store([](Store& store) { return store.energy_totals(); });
@@ -93,7 +133,9 @@ std::string prometheus_text(Daemon& daemon) {
     add_jobs(core.state(), page);
     add_power(core.state(), daemon.now(), daemon.agents().watts(), page);
     add_nodes(core.state(), daemon.agents(), page);
+    add_devices(core.state(), daemon.agents(), page);
   });
+  add_node_energy(daemon, page);
   add_tenants(daemon, page);
   page.family("wattle_journal_writable", "gauge", "0 while the journal can't be written.");
   page.sample(daemon.core().store_fault().empty());

@@ -45,6 +45,10 @@ constexpr std::array kMigrations = {
     R"sql(
       ALTER TABLE submission ADD COLUMN digest TEXT NOT NULL DEFAULT '';
     )sql",
+    R"sql(
+      CREATE TABLE node_energy(node TEXT, source TEXT, joules REAL NOT NULL,
+        agent_began REAL NOT NULL, agent_joules REAL NOT NULL, PRIMARY KEY(node, source));
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
@@ -95,7 +99,7 @@ void insert_audit(Database& database, const std::vector<AuditRecord>& audit) {
 
 bool StoreBatch::empty() const {
   return records.empty() && submissions.empty() && energy.empty() && audit.empty() &&
-         checkpoints.empty();
+         checkpoints.empty() && node_energy.empty();
 }
 
 Store::Store(const std::string& path) : database_(path) { migrate(); }
@@ -136,6 +140,7 @@ void Store::commit(const StoreBatch& batch) {
   journal_.append(batch.records);
   insert_submissions(database_, batch.submissions);
   for (const EnergyTotal& total : batch.energy) add_energy(total);
+  for (const NodeEnergyTotal& total : batch.node_energy) add_node_energy(total);
   insert_audit(database_, batch.audit);
   for (const CheckpointFiles& checkpoint : batch.checkpoints) keep_checkpoint(checkpoint);
   transaction.commit();
@@ -164,6 +169,17 @@ void Store::add_energy(const EnergyTotal& total) {
                 "INSERT INTO energy_total VALUES(?, ?, ?) ON CONFLICT(tenant, source) DO UPDATE "
                 "SET joules = joules + excluded.joules");
   sum.bind(1, total.tenant).bind(2, total.source).bind(3, new_joules).run();
+}
+
+/// Of the same agent what is new counts, of another one all that it has seen.
+void Store::add_node_energy(const NodeEnergyTotal& total) {
+  Statement add(database_,
+                "INSERT INTO node_energy VALUES(?1, ?2, ?3, ?4, ?3) ON CONFLICT(node, source) DO "
+                "UPDATE SET joules = joules + max(0, excluded.agent_joules - iif(agent_began = "
+                "excluded.agent_began, agent_joules, 0)), agent_joules = excluded.agent_joules, "
+                "agent_began = excluded.agent_began");
+  add.bind(1, total.node).bind(2, total.source).bind(3, total.joules);
+  add.bind(4, total.agent_began).run();
 }
 
 std::optional<Submission> Store::submission(const std::string& request) {
@@ -274,6 +290,16 @@ std::vector<EnergyRow> Store::energy_totals() {
   std::vector<EnergyRow> rows;
   while (read.step()) rows.push_back({"", 0, read.text(0), read.text(1), read.number(2), 0});
   return rows;
+}
+
+std::vector<NodeEnergyTotal> Store::node_energy() {
+  Statement read(database_,
+                 "SELECT node, source, joules, agent_began FROM node_energy ORDER BY node, source");
+  std::vector<NodeEnergyTotal> totals;
+  while (read.step()) {
+    totals.push_back({read.text(0), read.text(1), read.number(2), read.number(3)});
+  }
+  return totals;
 }
 
 std::string Store::setting(const std::string& key) {

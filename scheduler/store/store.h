@@ -39,6 +39,14 @@ struct EnergyTotal {
   std::string day;    ///< in UTC, "2026-11-24"
 };
 
+/// Joules of a whole node since its agent began, with and without runs.
+struct NodeEnergyTotal {
+  std::string node;
+  std::string source;
+  double joules = 0;
+  double agent_began = 0;  ///< tells one agent of the node from the next
+};
+
 /// Who asked for what, and what became of it.
 struct AuditRecord {
   double time_seconds = 0;
@@ -67,6 +75,7 @@ struct StoreBatch {
   std::vector<EnergyTotal> energy;
   std::vector<AuditRecord> audit;
   std::vector<CheckpointFiles> checkpoints;
+  std::vector<NodeEnergyTotal> node_energy{};
   bool empty() const;
 };
 
@@ -118,6 +127,8 @@ class Store {
   std::vector<EnergyRow> energy_totals();
   /// One row a source.
   std::vector<EnergyRow> energy_of(int64_t job);
+  /// Of all agents that a node ever had: one row a node and source.
+  std::vector<NodeEnergyTotal> node_energy();
   /// A remembered text; "" if there is none.
   std::string setting(const std::string& key);
   void set_setting(const std::string& key, const std::string& value);
@@ -133,6 +144,7 @@ class Store {
  private:
   void migrate();
   void add_energy(const EnergyTotal& total);
+  void add_node_energy(const NodeEnergyTotal& total);
   void keep_checkpoint(const CheckpointFiles& checkpoint);
 
   Database database_;

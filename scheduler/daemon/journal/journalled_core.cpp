@@ -103,6 +103,7 @@ void JournalledCore::add(StoreBatch& batch) {
   append(batch_.energy, batch.energy);
   append(batch_.audit, batch.audit);
   append(batch_.checkpoints, batch.checkpoints);
+  append(batch_.node_energy, batch.node_energy);
 }
 
 std::vector<Decision> JournalledCore::apply(EventBody body, const Attachment& attach) {

@@ -150,7 +150,18 @@ void AgentStream::exited(const v1::RunExited& message) {
 }
 
 void AgentStream::power(const v1::PowerSample& message) {
-  daemon_.agents().heard(node_, {message.watts(), message.source(), daemon_.now()});
+  NodeReading reading{message.watts(), message.source(), daemon_.now(), {}};
+  for (const v1::PowerSample::Device& device : message.devices()) {
+    reading.devices.push_back({device.watts(), device.source()});
+  }
+  daemon_.agents().heard(node_, reading);
+  StoreBatch batch;
+  for (const v1::SourceJoules& part : message.energy()) {
+    batch.node_energy.push_back({node_, part.source(), part.joules(), message.agent_began()});
+  }
+  // They are totals: those of the next sample make good for what is not recorded now.
+  if (batch.empty() || !daemon_.core().store_fault().empty()) return;
+  daemon_.core().record(std::move(batch), JournalledCore::Wait::kNot);
 }
 
 void AgentStream::log(const v1::LogChunk& message) {

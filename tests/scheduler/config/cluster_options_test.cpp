@@ -98,6 +98,13 @@ TEST_F(ClusterOptionsTest, GoesWithoutTlsOnlyOnLoopbackAndWhenAsked) {
               HasSubstr("insecure_loopback: works on a loopback address alone"));
 }
 
+TEST_F(ClusterOptionsTest, ShowsMetricsBeyondLoopbackOnlyWhenAsked) {
+  EXPECT_EQ(fault_of_whole({"metrics_listen=\"[::1]:9443\""}), "");
+  EXPECT_THAT(fault_of_whole({"metrics_listen=0.0.0.0:9443"}),
+              HasSubstr("metrics_listen: 0.0.0.0:9443 is no loopback address"));
+  EXPECT_EQ(fault_of_whole({"metrics_listen=0.0.0.0:9443", "insecure_metrics=true"}), "");
+}
+
 TEST(LoopbackTest, IsNotFooledByNames) {
   for (const char* here : {"127.0.0.1:1", "127.9.9.9:65535", "localhost:7443", "[::1]:7443"}) {
     EXPECT_TRUE(is_loopback(here)) << here;

@@ -5,10 +5,14 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <chrono>
+#include <map>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "scheduler/daemon/daemon.h"
+#include "scheduler/daemon/metrics.h"
 #include "scheduler/daemon/server.h"
 #include "scheduler/digest/sha256.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
@@ -49,6 +53,20 @@ class ScriptedAgent {
   void acknowledge(int64_t sequence) {
     v1::AgentMessage message;
     message.mutable_acknowledged()->set_sequence(sequence);
+    stream_->Write(message);
+  }
+
+  /// What the node has used since its agent began, and its first device draws now.
+  void draw(double watts, const std::map<std::string, double>& joules) {
+    v1::AgentMessage message;
+    v1::PowerSample& sample = *message.mutable_power_sample();
+    sample.set_watts(watts), sample.set_agent_began(1);
+    for (const auto& [source, used] : joules) {
+      v1::SourceJoules& part = *sample.add_energy();
+      part.set_source(source), part.set_joules(used);
+    }
+    v1::PowerSample::Device& device = *sample.add_devices();
+    device.set_watts(watts), device.set_source(joules.rbegin()->first);
     stream_->Write(message);
   }
 
@@ -148,6 +166,17 @@ class DaemonTest : public testing::Test {
     const grpc::Status status = jobs_->Show(&context, request, &detail);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return detail;
+  }
+
+  /// Waits for a line of /metrics.
+  void await_metric(const std::string& line) {
+    std::string page;
+    for (int tries = 0; tries < 500; ++tries) {
+      page = prometheus_text(*daemon_);
+      if (page.find(line + "\n") != std::string::npos) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ADD_FAILURE() << line << " is not there:\n" << page;
   }
 
   void edit(const std::string& sql) { Database(folder_.path("state/wattle.db")).execute(sql); }

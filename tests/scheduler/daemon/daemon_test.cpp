@@ -250,5 +250,25 @@ TEST_F(DaemonTest, WhatComesAfterAnEventThatThrewIsRefusedUntilTheNextStart) {
   EXPECT_TRUE(submit(kYaml).ok());
 }
 
+TEST_F(DaemonTest, NodesJoulesAreACounterThatGoesOnAfterARestart) {
+  const std::string joules = R"(wattle_node_energy_joules_total{node="node-1",source=)";
+  {
+    ScriptedAgent agent(channel_, "node-1");
+    agent.await(v1::Command::kRegistered);
+    agent.draw(12.5, {{"measured:rapl", 100}, {"integrated:nvml", 40}});
+    await_metric(joules + R"("integrated:nvml"} 40)");
+    await_metric(joules + R"("measured:rapl"} 100)");
+    await_metric(
+        R"(wattle_device_power_watts{node="node-1",device="0",type="cpu",source="measured:rapl"} 12.5)");
+  }
+  stop();
+  start();
+  await_metric(joules + R"("measured:rapl"} 100)");
+  ScriptedAgent agent(channel_, "node-1");
+  agent.await(v1::Command::kRegistered);
+  agent.draw(12.5, {{"measured:rapl", 130}});
+  await_metric(joules + R"("measured:rapl"} 130)");
+}
+
 }  // namespace
 }  // namespace wattle::scheduler

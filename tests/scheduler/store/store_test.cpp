@@ -83,6 +83,21 @@ TEST_F(StoreTest, ChargesWhatIsNewInATotalOnce) {
   EXPECT_EQ(store.energy("2026-11-25", "").size(), 1u);
 }
 
+TEST_F(StoreTest, NodesJoulesGoOnWithTheNextAgentAndTheNextDaemon) {
+  const auto report = [&](double joules, double agent_began) {
+    Store store(path());  // another daemon each time
+    StoreBatch batch;
+    batch.node_energy.push_back({"n", "estimated:model", joules, agent_began});
+    store.commit(batch);
+    return store.node_energy().at(0).joules;
+  };
+  EXPECT_EQ(report(100, 1.5), 100);
+  EXPECT_EQ(report(100, 1.5), 100) << "a total, no difference";
+  EXPECT_EQ(report(160, 1.5), 160);
+  EXPECT_EQ(report(40, 2.5), 200) << "an agent that began again counts from nothing";
+  EXPECT_EQ(report(30, 2.5), 200) << "never less";
+}
+
 TEST_F(StoreTest, ACheckpointDropsTheOneBeforeIt) {
   Store store(path());
   const auto report = [&](int64_t job, const std::vector<std::string>& contents, double seconds) {
