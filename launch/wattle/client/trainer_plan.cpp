@@ -86,7 +86,7 @@ v1::WorkEstimate estimate_of(const nlohmann::json& plan) {
 
 }  // namespace
 
-v1::WorkEstimate plan_work(const std::string& file, const std::vector<std::string>& overrides) {
+TrainerPlan plan_work(const std::string& file, const std::vector<std::string>& overrides) {
   std::vector<std::string> command = {trainer_path(), "plan", file, "--json"};
   for (const std::string& override : overrides) {
     command.insert(command.end(), {"--set", override});
@@ -97,10 +97,7 @@ v1::WorkEstimate plan_work(const std::string& file, const std::vector<std::strin
     if (!answer.at("valid").get<bool>()) {
       throw Error(ErrorCode::kConfig, joined(answer.at("errors")));
     }
-    for (const auto& warning : answer.at("warnings")) {
-      fmt::print(stderr, "warning: {}\n", warning.get<std::string>());
-    }
-    return estimate_of(answer);
+    return {estimate_of(answer), answer.at("warnings").get<std::vector<std::string>>()};
   } catch (const nlohmann::json::exception& e) {
     throw Error(ErrorCode::kIo,
                 fmt::format("{} plan ended with status {} and no answer ({}); submit --no-plan "

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "common/error.h"
-#include "launch/wattle/client/trainer_plan.h"
+#include "launch/wattle/client/sweep_plans.h"
 #include "launch/wattle/commands/client_command.h"
 #include "launch/wattle/commands/commands.h"
 #include "launch/wattle/commands/wait.h"
@@ -70,9 +70,7 @@ v1::SubmitRequest request_of(const SubmitArguments& arguments) {
   request.set_array(arguments.array);
   request.set_yaml(read_yaml(arguments.file));
   for (const std::string& override : arguments.overrides) request.add_overrides(override);
-  if (!arguments.no_plan) {
-    *request.mutable_work() = plan_work(arguments.file, arguments.overrides);
-  }
+  if (!arguments.no_plan) plan_request(arguments.file, request);
   return request;
 }
 

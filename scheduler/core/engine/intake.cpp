@@ -13,17 +13,8 @@ namespace {
 /// So many dependencies may come with one request, over all of its jobs.
 constexpr size_t kMostDependencies = 1'000'000;
 
-/// The client may be anyone's: "" or what of the request is more than the core keeps or walks over.
-std::string excess_of(const Submit& event) {
-  if (event.name.size() > kMostNameBytes) {
-    return fmt::format("run.name: expected at most {} bytes, got {}", kMostNameBytes,
-                       event.name.size());
-  }
-  const auto excesses = excesses_of(event.spec);
-  if (!excesses.empty()) {
-    return fmt::format("job.{}: {}", excesses.front().first, excesses.front().second);
-  }
-  const WorkEstimate& work = event.work;
+/// "" or what of an estimate is more than is taken.
+std::string excess_of(const WorkEstimate& work) {
   if (work.kind.size() > 2 * kMostNameBytes) {
     return fmt::format("work.kind: expected at most {} bytes, got {}", 2 * kMostNameBytes,
                        work.kind.size());
@@ -40,6 +31,22 @@ std::string excess_of(const Submit& event) {
   return "";
 }
 
+/// The client may be anyone's: "" or what of the request is more than the core keeps or walks over.
+std::string excess_of(const Submit& event) {
+  if (event.name.size() > kMostNameBytes) {
+    return fmt::format("run.name: expected at most {} bytes, got {}", kMostNameBytes,
+                       event.name.size());
+  }
+  const auto excesses = excesses_of(event.spec);
+  if (!excesses.empty()) {
+    return fmt::format("job.{}: {}", excesses.front().first, excesses.front().second);
+  }
+  for (const WorkEstimate& work : event.point_work) {
+    if (std::string wrong = excess_of(work); !wrong.empty()) return wrong;
+  }
+  return excess_of(event.work);
+}
+
 JobRequest request_of(const Submit& event, std::vector<std::string> overrides, size_t index,
                       size_t jobs) {
   JobRequest request;
@@ -52,7 +59,7 @@ JobRequest request_of(const Submit& event, std::vector<std::string> overrides, s
   request.energy_budget_joules = event.spec.energy_budget_joules;
   request.after = event.spec.after;
   request.overrides = std::move(overrides);
-  request.work = event.work;
+  request.work = event.point_work.empty() ? event.work : event.point_work[index];
   return request;
 }
 
@@ -125,6 +132,10 @@ std::vector<Job> jobs_of(State& state, const Submit& event) {
   };
   refuse_if(excess_of(event));
   auto points = expand_sweep(event.spec.sweep);
+  if (!event.point_work.empty() && event.point_work.size() != points.size()) {
+    refuse_if(fmt::format("point_work: expected one for each of {} jobs of the sweep, got {}",
+                          points.size(), event.point_work.size()));
+  }
   std::vector<Job> jobs;
   size_t dependencies = 0;
   for (size_t i = 0; i < points.size(); ++i) {

@@ -21,9 +21,11 @@ struct Submit {
   std::string name;
   JobSpec spec;
   WorkEstimate work;
+  std::vector<WorkEstimate> point_work;  ///< of each job of the sweep; empty: `work` is that of all
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("request_id", s.request_id), v("name", s.name), v("spec", s.spec), v("work", s.work);
+    v("point_work", s.point_work);
   }
 };
 

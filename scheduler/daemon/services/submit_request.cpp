@@ -187,6 +187,9 @@ void check_request(const v1::SubmitRequest& request) {
                        kMostOverrideBytes));
   }
   check_name("work.kind", request.work().kind());
+  for (const v1::WorkEstimate& work : request.point_work()) {
+    check_name("point_work.kind", work.kind());
+  }
   if (request.request_id().empty() || request.request_id().size() > 128) {
     refuse("request_id: expected 1 to 128 bytes");
   }
@@ -213,12 +216,31 @@ std::string digest_of(const v1::SubmitRequest& request) {
   return digest.digits();
 }
 
+/// Tenants do not learn from each other's jobs.
+WorkEstimate work_of(const v1::WorkEstimate& work, const std::string& tenant) {
+  return {work.units(),
+          work.kind().empty() ? "" : tenant + "/" + work.kind(),
+          {work.rank_counts().begin(), work.rank_counts().end()},
+          work.units_per_second()};
+}
+
 void choose_tenant(JobSpec& spec, const Identity& caller) {
   const std::string unset = JobSpec{}.tenant;
   if (spec.tenant == unset) spec.tenant = caller.tenant;
   if (spec.tenant == caller.tenant || caller.role == Role::kOperator) return;
   throw Refusal(RefusalCode::kPermission, fmt::format("job.tenant: {} may not submit for tenant {}",
                                                       caller.name, brief(spec.tenant)));
+}
+
+/// A priority goes over other tenants' jobs, too.
+void check_priority(int64_t priority, const Identity& caller, const ClusterPriorityOptions& most) {
+  if (caller.role == Role::kOperator) return;
+  const int64_t bound = caller.role == Role::kTenantAdmin ? most.tenant_admin : most.user;
+  if (priority <= bound) return;
+  throw Refusal(RefusalCode::kPermission,
+                fmt::format("job.priority: the role {} may give at most {}, got {}: {} would be "
+                            "taken",
+                            to_string(caller.role), bound, priority, bound));
 }
 
 }  // namespace
@@ -231,18 +253,8 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
   Sections sections = read_sections(request);
   check_output_dir(sections.run.output_dir);
   choose_tenant(sections.job, caller);
+  check_priority(sections.job.priority, caller, options.max_priority);
   check_name("job.tenant", sections.job.tenant);
-/// A priority goes over other tenants' jobs, too.
-void check_priority(int64_t priority, const Identity& caller, const ClusterPriorityOptions& most) {
-  if (caller.role == Role::kOperator) return;
-  const int64_t bound = caller.role == Role::kTenantAdmin ? most.tenant_admin : most.user;
-  if (priority <= bound) return;
-  throw Refusal(RefusalCode::kPermission,
-                fmt::format("job.priority: the role {} may give at most {}, got {}: {} would be "
-                            "taken",
-                            to_string(caller.role), bound, priority, bound));
-}
-
   for (const std::string& name : sections.job.after) check_name("job.after", name);
   if (!request.array().empty()) {
     if (!sections.job.sweep.empty()) refuse("array: the file has a job.sweep already");
@@ -253,15 +265,13 @@ void check_priority(int64_t priority, const Identity& caller, const ClusterPrior
   event.request_id = sections.job.tenant + "/" + request.request_id();
   event.name = !request.name().empty()      ? request.name()
                : !sections.run.name.empty() ? sections.run.name
-  check_priority(sections.job.priority, caller, options.max_priority);
                                             : "job";
   check_name("name", event.name);
   event.spec = std::move(sections.job);
-  const v1::WorkEstimate& work = request.work();
-  event.work = {work.units(),
-                work.kind().empty() ? "" : event.spec.tenant + "/" + work.kind(),
-                {work.rank_counts().begin(), work.rank_counts().end()},
-                work.units_per_second()};
+  event.work = work_of(request.work(), event.spec.tenant);
+  for (const v1::WorkEstimate& work : request.point_work()) {
+    event.point_work.push_back(work_of(work, event.spec.tenant));
+  }
   checked.kept = {event.request_id,
                   caller.name,
                   request.yaml(),

@@ -10,10 +10,7 @@
 #include <set>
 #include <thread>
 
-#include "launch/wattle/certs/authority.h"
-#include "launch/wattle/run_wattle.h"
-#include "tests/launch/command/fake_daemon.h"
-#include "tests/support/scratch_folder.h"
+#include "tests/launch/command/commands_story.h"
 
 namespace wattle {
 namespace {
@@ -22,61 +19,6 @@ using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
-
-struct Outcome {
-  int code = 0;
-  std::string out, err;
-};
-
-Outcome run(std::vector<std::string> words) {
-  words.insert(words.begin(), "wattle");
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = run_wattle(words);
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr();
-  return outcome;
-}
-
-void make_site(const std::string& folder) {
-  make_authority(folder, "lab", 1e6);
-  issue_certificate(folder,
-                    {{scheduler::Identity::Kind::kDaemon, "", "", "", {}}, {"127.0.0.1"}, 1e5});
-  issue_certificate(folder, {{scheduler::Identity::Kind::kUser, "", "ada", "team-a", {}}, {}, 1e5});
-}
-
-class Commands : public testing::Test {
- protected:
-  Commands() {
-    make_site(site());
-    daemon_ = std::make_unique<FakeDaemon>(site());
-    write("client.yaml", fmt::format("server: {}\ndeadline_seconds: 5\ntls: {{ca: site/ca.crt, "
-                                     "cert: site/user-ada.crt, key: site/user-ada.key}}\n",
-                                     daemon_->address()));
-    setenv("WATTLE_CONFIG", path("client.yaml").c_str(), 1);
-  }
-  ~Commands() override { unsetenv("WATTLE_CONFIG"); }
-
-  std::string path(const std::string& name) const { return folder_.path(name); }
-  std::string site() const { return path("site"); }
-  std::string write(const std::string& name, const std::string& text) {
-    folder_.put(name, text);
-    return path(name);
-  }
-  v1::JobSummary& add_job(int64_t number, v1::JobState state) {
-    v1::JobSummary* job = daemon_->jobs[number].mutable_summary();
-    job->set_job(number);
-    job->set_name("gpt");
-    job->set_tenant("team-a");
-    job->set_user("ada");
-    job->set_state(state);
-    return *job;
-  }
-
-  ScratchFolder folder_;
-  std::unique_ptr<FakeDaemon> daemon_;
-};
 
 /// In a process of its own: here, the threads of the daemon would help the command's connection on.
 TEST_F(Commands, ADaemonThatIsStartedAgainIsFoundWithinTheDeadline) {
@@ -111,32 +53,6 @@ TEST_F(Commands, SubmitsAFileWithItsInputs) {
   EXPECT_EQ(request.inputs(0).size_bytes(), 2500003);
   EXPECT_EQ(request.inputs(0).sha256().size(), 64u);
   EXPECT_TRUE(daemon_->files["data/data.bin"].ends_with("xend"));
-}
-
-constexpr const char* kTiny = R"(
-run: {name: tiny, output_dir: run, threads: 1}
-model: {family: mlp, inputs: 8, hidden: [16], outputs: 1}
-data: {kind: random, samples: 64, inputs: 8}
-train: {steps: 30, global_batch: 6, micro_batch: 1}
-)";
-
-TEST_F(Commands, SendsWhatTheTrainerSaysOfTheFile) {
-  const std::string file = write("run.yaml", kTiny);
-  const Outcome done = run({"submit", file, "--set", "train.steps=40"});
-  ASSERT_EQ(done.code, 0) << done.err;
-  const v1::WorkEstimate& work = daemon_->submits.at(0).work();
-  EXPECT_EQ(work.units(), 40);
-  EXPECT_THAT(work.rank_counts(), ElementsAre(1, 2, 3, 6));
-  EXPECT_THAT(work.kind(), HasSubstr("mlp"));
-  EXPECT_GT(work.units_per_second(), 0);
-}
-
-TEST_F(Commands, AFileThatCanNotRunIsNotSent) {
-  const std::string file = write("run.yaml", std::string(kTiny) + "optimizer: {lrr: 1}\n");
-  const Outcome done = run({"submit", file});
-  EXPECT_EQ(done.code, 2);
-  EXPECT_THAT(done.err, HasSubstr("run.yaml:6:13: optimizer.lrr"));
-  EXPECT_TRUE(daemon_->submits.empty());
 }
 
 TEST_F(Commands, TriesAgainWithTheSameRequestId) {

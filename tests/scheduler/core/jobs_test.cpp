@@ -90,6 +90,25 @@ TEST_F(CoreStory, ASweepMakesOneJobOfEachCombination) {
   EXPECT_EQ(state(last), JobState::kCompleted);
 }
 
+TEST_F(CoreStory, EachPointOfASweepHasItsOwnWork) {
+  Submit submit;
+  submit.request_id = submit.name = "sweep";
+  submit.spec.sweep.grid = {{"train.steps", {"50", "200"}}};
+  submit.work = {50, "", {}, 1};
+  submit.point_work = {{50, "", {}, 1}};
+  EXPECT_THAT(refusal(cluster.apply(submit)),
+              HasSubstr("point_work: expected one for each of 2 jobs of the sweep, got 1"));
+  submit.point_work.push_back({-1, "", {}, 1});
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("expected numbers of at least 0, got -1"));
+  submit.point_work.back() = {200, "", {}, 1};
+  const auto decisions = cluster.apply(submit);
+  const auto& first = std::get<Accepted>(decisions.at(0));
+  const auto& second = std::get<Accepted>(decisions.at(1));
+  ASSERT_TRUE(first.run_seconds && second.run_seconds);
+  EXPECT_NEAR(*second.run_seconds, 4 * *first.run_seconds, 1e-6);
+  EXPECT_EQ(cluster.job(second.job).request.work.units, 200);
+}
+
 TEST_F(CoreStory, AJobWhoseDependencyFailsNeverRuns) {
   const JobId first = cluster.submit("first", 1, 1, 100);
   const JobId next = cluster.submit("next", 1, 1, 5, [](Submit& s) { s.spec.after = {"first"}; });
