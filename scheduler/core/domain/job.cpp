@@ -50,8 +50,6 @@ const char* to_string(Reason reason) {
       return "Cancelled";
     case Reason::kNonZeroExit:
       return "NonZeroExitCode";
-    case Reason::kDrained:
-      return "Drained";
     case Reason::kNodeStartFailure:
       return "NodeStartFailure";
   }

@@ -41,7 +41,6 @@ enum class Reason {
   kNodeDown,
   kCancelled,
   kNonZeroExit,
-  kDrained,
   kNodeStartFailure,  ///< a node could not start it; no word against the job
 };
 
