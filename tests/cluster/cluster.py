@@ -51,9 +51,14 @@ class Cluster:
     """A site with a daemon and agents as processes. `with Cluster() as cluster: ...`"""
 
     def __init__(self, agents: int = 1, devices: int = 2, daemon: str = "", agent: str = "",
-                 state_dir=None, cap_watts: float = 1000, max_watts: float = 25):
+                 state_dir=None, cap_watts: float = 1000, max_watts: float = 25,
+                 host: str = "127.0.0.1", prefixes=None):
+        """`daemon`, `agent`: more lines of their files (an agent's {folder} is the cluster's);
+        `prefixes`: words before an agent's command, by its node."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="wattle-cluster-"))
-        self.address = f"127.0.0.1:{free_port()}"
+        self.host = host
+        self.prefixes = prefixes or {}
+        self.address = f"{host}:{free_port()}"
         self.metrics = f"127.0.0.1:{free_port()}"
         self.processes = {}
         self.make_site(agents)
@@ -77,7 +82,7 @@ work_dir: {self.folder / name}
 devices: [{{type: test-cpu, count: {devices}, idle_watts: 5, max_watts: {max_watts}}}]
 meter: model
 stop_grace_seconds: 5
-{agent}""")
+{agent.replace('{folder}', str(self.folder))}""")
 
     def __enter__(self):
         self.start("wattled")
@@ -97,7 +102,7 @@ stop_grace_seconds: 5
     def make_site(self, agents: int):
         self.nodes = [f"n{i + 1}" for i in range(agents)]
         self.certs("init", "--site", "test")
-        self.certs("issue", "daemon", "--host", "127.0.0.1")
+        self.certs("issue", "daemon", "--host", self.host)
         for name in self.nodes:
             self.certs("issue", "node", name)
         for user, tenant, role in (("ada", "team-a", "user"), ("amy", "team-a", "tenant-admin"),
@@ -130,8 +135,9 @@ stop_grace_seconds: 5
         program, config = ("wattled", "cluster") if name == "wattled" else ("wattle-agent", name)
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [BIN / program, self.folder / f"{config}.yaml"], cwd=self.folder, stdout=log,
-                stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+                [*self.prefixes.get(name, ()), BIN / program, self.folder / f"{config}.yaml"],
+                cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True)
 
     def kill(self, name: str, signal_number: int = signal.SIGKILL):
         process = self.processes.pop(name)

@@ -7,17 +7,16 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import time
 import unittest
 
 from agent_runs import LOWEST, Agent, AgentTest, processes_of
 from fake_daemon import FakeDaemon
 
-NETWORK = "10.97.43"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 
-
-def ip(*words: str):
-    subprocess.run(["ip", *words], check=True)
+from namespaces import Namespaces, ip
 
 
 class TwoNodes(AgentTest):
@@ -145,50 +144,24 @@ class NamespaceTest(TwoNodes):
     """Two nodes that share nothing but a wire and a folder for the jobs."""
 
     def setUp(self):
-        if os.geteuid() != 0:
-            self.skipTest("makes network namespaces, which needs root")
-        if subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode != 0:
-            self.skipTest("enters namespaces of its own, which this system (a chroot, a container) "
-                          "does not let it do")
+        self.spaces = Namespaces(self, "10.97.43")
         super().setUp()
         self.daemon.stop()
-        self.names = [f"wattle-{os.getpid()}-{i}" for i in (1, 2)]
-        self.make_network()
         # The daemon lives on a bridge between them, as on a site's network.
-        self.daemon = FakeDaemon(address=f"{NETWORK}.254")
-
-    def make_network(self):
-        bridge = f"wb{os.getpid()}"[:15]
-        ip("link", "add", bridge, "type", "bridge")
-        self.addCleanup(subprocess.run, ["ip", "link", "del", bridge])
-        ip("addr", "add", f"{NETWORK}.254/24", "dev", bridge)
-        ip("link", "set", bridge, "up")
-        for i, name in enumerate(self.names, 1):
-            outer = f"wv{os.getpid()}{i}"[:15]
-            ip("netns", "add", name)
-            self.addCleanup(subprocess.run, ["ip", "netns", "del", name])
-            ip("link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", name)
-            # A namespace that is deleted goes when its last process has, and its end of the wire too.
-            self.addCleanup(subprocess.run, ["ip", "link", "del", outer], stderr=subprocess.DEVNULL)
-            ip("link", "set", outer, "master", bridge, "up")
-            ip("-n", name, "addr", "add", f"{NETWORK}.{i}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
+        self.daemon = FakeDaemon(address=self.spaces.host)
 
     def nodes(self):
         nodes = []
-        for i, name in enumerate(self.names, 1):
-            inside = f"hostname {name} && exec \"$@\""
-            prefix = ["ip", "netns", "exec", name, "unshare", "--uts", "--pid", "--fork",
-                      "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"]
+        for i, name in enumerate(self.spaces.names, 1):
             # Without TLS only a loopback address may be called: a forwarder inside each namespace.
             forward = subprocess.Popen(
                 ["ip", "netns", "exec", name, "/usr/bin/python3",
                  str(pathlib.Path(__file__).with_name("forward.py")), "127.0.0.1:7443",
-                 f"{NETWORK}.254:{self.daemon.port}"])
+                 f"{self.spaces.host}:{self.daemon.port}"])
             self.addCleanup(forward.wait)
             self.addCleanup(forward.kill)
-            node = Agent(self.folder, f"n{i}", "127.0.0.1:7443", prefix=prefix,
+            node = Agent(self.folder, f"n{i}", "127.0.0.1:7443",
+                         prefix=self.spaces.inside(name),
                          mpi_network="eth0", jobs_dir=self.folder / "jobs",
                          jobs_dir_is_shared="true")
             self.agents.append(node)
@@ -198,24 +171,14 @@ class NamespaceTest(TwoNodes):
             self.daemon.wait_registered(f"n{i}")
         return nodes
 
-    def test_a_job_of_two_ranks(self):
-        self.nodes()
-        self.check_a_job_of_two_ranks()
-
     def test_ranks_meet_over_the_wire(self):
         self.nodes()
         self.launch(steps=200, every=0)
         self.daemon.wait_measured(1, lambda m: m.units > 100)
-        before = self.bytes_received()
+        before = self.spaces.bytes_received(self.spaces.names[0])
         self.daemon.wait_said("run_exited", token=1)
         # Gradients of the 50,000 parameters, at least once a step.
-        self.assertGreater(self.bytes_received() - before, 1_000_000)
-
-    def bytes_received(self) -> int:
-        text = subprocess.run(["ip", "netns", "exec", self.names[0], "cat",
-                               "/sys/class/net/eth0/statistics/rx_bytes"],
-                              capture_output=True, text=True, check=True).stdout
-        return int(text)
+        self.assertGreater(self.spaces.bytes_received(self.spaces.names[0]) - before, 1_000_000)
 
     def test_a_partition_ends_what_runs_in_time(self):
         self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 4, 10
@@ -223,12 +186,12 @@ class NamespaceTest(TwoNodes):
         self.launch(steps=1000000, every=0)
         self.daemon.wait_measured(1, lambda m: m.units > 5)
         cut = time.monotonic()
-        for name in self.names:
+        for name in self.spaces.names:
             ip("-n", name, "link", "set", "eth0", "down")
         self.wait_gone(self.folder)
         self.assertLess(time.monotonic() - cut, 4 + 10 + 3)
         epoch = self.daemon.epoch
-        for name in self.names:
+        for name in self.spaces.names:
             ip("-n", name, "link", "set", "eth0", "up")
         for node in ("n1", "n2"):
             self.daemon.wait_registered(node, after=epoch)
