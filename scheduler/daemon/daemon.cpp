@@ -11,9 +11,9 @@
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/journal/journal.h"
-#include "scheduler/daemon/commands.h"
-#include "scheduler/daemon/housekeeping.h"
+#include "scheduler/daemon/agents/commands.h"
 #include "scheduler/daemon/journal/rounds.h"
+#include "scheduler/daemon/keeping/housekeeping.h"
 
 namespace wattle::scheduler {
 namespace {

@@ -10,11 +10,11 @@
 #include <thread>
 
 #include "scheduler/config/cluster_options.h"
-#include "scheduler/daemon/agent_hub.h"
+#include "scheduler/daemon/agents/agent_hub.h"
 #include "scheduler/daemon/change_log.h"
-#include "scheduler/daemon/job_logs.h"
 #include "scheduler/daemon/journal/journalled_core.h"
-#include "scheduler/daemon/refusals.h"
+#include "scheduler/daemon/keeping/job_logs.h"
+#include "scheduler/daemon/keeping/refusals.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {

@@ -7,9 +7,9 @@
 #include <thread>
 
 #include "scheduler/daemon/services/agent_stream.h"
-#include "scheduler/daemon/services/caller.h"
-#include "scheduler/daemon/services/deadline.h"
-#include "scheduler/daemon/services/file_chunks.h"
+#include "scheduler/daemon/services/calls/caller.h"
+#include "scheduler/daemon/services/calls/deadline.h"
+#include "scheduler/daemon/services/calls/file_chunks.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 
 namespace wattle::scheduler {

@@ -6,7 +6,7 @@
 
 #include "common/text.h"
 #include "scheduler/core/engine/state.h"
-#include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/calls/caller.h"
 
 namespace wattle::scheduler {
 namespace {

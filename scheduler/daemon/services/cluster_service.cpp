@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/views.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 

@@ -7,10 +7,10 @@
 #include <unordered_map>
 
 #include "common/text.h"
-#include "scheduler/daemon/services/caller.h"
-#include "scheduler/daemon/services/file_chunks.h"
-#include "scheduler/daemon/services/places.h"
-#include "scheduler/daemon/services/submit_request.h"
+#include "scheduler/daemon/services/calls/caller.h"
+#include "scheduler/daemon/services/calls/file_chunks.h"
+#include "scheduler/daemon/services/calls/places.h"
+#include "scheduler/daemon/services/submit/submit_request.h"
 #include "scheduler/daemon/services/views.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 

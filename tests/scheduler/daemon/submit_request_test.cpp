@@ -1,9 +1,9 @@
-#include "scheduler/daemon/services/submit_request.h"
+#include "scheduler/daemon/services/submit/submit_request.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/calls/caller.h"
 
 namespace wattle::scheduler {
 namespace {

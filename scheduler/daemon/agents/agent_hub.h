@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "scheduler/daemon/outbox.h"
+#include "scheduler/daemon/agents/outbox.h"
 
 namespace wattle::scheduler {
 

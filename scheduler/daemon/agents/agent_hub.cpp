@@ -1,4 +1,4 @@
-#include "scheduler/daemon/agent_hub.h"
+#include "scheduler/daemon/agents/agent_hub.h"
 
 namespace wattle::scheduler {
 

@@ -1,4 +1,4 @@
-#include "scheduler/daemon/services/job_paths.h"
+#include "scheduler/daemon/services/submit/job_paths.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>

@@ -1,4 +1,4 @@
-#include "scheduler/daemon/services/file_chunks.h"
+#include "scheduler/daemon/services/calls/file_chunks.h"
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
@@ -7,8 +7,8 @@
 
 #include "common/text.h"
 #include "scheduler/daemon/daemon.h"
-#include "scheduler/daemon/services/caller.h"
-#include "scheduler/daemon/services/deadline.h"
+#include "scheduler/daemon/services/calls/caller.h"
+#include "scheduler/daemon/services/calls/deadline.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 
 namespace wattle::scheduler {

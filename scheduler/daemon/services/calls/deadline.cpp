@@ -1,4 +1,4 @@
-#include "scheduler/daemon/services/deadline.h"
+#include "scheduler/daemon/services/calls/deadline.h"
 
 #include <grpcpp/grpcpp.h>
 

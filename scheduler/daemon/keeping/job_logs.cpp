@@ -1,4 +1,4 @@
-#include "scheduler/daemon/job_logs.h"
+#include "scheduler/daemon/keeping/job_logs.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "scheduler/daemon/housekeeping.h"
+#include "scheduler/daemon/keeping/housekeeping.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,4 +1,4 @@
-#include "scheduler/daemon/services/caller.h"
+#include "scheduler/daemon/services/calls/caller.h"
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>

@@ -1,4 +1,4 @@
-#include "scheduler/daemon/commands.h"
+#include "scheduler/daemon/agents/commands.h"
 
 namespace wattle::scheduler {
 namespace {

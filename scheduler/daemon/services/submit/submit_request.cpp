@@ -1,4 +1,4 @@
-#include "scheduler/daemon/services/submit_request.h"
+#include "scheduler/daemon/services/submit/submit_request.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
@@ -11,8 +11,8 @@
 #include "common/config/config_file.h"
 #include "common/error.h"
 #include "common/text.h"
-#include "scheduler/daemon/services/caller.h"
-#include "scheduler/daemon/services/job_paths.h"
+#include "scheduler/daemon/services/calls/caller.h"
+#include "scheduler/daemon/services/submit/job_paths.h"
 #include "scheduler/digest/sha256.h"
 #include "scheduler/store/file_store.h"
 

@@ -4,8 +4,8 @@
 #include <set>
 #include <string>
 
-#include "scheduler/daemon/job_logs.h"
 #include "scheduler/daemon/journal/journalled_core.h"
+#include "scheduler/daemon/keeping/job_logs.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {
