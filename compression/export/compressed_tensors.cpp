@@ -67,12 +67,14 @@ class QuantizedRows {
         columns_(weight.values.size(1)) {}
 
   static GridFormatOptions options_of(const std::string& name, const DeployedWeight& weight) {
-    const std::string refusal = compressed_tensors_refusal(weight.format->name());
+    const std::string refusal = compressed_tensors_refusal(*weight.format);
     if (!refusal.empty()) {
       refuse(fmt::format("{} is {}; {}", name, weight.format->name(), refusal));
     }
-    return *parse_grid_format(weight.format->name());
+    return *weight.format->grid();
   }
+
+  const GridFormatOptions& format() const { return format_; }
 
   void put_rows(int64_t first, int64_t count, const std::string& module, Tensors& tensors) const {
     const auto* codes = encoded_.codes.const_data_ptr<int8_t>() + first * columns_;
@@ -153,15 +155,19 @@ ordered_json scheme_of(const GridFormatOptions& format) {
 
 /// What of the model's linear layers is quantised how, as the folder's config.json says it.
 struct Modules {
-  std::map<std::string, std::vector<std::string>> of_format;  ///< by the format's name
+  struct Group {
+    GridFormatOptions format;
+    std::vector<std::string> targets;
+  };
+  std::map<std::string, Group> of_format;  ///< by the format's name
   std::vector<std::string> in_float;
 };
 
 ordered_json quantization_config(const Modules& modules) {
   ordered_json groups;
   bool fp8 = false, integers = false;
-  for (const auto& [name, targets] : modules.of_format) {
-    const GridFormatOptions format = *parse_grid_format(name);
+  for (const auto& [name, of_format] : modules.of_format) {
+    const auto& [format, targets] = of_format;
     (format.kind == GridFormatOptions::Kind::kFp8 ? fp8 : integers) = true;
     ordered_json group = scheme_of(format);
     group["targets"] = modules.of_format.size() == 1 ? std::vector<std::string>{"Linear"} : targets;
@@ -178,8 +184,8 @@ ordered_json quantization_config(const Modules& modules) {
 }
 
 /// The tensors of one parameter; which of its modules are quantised how.
-void add_part(const Part& part, int64_t first_row, const QuantizedRows* quantized,
-              const std::string& format, Modules& modules, Tensors& tensors) {
+void add_part(const Part& part, int64_t first_row, const QuantizedRows* quantized, Modules& modules,
+              Tensors& tensors) {
   const std::string& name = part.piece.tensor;
   const std::string module = name.substr(0, name.size() - std::strlen(kWeight));
   const bool linear = part.rows.dim() == 2 && !name.ends_with("embed_tokens.weight");
@@ -190,7 +196,9 @@ void add_part(const Part& part, int64_t first_row, const QuantizedRows* quantize
   }
   if (!linear) refuse(fmt::format("{} is quantised; only linear layers can be", part.parameter));
   quantized->put_rows(first_row, part.piece.rows, module, tensors);
-  modules.of_format[format].push_back(module);
+  Modules::Group& group = modules.of_format[grid_format_name(quantized->format())];
+  group.format = quantized->format();
+  group.targets.push_back(module);
 }
 
 void write(const std::filesystem::path& folder, const Tensors& tensors, const std::string& config,
@@ -231,8 +239,7 @@ void save_compressed_tensors(const std::string& folder, const ModelOptions& opti
   for (const Part& part : parts_of(options, Naming::kHuggingFace, parameters)) {
     const auto found = quantized.find(part.parameter);
     const bool is_quantized = found != quantized.end();
-    add_part(part, rows[part.parameter], is_quantized ? &found->second : nullptr,
-             is_quantized ? deployment.at(part.parameter).format->name() : "", modules, tensors);
+    add_part(part, rows[part.parameter], is_quantized ? &found->second : nullptr, modules, tensors);
     rows[part.parameter] += part.piece.rows;
   }
   if (options.tied_embeddings) modules.in_float.emplace_back("lm_head");

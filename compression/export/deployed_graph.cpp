@@ -75,7 +75,7 @@ DeployedOperation Builder::plain(const Operation& o) const {
 }
 
 void Builder::quantise(DeployedOperation& product, const DeployedWeight& weight) const {
-  if (const std::string refusal = onnx_refusal(weight.format->name()); !refusal.empty()) {
+  if (const std::string refusal = onnx_refusal(*weight.format); !refusal.empty()) {
     throw Error(ErrorCode::kUnsupported, fmt::format("{}: {}.weight was trained for {}; {}", what_,
                                                      product.name, weight.format->name(), refusal));
   }

@@ -29,6 +29,7 @@ class GridFormat : public WeightFormat {
       : options_(options), range_(code_range(options)) {}
 
   std::string name() const override { return grid_format_name(options_); }
+  const GridFormatOptions* grid() const override { return &options_; }
   std::string refusal(at::IntArrayRef shape) const override;
   int64_t bytes_of(at::IntArrayRef shape) const override;
   bool takes_scales() const override { return true; }

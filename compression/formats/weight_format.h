@@ -13,6 +13,8 @@
 
 namespace wattle {
 
+struct GridFormatOptions;
+
 /// The grid of each segment of a weight: value = (code - zero_point) * scale. A segment is a run of
 /// neighbours in row-major order: a block or group of a row, a row (an output channel), or all of
 /// the tensor.
@@ -47,6 +49,9 @@ class WeightFormat {
 
   /// The ggml type whose blocks encode() makes; none if it makes codes.
   virtual std::optional<DType> block_type() const { return std::nullopt; }
+
+  /// Of codes with scales beside them (grid_format.h): what kind; null for a ggml type.
+  virtual const GridFormatOptions* grid() const { return nullptr; }
 
   /// "" or why a weight of this shape can't be held.
   virtual std::string refusal(at::IntArrayRef shape) const = 0;

@@ -111,7 +111,7 @@ std::unique_ptr<FormatRounder> make_format_rounder(const WeightFormat& format,
   if (!rounds_by_columns(format)) {
     throw Error(ErrorCode::kInternal, format.name() + " can't be rounded column by column");
   }
-  if (const auto grid = parse_grid_format(format.name())) {
+  if (const GridFormatOptions* grid = format.grid()) {
     return std::make_unique<GridRounder>(*grid, weight);
   }
   return std::make_unique<BlockRounder>(format, traits_of(*format.block_type()).block_elements);

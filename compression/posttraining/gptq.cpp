@@ -93,23 +93,4 @@ at::Tensor gptq(const at::Tensor& weight, const at::Tensor& hessian, ColumnRound
   return rounded.t().contiguous();
 }
 
-at::Tensor round_to_nearest(const at::Tensor& weight, ColumnRounder& rounder) {
-  at::AutoGradMode no_grad(false);
-  at::Tensor rounded = at::empty_like(weight);
-  const int64_t columns = weight.size(1), segment = rounder.segment_columns();
-  for (int64_t j = 0; j < columns; ++j) {
-    if (j % segment == 0) {
-      rounder.begin_segment(weight.narrow(1, j, std::min(segment, columns - j)).contiguous());
-    }
-    rounded.select(1, j).copy_(rounder.round(weight.select(1, j).contiguous(), j % segment));
-  }
-  return rounded;
-}
-
-double product_error(const at::Tensor& weight, const at::Tensor& rounded,
-                     const at::Tensor& hessian) {
-  const at::Tensor difference = (weight.detach() - rounded).to(at::kDouble);
-  return (difference.mm(hessian) * difference).sum().item<double>();
-}
-
 }  // namespace wattle

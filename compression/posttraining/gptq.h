@@ -54,11 +54,4 @@ struct GptqOptions {
 at::Tensor gptq(const at::Tensor& weight, const at::Tensor& hessian, ColumnRounder& rounder,
                 const GptqOptions& options = {});
 
-/// Plain rounding with the same grids.
-at::Tensor round_to_nearest(const at::Tensor& weight, ColumnRounder& rounder);
-
-/// tr((W - V) H (W - V)^T): the squared error of the product over the inputs behind H.
-double product_error(const at::Tensor& weight, const at::Tensor& rounded,
-                     const at::Tensor& hessian);
-
 }  // namespace wattle

@@ -164,7 +164,7 @@ void QuantizeCallback::observe_ranges(int64_t step) {
   for (const int64_t index : quantizer_.indices()) {
     const WeightScales* before = quantizer_.scales_of(index);
     if (before != nullptr && !due) continue;
-    const auto format = parse_grid_format(quantizer_.target_of(index).format->name());
+    const GridFormatOptions* format = quantizer_.target_of(index).format->grid();
     if (!format || format->kind != GridFormatOptions::Kind::kInteger) continue;  // of widths
     const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
     quantizer_.set_scales(index, observed_scales(*format, ranges.observer, master, before));
@@ -194,10 +194,9 @@ void QuantizeCallback::begin_learning() {
     }
     const WeightFormat& format = *quantizer_.target_of(index).format;
     const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
-    quantizer_.set_scales(
-        index, options_.learn == ScaleLearning::kStep
-                   ? WeightScales{initial_step_size(*parse_grid_format(format.name()), master), {}}
-                   : format.scales_of(master));
+    quantizer_.set_scales(index, options_.learn == ScaleLearning::kStep
+                                     ? WeightScales{initial_step_size(*format.grid(), master), {}}
+                                     : format.scales_of(master));
     quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
   }
 }

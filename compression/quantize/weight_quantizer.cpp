@@ -88,9 +88,8 @@ void WeightQuantizer::transform_gradient(int64_t index, const at::Tensor& master
   const std::optional<FollowingNorm>& norm = entry.target.norm;
   const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
   if (norm) divide_channels(gradient, factor, at::zeros_like(gradient));
-  entry.scale_gradient =
-      learn_scales_gradient(*parse_grid_format(entry.target.format->name()), entry.learning,
-                            rounded, entry.scales->scale, gradient);
+  entry.scale_gradient = learn_scales_gradient(*entry.target.format->grid(), entry.learning,
+                                               rounded, entry.scales->scale, gradient);
   if (norm) multiply_channels(gradient, factor);
 }
 

@@ -12,9 +12,13 @@
 #include <limits>
 
 #include "common/error.h"
+#include "tests/compression/gptq_reference.h"
 
 namespace wattle {
 namespace {
+
+using support::product_error;
+using support::round_to_nearest;
 
 at::Tensor normal(at::IntArrayRef shape, uint64_t seed) {
   at::Tensor values = at::empty(shape);

@@ -13,12 +13,15 @@
 #include "common/error.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "tests/compression/compression_support.h"
+#include "tests/compression/gptq_reference.h"
 
 namespace wattle {
 namespace {
 
 using support::CountingText;
 using support::normal;
+using support::product_error;
+using support::round_to_nearest;
 using testing::HasSubstr;
 
 const std::vector<std::string> kFormats = {

@@ -36,7 +36,7 @@ std::string family_refusal(Format format, ModelFamily family) {
 }
 
 /// "" or why the file can't hold weights that were trained for a format.
-std::string format_refusal(const ExportOptions& wanted, const std::string& format) {
+std::string format_refusal(const ExportOptions& wanted, const WeightFormat& format) {
   switch (wanted.format) {
     case Format::kGguf:
       return wanted.type == ExportOptions::Type::kAuto ? gguf_refusal(format) : "";
@@ -77,7 +77,7 @@ void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) 
   const ExportOptions& wanted = config.exports[file];
   const QuantizeOptions& options = *config.compression[entry].quantize;
   for (const std::string& format : formats_of(options)) {
-    const std::string refusal = format_refusal(wanted, format);
+    const std::string refusal = format_refusal(wanted, *make_weight_format(format));
     c.require(refusal.empty(), key_of(file),
               fmt::format("{} can't hold {}, for which {} trains; {}", name_of(wanted.format),
                           format, quantize_name(entry), refusal));
