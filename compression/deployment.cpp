@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "common/error.h"
 #include "compression/activations/bias_quantizer.h"
 #include "compression/quantize/weight_quantizer.h"
 #include "trainer/nn/model.h"
@@ -15,6 +16,12 @@ namespace wattle {
 namespace {
 
 DeployedWeight deployed(const WeightQuantizer& quantizer, int64_t index, const at::Tensor& values) {
+  if (const WeightShard* shard = quantizer.shard_of(index)) {
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("{}: {} lies on {} ranks; expected a whole weight to deploy", quantizer.name(),
+                    quantizer.target_of(index).parameter, shard->ranks->size()));
+  }
   const WeightScales* scales = quantizer.scales_of(index);
   return {quantizer.folded(index, values), quantizer.target_of(index).format,
           scales ? std::optional(*scales) : std::nullopt,

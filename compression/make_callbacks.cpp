@@ -47,6 +47,15 @@ void check_samples_fit(const QuantizeOptions& options, const std::vector<WeightT
       throw Error(ErrorCode::kConfig, fmt::format("{}.{}: {}", entry, key, refusal));
     }
   };
+  for (const WeightTarget& target : targets) {
+    if (!target.shard) continue;
+    const std::string refusal =
+        fmt::format("{} lies on {} ranks; only whole weights are looked at so", target.parameter,
+                    target.shard->ranks->size());
+    check(options.gptq.has_value(), "gptq", refusal);
+    check(options.baseline == BaselineKind::kGptq, "baseline", refusal);
+    check(options.widths.has_value(), "widths", refusal);
+  }
   check(options.gptq.has_value(), "gptq", gptq_refusal(targets, model));
   check(options.baseline == BaselineKind::kGptq, "baseline", gptq_refusal(targets, model));
   if (options.widths) check(true, "widths", widths_refusal(targets, model, options));
@@ -64,14 +73,15 @@ int64_t samples_of(const QuantizeOptions& options) {
 
 }  // namespace
 
-void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model) {
+void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model,
+                               const WeightShards& shards) {
   Phases weights, activations;
   for (size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].quantize) continue;
     const QuantizeOptions& options = *entries[i].quantize;
     const ActivePhase phase{quantize_name(i), options.begin_step,
                             options.end_step.value_or(std::numeric_limits<int64_t>::max())};
-    const std::vector<WeightTarget> targets = weight_targets(options, model, phase.entry);
+    const std::vector<WeightTarget> targets = weight_targets(options, model, phase.entry, shards);
     check_samples_fit(options, targets, model, phase.entry);
     for (const WeightTarget& target : targets) enter(weights, target.parameter, phase);
     if (options.freeze_batch_norm_step && model.buffers.empty()) {
@@ -95,7 +105,7 @@ void check_calibration(const std::vector<CompressionEntry>& entries,
 std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     const std::vector<CompressionEntry>& entries, Model& model, FlatParameters& parameters,
     const CompressionTools& tools) {
-  check_compression_targets(entries, model);
+  check_compression_targets(entries, model, tools.shards);
   if (tools.calibration != nullptr) check_calibration(entries, *tools.calibration);
   std::vector<std::unique_ptr<Callback>> callbacks;
   for (size_t i = 0; i < entries.size(); ++i) {
@@ -110,8 +120,9 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     if (options.needs_samples() && tools.calibration == nullptr) {
       throw Error(ErrorCode::kConfig, quantize_name(i) + ": needs training samples");
     }
-    auto weights = std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
-                                                      tools.calibration, tools.budget_joules);
+    auto weights =
+        std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
+                                           tools.calibration, tools.budget_joules, tools.shards);
     QuantizeCallback* entry = weights.get();
     if (options.gptq && tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(

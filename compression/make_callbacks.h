@@ -8,6 +8,7 @@
 
 #include "compression/calibration/calibration_set.h"
 #include "compression/compression_options.h"
+#include "compression/formats/weight_shard.h"
 #include "parallel/communicator.h"
 #include "trainer/callback.h"
 #include "trainer/state/flat_parameters.h"
@@ -24,18 +25,21 @@ struct CompressionTools {
   std::function<Model(const std::string& path, const std::string& key)> load_teacher;
   Evaluator* evaluator = nullptr;            ///< null: baselines are not measured
   std::optional<double> budget_joules = {};  ///< of the run
+  WeightShards shards = {};                  ///< the weights of the model that are parts
 };
 
 /// The callbacks of the list `compression`, in its order. `model` and `parameters` must outlive
 /// them. Throws Error(kConfig) for what can be known only with the model: targets that match
-/// nothing, weights that their format can't hold, phases in which two entries quantise one weight
-/// or the activations of one point.
+/// nothing, weights that their format can't hold or whose blocks a split would cut, phases in which
+/// two entries quantise one weight or the activations of one point, gptq and widths where a weight
+/// is split.
 std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     const std::vector<CompressionEntry>& entries, Model& model, FlatParameters& parameters,
     const CompressionTools& tools = {});
 
 /// The same errors, without any effect: for `plan`.
-void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model);
+void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model,
+                               const WeightShards& shards = {});
 /// That the samples which the entries look at besides training are finite, as
 /// CalibrationSet::check() does.
 void check_calibration(const std::vector<CompressionEntry>& entries,

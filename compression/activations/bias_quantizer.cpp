@@ -99,13 +99,8 @@ void BiasQuantizer::transform(int64_t index, at::Tensor& values) {
   if (weights == nullptr || input == nullptr) return;
   const std::optional<FollowingNorm>& norm = weights->target_of(target.weight).norm;
   if (index != (norm ? target.norm_bias : target.bias)) return;
-  const WeightScales* fixed = weights->scales_of(target.weight);
   const at::Tensor scales =
-      fixed ? fixed->scale
-            : weights->target_of(target.weight)
-                  .format
-                  ->scales_of(weights->folded(target.weight, sources_.master_of(target.weight)))
-                  .scale;
+      weights->scales_for(target.weight, sources_.master_of(target.weight)).scale;
   const at::Tensor steps = bias_steps(scales, *input->scale());
   const at::Tensor bias = norm ? folded_bias(*norm, values) : values;
   const at::Tensor codes = bias_in_steps(bias, steps);

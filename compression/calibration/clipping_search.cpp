@@ -143,25 +143,65 @@ class InformationLoss {
   std::vector<Bin> bins_;  ///< with a value in them, from the lowest on
 };
 
+/// The descents' present states, and what they try next.
+class Descents {
+ public:
+  Descents(const std::vector<ClipRange>& widest, const RangeCosts& cost)
+      : widest_(widest), cost_(cost), best_(widest), tried_(widest), found_(widest.size()) {
+    cost_(best_, found_);
+    least_ = found_;
+  }
+
+  /// `n` 128ths of the widest range's ends; of an end that is not to move, the best so far.
+  /// Returns whether that is better for any of them.
+  bool attempt(int n, bool move_low, bool move_high) {
+    const auto part = [n](float end) { return end * static_cast<float>(n) / kFractions; };
+    for (size_t i = 0; i < best_.size(); ++i) {
+      tried_[i] = {move_low ? part(widest_[i].low) : best_[i].low,
+                   move_high ? part(widest_[i].high) : best_[i].high};
+    }
+    cost_(tried_, found_);
+    bool better = false;
+    for (size_t i = 0; i < best_.size(); ++i) {
+      if (tried_[i].low == 0 && tried_[i].high == 0) continue;  // has no scale of its own
+      if (!(found_[i] < least_[i])) continue;
+      least_[i] = found_[i], best_[i] = tried_[i];
+      better = true;
+    }
+    return better;
+  }
+
+  const std::vector<ClipRange>& best() const { return best_; }
+
+ private:
+  const std::vector<ClipRange>& widest_;
+  const RangeCosts& cost_;
+  std::vector<ClipRange> best_, tried_;
+  std::vector<double> least_, found_;
+};
+
 }  // namespace
+
+std::vector<ClipRange> least_costly_ranges(const std::vector<ClipRange>& widest, bool symmetric,
+                                           const RangeCosts& cost) {
+  Descents descents(widest, cost);
+  for (int n = kFractions - 1; n > 0; --n) descents.attempt(n, true, true);
+  for (int sweep = 0; !symmetric && sweep < kMostSweeps; ++sweep) {
+    // One that finds nothing in a sweep finds nothing in the next.
+    bool better = false;
+    for (int n = kFractions; n >= 0; --n) better |= descents.attempt(n, true, false);
+    for (int n = kFractions; n >= 0; --n) better |= descents.attempt(n, false, true);
+    if (!better) break;
+  }
+  return descents.best();
+}
 
 ClipRange least_costly_range(const ClipRange& widest, bool symmetric,
                              const std::function<double(const ClipRange&)>& cost) {
-  ClipRange best = widest;
-  double least = cost(best);
-  const auto attempt = [&](const ClipRange& range) {
-    if (range.low == 0 && range.high == 0) return;  // has no scale of its own
-    if (const double found = cost(range); found < least) least = found, best = range;
-  };
-  const auto part = [](float end, int n) { return end * static_cast<float>(n) / kFractions; };
-  for (int n = kFractions - 1; n > 0; --n) attempt({part(widest.low, n), part(widest.high, n)});
-  for (int sweep = 0; !symmetric && sweep < kMostSweeps; ++sweep) {
-    const double before = least;
-    for (int n = kFractions; n >= 0; --n) attempt({part(widest.low, n), best.high});
-    for (int n = kFractions; n >= 0; --n) attempt({best.low, part(widest.high, n)});
-    if (least == before) break;
-  }
-  return best;
+  return least_costly_ranges({widest}, symmetric,
+                             [&](const std::vector<ClipRange>& ranges, std::vector<double>& costs) {
+                               costs[0] = cost(ranges[0]);
+                             })[0];
 }
 
 double mean_squared_error(const RangeStatistics& seen, const AffineScale& scale,

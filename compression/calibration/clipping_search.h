@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "compression/calibration/affine_grid.h"
 #include "compression/calibration/range_statistics.h"
@@ -28,6 +29,12 @@ ClipRange least_information_loss_range(const RangeStatistics& seen, const Affine
 /// then, unless they are the same, each by itself while that helps. Of equal ones the widest.
 ClipRange least_costly_range(const ClipRange& widest, bool symmetric,
                              const std::function<double(const ClipRange&)>& cost);
+
+/// Many such descents in step with one another: `cost` puts the cost of each one's range into its
+/// place. The result of each is least_costly_range()'s.
+using RangeCosts = std::function<void(const std::vector<ClipRange>&, std::vector<double>&)>;
+std::vector<ClipRange> least_costly_ranges(const std::vector<ClipRange>& widest, bool symmetric,
+                                           const RangeCosts& cost);
 
 /// The mean squared error of rounding to this scale, values lying evenly in a bin.
 double mean_squared_error(const RangeStatistics& seen, const AffineScale& scale,

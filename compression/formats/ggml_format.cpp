@@ -47,7 +47,8 @@ class GgmlFormat : public WeightFormat {
 
   bool takes_scales() const override { return false; }
 
-  WeightScales scales_of(const at::Tensor& values) const override {
+  /// A block never lies on several ranks.
+  WeightScales scales_of(const at::Tensor& values, const WeightShard*) const override {
     const EncodedWeight encoded = encode(values, nullptr);
     const int64_t blocks = values.numel() / traits_.block_elements;
     at::Tensor scale = at::empty({blocks * groups_}, at::kFloat);
@@ -92,7 +93,7 @@ class GgmlFormat : public WeightFormat {
     if (type_ != DType::kQ4_0 && type_ != DType::kQ6_K) return;
     const float* x = weight_data(values);
     float* g = mutable_weight(gradient);
-    if (type_ == DType::kQ6_K) return clip_groups(x, scales_of(values).scale, g);
+    if (type_ == DType::kQ6_K) return clip_groups(x, scales_of(values, nullptr).scale, g);
     in_pieces(values, [&](int64_t begin, int64_t count) {
       for (int64_t b = begin; b < begin + count; b += traits_.block_elements)
         clip_block(x + b, g + b);

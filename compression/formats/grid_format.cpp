@@ -1,6 +1,5 @@
 #include "compression/formats/grid_format.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/accumulate.h>
 #include <fmt/format.h>
@@ -12,15 +11,15 @@
 
 #include "common/error.h"
 #include "compression/formats/grid_kernels.h"
+#include "compression/formats/segments.h"
 #include "compression/formats/weight_checks.h"
+#include "compression/formats/weight_shard.h"
 
 namespace wattle {
 namespace {
 
 using Kind = GridFormatOptions::Kind;
 
-/// Ranges of longer segments are joined from pieces of so many values, in their order.
-constexpr int64_t kPiece = 1 << 14;
 constexpr float kLargestFp8 = 448.0f;
 
 class GridFormat : public WeightFormat {
@@ -33,7 +32,7 @@ class GridFormat : public WeightFormat {
   std::string refusal(at::IntArrayRef shape) const override;
   int64_t bytes_of(at::IntArrayRef shape) const override;
   bool takes_scales() const override { return true; }
-  WeightScales scales_of(const at::Tensor& values) const override;
+  WeightScales scales_of(const at::Tensor& values, const WeightShard* shard) const override;
   void round(const at::Tensor& values, const WeightScales* scales,
              at::Tensor& rounded) const override;
   EncodedWeight encode(const at::Tensor& values, const WeightScales* scales) const override;
@@ -43,9 +42,8 @@ class GridFormat : public WeightFormat {
  private:
   using Grid = SegmentGrid;
   bool is_fp8() const { return options_.kind == Kind::kFp8; }
-  ValueRange range_of(const float* x, int64_t count) const;
-  Grid grid_of(const ValueRange& range, int64_t count) const;
-  std::vector<ValueRange> ranges_of(const at::Tensor& values) const;
+  Grid grid_of(const ValueRange& range, double mean_magnitude) const;
+  Grid grid_of_values(const float* x, int64_t count) const;
   std::vector<Grid> grids_of(const at::Tensor& values, const WeightScales* scales) const;
   IntegerGrid integers_of(const Grid& grid) const {
     return {grid.scale, grid.zero, static_cast<float>(range_.low), static_cast<float>(range_.high)};
@@ -76,56 +74,43 @@ int64_t GridFormat::bytes_of(at::IntArrayRef shape) const {
          (zero_points * bits + 7) / 8;
 }
 
-/// With what the format's rule asks for.
-ValueRange GridFormat::range_of(const float* x, int64_t count) const {
-  ValueRange range = range_of_values(x, count);
-  if (options_.kind == Kind::kTernary) range.magnitudes = sum_of_magnitudes(x, count);
-  return range;
-}
-
-GridFormat::Grid GridFormat::grid_of(const ValueRange& range, int64_t count) const {
+GridFormat::Grid GridFormat::grid_of(const ValueRange& range, double mean_magnitude) const {
   if (options_.kind == Kind::kInteger) {
     return grid_of_range(options_, range.smallest, range.largest);
   }
   Grid grid;
   grid.scale = is_fp8() ? std::max(-range.smallest, range.largest) / kLargestFp8
-                        : static_cast<float>(range.magnitudes / static_cast<double>(count));
+                        : static_cast<float>(mean_magnitude);
   if (!(grid.scale > 0)) grid.scale = 1;
   return grid;
 }
 
-std::vector<ValueRange> GridFormat::ranges_of(const at::Tensor& values) const {
-  const float* x = weight_data(values);
-  const int64_t segment = segment_size(options_, values.sizes());
-  const int64_t segments = values.numel() / segment;
-  const int64_t pieces = (segment + kPiece - 1) / kPiece;
-  std::vector<ValueRange> parts(segments * pieces);
-  const int64_t grain = std::max<int64_t>(1, kPiece / segment);
-  at::parallel_for(0, segments * pieces, grain, [&](int64_t first, int64_t end) {
-    for (int64_t i = first; i < end; ++i) {
-      const int64_t begin = i % pieces * kPiece;
-      parts[i] = range_of(x + i / pieces * segment + begin, std::min(kPiece, segment - begin));
-    }
-  });
-  std::vector<ValueRange> ranges(segments);
-  for (int64_t i = 0; i < segments * pieces; ++i) {
-    ranges[i / pieces] = joined(ranges[i / pieces], parts[i]);
-  }
-  for (int64_t i = 0; i < segments; ++i) {
-    if (ranges[i].finite) continue;
-    throw Error(ErrorCode::kNonFinite, fmt::format("elements {} to {}: one is not finite",
-                                                   i * segment, (i + 1) * segment - 1));
-  }
-  return ranges;
+/// Of a whole segment that is no longer than a piece.
+GridFormat::Grid GridFormat::grid_of_values(const float* x, int64_t count) const {
+  const ValueRange range = range_of_values(x, count);
+  if (options_.kind != Kind::kTernary) return grid_of(range, 0);
+  if (!range.finite) return {};  // whoever rounds will see it
+  const double step = magnitude_step(range);
+  const auto steps = static_cast<double>(magnitudes_in_steps(x, count, step));
+  return grid_of(range, steps * step / static_cast<double>(count));
 }
 
-WeightScales GridFormat::scales_of(const at::Tensor& values) const {
-  const std::vector<ValueRange> ranges = ranges_of(values);
+WeightScales GridFormat::scales_of(const at::Tensor& values, const WeightShard* shard) const {
+  const bool shared = shard != nullptr && shares_scales(*this, values.sizes(), *shard);
+  Communicator* ranks = shared ? shard->ranks : nullptr;
+  const int64_t segment = segment_size(options_, values.sizes());
+  const int64_t whole =
+      segment_size(options_, shared ? whole_shape(values.sizes(), *shard) : values.sizes().vec());
+  const std::vector<ValueRange> ranges = ranges_of_segments(values, segment, ranks);
+  std::vector<double> magnitudes(ranges.size());
+  if (options_.kind == Kind::kTernary) {
+    magnitudes = magnitudes_of_segments(values, segment, ranges, ranks);
+  }
   const auto segments = static_cast<int64_t>(ranges.size());
   WeightScales scales{at::empty({segments}, at::kFloat), {}};
   if (!options_.symmetric) scales.zero_point = at::empty({segments}, at::kInt);
   for (int64_t i = 0; i < segments; ++i) {
-    const Grid grid = grid_of(ranges[i], values.numel() / segments);
+    const Grid grid = grid_of(ranges[i], magnitudes[i] / static_cast<double>(whole));
     scales.scale.mutable_data_ptr<float>()[i] = grid.scale;
     if (options_.symmetric) continue;
     scales.zero_point.mutable_data_ptr<int32_t>()[i] = static_cast<int32_t>(grid.zero);
@@ -153,30 +138,23 @@ template <class Work>
 void GridFormat::in_pieces(const at::Tensor& values, const WeightScales* scales,
                            const Work& work) const {
   const float* x = weight_data(values);
-  const int64_t segment = segment_size(options_, values.sizes());
-  const int64_t segments = values.numel() / segment;
-  const bool follows = scales == nullptr && segment <= kPiece;
+  const Segments segments(values.numel(), segment_size(options_, values.sizes()));
+  const bool follows = scales == nullptr && segments.pieces == 1;
   std::vector<Grid> grids;
   if (!follows) {
-    const WeightScales found = scales ? *scales : scales_of(values);
+    const WeightScales found = scales ? *scales : scales_of(values, nullptr);
     grids = grids_of(values, &found);
   }
-  const int64_t pieces = (segment + kPiece - 1) / kPiece;
   std::atomic<int64_t> broken = -1;
-  at::parallel_for(0, segments * pieces, std::max<int64_t>(1, kPiece / segment),
-                   [&](int64_t first, int64_t end) {
-                     for (int64_t i = first; i < end; ++i) {
-                       const int64_t begin = i / pieces * segment + i % pieces * kPiece;
-                       const int64_t count = std::min(kPiece, segment - i % pieces * kPiece);
-                       // A segment that is in the cache gives its scale and is rounded in one go.
-                       const Grid grid =
-                           follows ? grid_of(range_of(x + begin, count), count) : grids[i / pieces];
-                       if (!work(grid, begin, count)) broken = begin;
-                     }
-                   });
+  segments.each_piece([&](int64_t, int64_t segment, int64_t begin, int64_t count) {
+    // A segment that is in the cache gives its scale and is rounded in one go.
+    const Grid grid = follows ? grid_of_values(x + begin, count) : grids[segment];
+    if (!work(grid, begin, count)) broken = begin;
+  });
   if (broken < 0) return;
-  throw Error(ErrorCode::kNonFinite, fmt::format("{} values from element {} on: one is not finite",
-                                                 std::min(kPiece, segment), broken.load()));
+  throw Error(ErrorCode::kNonFinite,
+              fmt::format("{} values from element {} on: one is not finite",
+                          std::min(kPieceValues, segments.size), broken.load()));
 }
 
 void GridFormat::round(const at::Tensor& values, const WeightScales* scales,
@@ -193,7 +171,7 @@ void GridFormat::round(const at::Tensor& values, const WeightScales* scales,
 EncodedWeight GridFormat::encode(const at::Tensor& values, const WeightScales* scales) const {
   const float* x = weight_data(values);
   EncodedWeight encoded;
-  encoded.scales = scales ? *scales : scales_of(values);
+  encoded.scales = scales ? *scales : scales_of(values, nullptr);
   const bool wide = options_.kind == Kind::kInteger && options_.bits == 16;
   encoded.codes = at::empty(values.sizes(), wide ? at::kShort : at::kChar);
   void* codes = encoded.codes.mutable_data_ptr();

@@ -30,9 +30,12 @@ struct GridFormatOptions {
 ///                compressed-tensors library does it
 ///   asymmetric   (largest - smallest) / (2^bits - 1), both made to include 0, and the zero point
 ///                nudged to an integer
-///   ternary      mean magnitude, codes -1, 0, 1 (Ma et al. 2024, arXiv:2402.17764)
+///   ternary      mean magnitude, codes -1, 0, 1 (Ma et al. 2024, arXiv:2402.17764); summed in
+///                whole steps of 2^-30 of the power of two that reaches the segment's largest, and
+///                divided by the segment's count
 ///   fp8          largest magnitude / 448, codes e4m3
-/// A segment of zeros has the scale 1.
+/// A segment of zeros has the scale 1. Extremes and sums of integers are the same in any order:
+/// the scales of a weight that lies on several ranks are those of the whole one, to the last bit.
 std::shared_ptr<const WeightFormat> make_grid_format(const GridFormatOptions& options);
 
 /// The scale and the zero point of a segment of integers.

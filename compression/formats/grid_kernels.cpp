@@ -49,8 +49,7 @@ WATTLE_INLINE uint8_t fp8_bits(float number) {
 }  // namespace
 
 ValueRange joined(const ValueRange& a, const ValueRange& b) {
-  return {std::min(a.smallest, b.smallest), std::max(a.largest, b.largest),
-          a.magnitudes + b.magnitudes, a.finite && b.finite};
+  return {std::min(a.smallest, b.smallest), std::max(a.largest, b.largest), a.finite && b.finite};
 }
 
 WATTLE_CLONES ValueRange range_of_values(const float* x, int64_t count) {
@@ -73,19 +72,36 @@ WATTLE_CLONES ValueRange range_of_values(const float* x, int64_t count) {
       largest[lane] = std::max(largest[lane], largest[lane + width]);
     }
   }
-  return {low[0], high[0], 0, largest[0] < kInfinityBits};
+  return {low[0], high[0], largest[0] < kInfinityBits};
 }
 
-WATTLE_CLONES double sum_of_magnitudes(const float* x, int64_t count) {
+double step_below(double largest) {
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  return std::ldexp(1.0, exponent - 30);
+}
+
+/// By the bits, as short segments ask for it often; subnormal numbers count as the least normal.
+double magnitude_step(const ValueRange& range) {
+  const float largest = std::max(-range.smallest, range.largest);
+  const auto exponent = static_cast<uint64_t>(std::bit_cast<uint32_t>(largest) >> 23);
+  return std::bit_cast<double>((exponent + 1 - 127 - 30 + 1023) << 52);
+}
+
+WATTLE_CLONES int64_t magnitudes_in_steps(const float* x, int64_t count, double step) {
+  const double steps = 1 / step;  // a power of two, as the step is
   double sums[kLanes] = {};
+  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
+    sums[lane] += std::rint(static_cast<double>(std::fabs(x[i])) * steps);
+  };
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += std::fabs(x[i + lane]);
+    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
   }
-  for (int64_t lane = 0; i < count; ++i, ++lane) sums[lane] += std::fabs(x[i]);
+  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
   double sum = 0;
   for (const double lane : sums) sum += lane;
-  return sum;
+  return static_cast<int64_t>(sum);
 }
 
 WATTLE_CLONES bool round_to_integers(float* x, int64_t count, const IntegerGrid& grid) {
@@ -117,6 +133,25 @@ WATTLE_CLONES void clip_to_integers(const float* x, float* gradient, int64_t cou
     const bool beyond = position < g.low - 0.5f || position > g.high + 0.5f;
     gradient[i] = beyond ? 0.0f : gradient[i];
   }
+}
+
+WATTLE_CLONES int64_t squared_errors_in_steps(const float* x, int64_t count,
+                                              const IntegerGrid& grid, double step) {
+  const IntegerGrid g = grid;
+  const double steps = 1 / step;
+  double sums[kLanes] = {};
+  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
+    const double error = static_cast<double>(x[i]) - (code_of(x[i], g) - g.zero) * g.scale;
+    sums[lane] += std::rint(error * error * steps);
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
+  }
+  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
+  double sum = 0;
+  for (const double lane : sums) sum += lane;
+  return static_cast<int64_t>(sum);
 }
 
 WATTLE_CLONES double scale_gradient(const float* x, float* gradient, int64_t count,

@@ -9,17 +9,22 @@ namespace wattle {
 
 /// What the values of a segment, or of a part of one, call for.
 struct ValueRange {
-  float smallest = 0;     ///< at most 0
-  float largest = 0;      ///< at least 0
-  double magnitudes = 0;  ///< sum of |x|, where it was asked for
+  float smallest = 0;  ///< at most 0
+  float largest = 0;   ///< at least 0
   bool finite = true;
 };
 
 /// Both as one.
 ValueRange joined(const ValueRange& a, const ValueRange& b);
-/// Without the magnitudes.
 ValueRange range_of_values(const float* x, int64_t count);
-double sum_of_magnitudes(const float* x, int64_t count);
+
+/// Magnitudes are summed in whole steps of 2^-30 of the power of two that reaches the largest:
+/// integers, so that the sum has the same bits in any order and however the values are split.
+double magnitude_step(const ValueRange& range);
+/// The same of the power of two that reaches `largest`.
+double step_below(double largest);
+/// Sum of rint(|x| / step); for finite values that are in that range, at most 2^20 of them.
+int64_t magnitudes_in_steps(const float* x, int64_t count, double step);
 
 /// Codes are the integers from `low` to `high`: code = clamp(rint(x / scale) + zero, low, high),
 /// ties to even, as ONNX's QuantizeLinear; value = (code - zero) * scale.
@@ -36,6 +41,10 @@ bool round_to_integers(float* x, int64_t count, const IntegerGrid& grid);
 bool integer_codes(const float* x, int16_t* codes, int64_t count, const IntegerGrid& grid);
 /// gradient = 0 where the value lies more than half a step beyond the grid's ends.
 void clip_to_integers(const float* x, float* gradient, int64_t count, const IntegerGrid& grid);
+
+/// Sum of rint((x - rounded x)^2 / step), the step a power of two: an integer, as above.
+int64_t squared_errors_in_steps(const float* x, int64_t count, const IntegerGrid& grid,
+                                double step);
 
 /// Of a loss for the scale, from the gradient for the rounded values; that is then set to 0 where
 /// x / scale <= low or >= high. Between the ends a value counts rint(x / scale) - x / scale if

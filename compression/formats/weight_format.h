@@ -14,6 +14,7 @@
 namespace wattle {
 
 struct GridFormatOptions;
+struct WeightShard;
 
 /// The grid of each segment of a weight: value = (code - zero_point) * scale. A segment is a run of
 /// neighbours in row-major order: a block or group of a row, a row (an output channel), or all of
@@ -35,7 +36,8 @@ struct EncodedWeight {
 /// One format serves training and export: fake_quantise() leaves exactly what a reader of
 /// encode()'s bytes decodes, in float32. Rows are whole: a segment never goes over the end of a row
 /// unless it is the whole tensor, so that splitting a weight by rows changes nothing but for
-/// "tensor" scales.
+/// "tensor" scales. Of a weight that is split otherwise, weight_shard.h says where it may be cut
+/// and which scales must be given.
 ///
 /// Weights are float32, contiguous, on the CPU. Every operation works on all threads that LibTorch
 /// has, and its result doesn't depend on how many there are. Pure: any thread may call. Throws
@@ -63,8 +65,10 @@ class WeightFormat {
   /// at every rounding, as the format's own rule says.
   virtual bool takes_scales() const = 0;
 
-  /// The scales that the format's own rule gives these values.
-  virtual WeightScales scales_of(const at::Tensor& values) const = 0;
+  /// The scales that the format's own rule gives these values. Those of a part of a weight are
+  /// the whole weight's, to the last bit; collective where shares_scales() (weight_shard.h).
+  WeightScales scales_of(const at::Tensor& values) const { return scales_of(values, nullptr); }
+  virtual WeightScales scales_of(const at::Tensor& values, const WeightShard* shard) const = 0;
 
   /// Rounds `values` into `rounded`, of the same shape; they may be the same. One pass over memory.
   /// Without `scales`: by those of scales_of(values).

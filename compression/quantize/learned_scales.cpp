@@ -1,64 +1,70 @@
 #include "compression/quantize/learned_scales.h"
 
-#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "compression/formats/grid_kernels.h"
+#include "compression/formats/segments.h"
 #include "compression/formats/weight_checks.h"
 
 namespace wattle {
 namespace {
 
-/// Sums are taken over pieces of so many values and joined in their order.
-constexpr int64_t kPiece = 1 << 14;
 constexpr double kBeta1 = 0.9, kBeta2 = 0.99, kEps = 1e-12;
 /// The largest change of a scale in one update: it must stay above 0.
 constexpr double kLargestChange = 0.5;
+
+/// Added in the ranks' order, so that all have the same bits.
+void add_over_ranks(std::vector<double>& sums, Communicator& ranks) {
+  const auto count = static_cast<int64_t>(sums.size());
+  const at::Tensor mine = at::from_blob(sums.data(), {count}, at::kDouble);
+  at::Tensor all = at::empty({ranks.size() * count}, at::kDouble);
+  ranks.all_gather(mine, all);
+  std::ranges::fill(sums, 0);
+  const double* from = all.const_data_ptr<double>();
+  for (int64_t i = 0; i < all.numel(); ++i) sums[i % count] += from[i];
+}
 
 }  // namespace
 
 at::Tensor learn_scales_gradient(const GridFormatOptions& format, ScaleLearning learning,
                                  const at::Tensor& values, const at::Tensor& scale,
-                                 at::Tensor& gradient) {
+                                 at::Tensor& gradient, const WeightShard* shard) {
   const float* x = weight_data(values);
   float* g = mutable_weight(gradient);
-  const int64_t segment = segment_size(format, values.sizes());
-  const int64_t segments = values.numel() / segment;
-  const int64_t pieces = (segment + kPiece - 1) / kPiece;
+  const Segments segments(values.numel(), segment_size(format, values.sizes()));
   const CodeRange codes = code_range(format);
   const auto low = static_cast<float>(codes.low), high = static_cast<float>(codes.high);
-  std::vector<double> sums(segments * pieces);
-  at::parallel_for(0, segments * pieces, std::max<int64_t>(1, kPiece / segment),
-                   [&](int64_t first, int64_t end) {
-                     for (int64_t i = first; i < end; ++i) {
-                       const int64_t within = i % pieces * kPiece;
-                       const int64_t begin = i / pieces * segment + within;
-                       const float step = scale.const_data_ptr<float>()[i / pieces];
-                       sums[i] =
-                           scale_gradient(x + begin, g + begin, std::min(kPiece, segment - within),
-                                          {step, 0, low, high}, learning == ScaleLearning::kStep);
-                     }
-                   });
-  at::Tensor result = at::zeros({segments}, at::kFloat);
-  float* out = result.mutable_data_ptr<float>();
-  const double factor = 1 / std::sqrt(static_cast<double>(segment) * high);
-  for (int64_t i = 0; i < segments; ++i) {
-    double sum = 0;
-    for (int64_t piece = 0; piece < pieces; ++piece) sum += sums[i * pieces + piece];
-    out[i] = static_cast<float>(sum * factor);
+  std::vector<double> parts(segments.count * segments.pieces);
+  segments.each_piece([&](int64_t piece, int64_t segment, int64_t first, int64_t count) {
+    const float step = scale.const_data_ptr<float>()[segment];
+    parts[piece] = scale_gradient(x + first, g + first, count, {step, 0, low, high},
+                                  learning == ScaleLearning::kStep);
+  });
+  std::vector<double> sums = segments.joined_pieces(parts);
+  int64_t whole = segments.size;
+  if (shard != nullptr && shares_scales(*make_grid_format(format), values.sizes(), *shard)) {
+    add_over_ranks(sums, *shard->ranks);
+    whole = segment_size(format, whole_shape(values.sizes(), *shard));
   }
+  at::Tensor result = at::empty({segments.count}, at::kFloat);
+  const double factor = 1 / std::sqrt(static_cast<double>(whole) * high);
+  std::ranges::transform(sums, result.mutable_data_ptr<float>(),
+                         [&](double sum) { return static_cast<float>(sum * factor); });
   return result;
 }
 
-at::Tensor initial_step_size(const GridFormatOptions& format, const at::Tensor& values) {
+at::Tensor initial_step_size(const GridFormatOptions& format, const at::Tensor& values,
+                             const WeightShard* shard) {
   // The ternary rule gives the mean magnitude.
   GridFormatOptions mean = format;
   mean.kind = GridFormatOptions::Kind::kTernary;
   const auto high = static_cast<double>(code_range(format).high);
-  return make_grid_format(mean)->scales_of(values).scale.mul_(2 / std::sqrt(high));
+  return make_grid_format(mean)->scales_of(values, shard).scale.mul_(2 / std::sqrt(high));
 }
 
 ScaleOptimizer::ScaleOptimizer(int64_t segments)

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "compression/formats/grid_format.h"
+#include "compression/formats/weight_shard.h"
 #include "trainer/state/named_tensor.h"
 
 namespace wattle {
@@ -17,12 +18,18 @@ namespace wattle {
 ///
 /// summed over the segment and divided by sqrt(values * high). x passes its gradient where
 /// low < v < high. `scale`: [segments] float32; the result too. Symmetric integers only.
+///
+/// Of a part of a weight whose values share scales with those of other ranks, the sum and the count
+/// are the whole segment's, and the result is the same on every rank; collective then. It differs
+/// from the whole weight's by the order in which float64 numbers were added.
 at::Tensor learn_scales_gradient(const GridFormatOptions& format, ScaleLearning learning,
                                  const at::Tensor& values, const at::Tensor& scale,
-                                 at::Tensor& gradient);
+                                 at::Tensor& gradient, const WeightShard* shard = nullptr);
 
-/// Where LSQ starts: 2 * mean magnitude / sqrt(high) of each segment.
-at::Tensor initial_step_size(const GridFormatOptions& format, const at::Tensor& values);
+/// Where LSQ starts: 2 * mean magnitude / sqrt(high) of each segment; of a part of a weight as
+/// WeightFormat::scales_of().
+at::Tensor initial_step_size(const GridFormatOptions& format, const at::Tensor& values,
+                             const WeightShard* shard = nullptr);
 
 /// Adam for the scales of one weight, in units of the scale itself, so that one rate serves all
 /// sizes and a scale stays above 0:

@@ -36,12 +36,12 @@ std::vector<AdaptableWeight> adaptable_weights(const WeightQuantizer& quantizer,
 QuantizeCallback::QuantizeCallback(std::string name, const QuantizeOptions& options,
                                    const Model& model, FlatParameters& parameters,
                                    const CalibrationSet* calibration,
-                                   std::optional<double> budget_joules)
+                                   std::optional<double> budget_joules, const WeightShards& shards)
     : name_(std::move(name)),
       options_(options),
       parameters_(parameters),
       calibration_(calibration),
-      quantizer_(name_, weight_targets(options, model, name_), parameters.parameters(),
+      quantizer_(name_, weight_targets(options, model, name_, shards), parameters.parameters(),
                  options.clip_gradients) {
   if (!options_.widths || !options_.widths->adapt) return;
   adaptive_.emplace(name_, *options_.widths, adaptable_weights(quantizer_, options_, parameters_),
@@ -167,7 +167,8 @@ void QuantizeCallback::observe_ranges(int64_t step) {
     const GridFormatOptions* format = quantizer_.target_of(index).format->grid();
     if (!format || format->kind != GridFormatOptions::Kind::kInteger) continue;  // of widths
     const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
-    quantizer_.set_scales(index, observed_scales(*format, ranges.observer, master, before));
+    quantizer_.set_scales(index, observed_scales(*format, ranges.observer, master, before,
+                                                 quantizer_.shard_of(index)));
     any = true;
   }
   if (any) parameters_.publish();
@@ -193,10 +194,12 @@ void QuantizeCallback::begin_learning() {
       continue;
     }
     const WeightFormat& format = *quantizer_.target_of(index).format;
+    const WeightShard* shard = quantizer_.shard_of(index);
     const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
-    quantizer_.set_scales(index, options_.learn == ScaleLearning::kStep
-                                     ? WeightScales{initial_step_size(*format.grid(), master), {}}
-                                     : format.scales_of(master));
+    quantizer_.set_scales(index,
+                          options_.learn == ScaleLearning::kStep
+                              ? WeightScales{initial_step_size(*format.grid(), master, shard), {}}
+                              : format.scales_of(master, shard));
     quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
   }
 }
@@ -206,7 +209,8 @@ void QuantizeCallback::freeze_scales() {
   for (const int64_t index : quantizer_.indices()) {
     if (quantizer_.scales_of(index) == nullptr) {
       const at::Tensor master = quantizer_.folded(index, parameters_.master_of(index));
-      quantizer_.set_scales(index, quantizer_.target_of(index).format->scales_of(master));
+      quantizer_.set_scales(
+          index, quantizer_.target_of(index).format->scales_of(master, quantizer_.shard_of(index)));
     } else {
       quantizer_.learn_scales(index, ScaleLearning::kNone, 0);
     }

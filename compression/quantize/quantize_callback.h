@@ -23,10 +23,11 @@ class QuantizeCallback : public Callback {
   /// `name` tells the entries of a run's list apart ("compression.0.quantize") and is the place in
   /// the file that messages name. `model` and `parameters` must outlive this, and not be
   /// published any more once this is gone. Throws Error(kConfig) as weight_targets() does.
-  /// `calibration` may be null where the options ask for no samples; `budget_joules` is the run's.
+  /// `calibration` may be null where the options ask for no samples; `budget_joules` is the run's;
+  /// `shards` the weights of the model that are parts.
   QuantizeCallback(std::string name, const QuantizeOptions& options, const Model& model,
                    FlatParameters& parameters, const CalibrationSet* calibration,
-                   std::optional<double> budget_joules = {});
+                   std::optional<double> budget_joules = {}, const WeightShards& shards = {});
 
   void step_begins(const TrainingView& view) override;
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;

@@ -20,6 +20,10 @@ WeightQuantizer::WeightQuantizer(std::string name, const std::vector<WeightTarge
       throw Error(ErrorCode::kInternal,
                   fmt::format("{}: the model has no parameter {}", name_, target.parameter));
     }
+    if (target.shard) {
+      check_cut(*target.format, fmt::format("{}: {}", name_, target.parameter),
+                (*found)->value().sizes(), *target.shard);
+    }
     entries_[found - parameters.begin()] = Entry{.target = target};
   }
 }
@@ -47,7 +51,8 @@ void WeightQuantizer::update() {
 void WeightQuantizer::round(int64_t index, const at::Tensor& values, at::Tensor& rounded) const {
   const WeightTarget& target = entry_of(index).target;
   try {
-    target.format->round(values, scales_of(index), rounded);
+    const std::optional<WeightScales> scales = given_scales(index, values);
+    target.format->round(values, scales ? &*scales : nullptr, rounded);
   } catch (const Error& error) {
     throw Error(error.code(), fmt::format("{}: {} can't be rounded to {}: {}", name_,
                                           target.parameter, target.format->name(), error.what()));
@@ -82,14 +87,17 @@ void WeightQuantizer::transform_gradient(int64_t index, const at::Tensor& master
   Entry& entry = entry_of(index);
   const at::Tensor rounded = folded(index, master);
   if (entry.learning == ScaleLearning::kNone) {
-    if (clip_gradients_) entry.target.format->clip_gradient(rounded, scales_of(index), gradient);
+    if (!clip_gradients_) return;
+    const std::optional<WeightScales> scales = given_scales(index, rounded);
+    entry.target.format->clip_gradient(rounded, scales ? &*scales : nullptr, gradient);
     return;
   }
   const std::optional<FollowingNorm>& norm = entry.target.norm;
   const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
   if (norm) divide_channels(gradient, factor, at::zeros_like(gradient));
-  entry.scale_gradient = learn_scales_gradient(*entry.target.format->grid(), entry.learning,
-                                               rounded, entry.scales->scale, gradient);
+  entry.scale_gradient =
+      learn_scales_gradient(*entry.target.format->grid(), entry.learning, rounded,
+                            entry.scales->scale, gradient, shard_of(index));
   if (norm) multiply_channels(gradient, factor);
 }
 
@@ -123,9 +131,31 @@ const WeightScales* WeightQuantizer::scales_of(int64_t index) const {
   return entry.scales ? &*entry.scales : nullptr;
 }
 
+const WeightShard* WeightQuantizer::shard_of(int64_t index) const {
+  const std::optional<WeightShard>& shard = entry_of(index).target.shard;
+  return shard ? &*shard : nullptr;
+}
+
+std::optional<WeightScales> WeightQuantizer::given_scales(int64_t index,
+                                                          const at::Tensor& values) const {
+  const Entry& entry = entry_of(index);
+  if (entry.scales) return entry.scales;
+  const WeightShard* shard = shard_of(index);
+  const WeightFormat& format = *entry.target.format;
+  if (shard == nullptr || !shares_scales(format, values.sizes(), *shard)) return std::nullopt;
+  return format.scales_of(values, shard);
+}
+
+WeightScales WeightQuantizer::scales_for(int64_t index, const at::Tensor& master) const {
+  if (const WeightScales* fixed = scales_of(index)) return *fixed;
+  return entry_of(index).target.format->scales_of(folded(index, master), shard_of(index));
+}
+
 void WeightQuantizer::set_format(int64_t index, std::shared_ptr<const WeightFormat> format) {
   Entry& entry = entry_of(index);
-  entry = Entry{.target = {entry.target.parameter, std::move(format), entry.target.norm}};
+  WeightTarget target = entry.target;
+  target.format = std::move(format);
+  entry = Entry{.target = std::move(target)};
 }
 
 void WeightQuantizer::set_scales(int64_t index, WeightScales scales) {

@@ -19,13 +19,18 @@ namespace wattle {
 /// corrects for the batch's own (Krishnamoorthi 2018, arXiv:1806.08342, section 3.2.2), and its
 /// parameters have their gradients from the norm itself.
 ///
+/// Of a weight that lies on several ranks (WeightTarget::shard) this rounds the part that is here
+/// to the very values that the whole one would be rounded to. Where values on several ranks share a
+/// scale, transform(), transform_gradient() and the like are collective among them: they hold parts
+/// of the same weights, in the same order.
+///
 /// Gradients pass straight through, or are clipped where a value lies beyond its grid. Learned
 /// scales have their gradient from transform_gradient() and move with update(), as the weights do.
 /// Their state is part of state().
 class WeightQuantizer : public WorkingTransform {
  public:
   /// `parameters`: the model's, in its order. Throws Error(kInternal) if one of the targets is not
-  /// among them.
+  /// among them, Error(kConfig) as check_cut() does.
   WeightQuantizer(std::string name, const std::vector<WeightTarget>& targets,
                   const std::vector<Parameter*>& parameters, bool clip_gradients);
 
@@ -44,6 +49,14 @@ class WeightQuantizer : public WorkingTransform {
   const WeightTarget& target_of(int64_t index) const { return entry_of(index).target; }
   /// The fixed scales of parameter `index`; nullptr where they follow from the values.
   const WeightScales* scales_of(int64_t index) const;
+  /// Which part of parameter `index` is here; nullptr: all of it.
+  const WeightShard* shard_of(int64_t index) const;
+  /// The scales that it is rounded with where its master values are these; collective as below.
+  WeightScales scales_for(int64_t index, const at::Tensor& master) const;
+  /// The scales to give the format of parameter `index` when it rounds these (folded) values: the
+  /// fixed ones, or those that follow from the values of several ranks; nothing where each
+  /// segment's follow from the values that are here. Collective where values share scales.
+  std::optional<WeightScales> given_scales(int64_t index, const at::Tensor& values) const;
   /// What is rounded of parameter `index` where its master values are these: they themselves, or
   /// with batch norm folded in.
   at::Tensor folded(int64_t index, const at::Tensor& master) const;

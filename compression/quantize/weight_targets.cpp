@@ -74,7 +74,7 @@ std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& form
 }
 
 std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const Model& model,
-                                         const std::string& key) {
+                                         const std::string& key, const WeightShards& shards) {
   std::vector<std::string> names;
   for (const Weight& weight : model.weights) names.push_back(weight.weight->name());
   const std::shared_ptr<const WeightFormat> format = make_weight_format(format_name(options));
@@ -89,13 +89,18 @@ std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const M
     const EmbeddingFormat wanted = options.resolved_embeddings();
     if (is_end(ends, &parameter) && wanted == EmbeddingFormat::kFloat) continue;
     const bool larger = &parameter == ends.output && wanted == EmbeddingFormat::kMixed;
-    WeightTarget target{name,
-                        larger ? mixed_output_format(*format, parameter.value().size(1)) : format};
+    const auto shard = shards.find(name);
+    const bool split = shard != shards.end();
+    const at::IntArrayRef part = parameter.value().sizes();
+    const std::vector<int64_t> shape = split ? whole_shape(part, shard->second) : part.vec();
+    WeightTarget target{name, larger ? mixed_output_format(*format, shape.at(1)) : format};
+    if (split) target.shard = shard->second;
     if (options.fold_batch_norm && !options.is_gguf()) target.norm = weight.norm;
-    const std::string refusal = target.format->refusal(parameter.value().sizes());
+    const std::string refusal = target.format->refusal(shape);
     if (!refusal.empty()) {
       throw Error(ErrorCode::kConfig, fmt::format("{}: {}: {}", key, name, refusal));
     }
+    if (split) check_cut(*target.format, fmt::format("{}: {}", key, name), part, shard->second);
     targets.push_back(std::move(target));
   }
   if (targets.empty()) {

@@ -6,6 +6,7 @@
 
 #include "compression/compression_options.h"
 #include "compression/formats/weight_format.h"
+#include "compression/formats/weight_shard.h"
 #include "trainer/nn/model.h"
 
 namespace wattle {
@@ -16,14 +17,17 @@ struct WeightTarget {
   std::shared_ptr<const WeightFormat> format;
   /// Folded into the weight before it is rounded.
   std::optional<FollowingNorm> norm = {};
+  /// Which part of it this rank holds; nothing: all of it.
+  std::optional<WeightShard> shard = {};
 };
 
 /// The weights of a model that the options choose, in the model's order, each with its format; what
 /// stays in float is not among them. `key` is the place in the file that messages name
-/// ("compression.0.quantize"). Throws Error(kConfig) for a pattern that matches nothing or names
-/// an embedding that stays in float, and for a weight that its format can't hold.
+/// ("compression.0.quantize"), `shards` the weights of the model that are parts. Throws
+/// Error(kConfig) for a pattern that matches nothing or names an embedding that stays in float, for
+/// a weight that its format can't hold, and for a split that would cut a block of one.
 std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const Model& model,
-                                         const std::string& key);
+                                         const std::string& key, const WeightShards& shards = {});
 
 /// The type that llama-quantize gives the output layer (or the embedding that it is tied to) when
 /// it quantises a model to `format` without --pure and without an importance matrix: Q6_K, or Q8_0

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <span>
 #include <vector>
@@ -14,7 +13,9 @@
 #include "common/error.h"
 #include "compression/calibration/clipping_search.h"
 #include "compression/formats/grid_kernels.h"
+#include "compression/formats/segments.h"
 #include "compression/formats/weight_checks.h"
+#include "compression/ranges/shared_ranges.h"
 #include "compression/ranges/weight_range_options.h"
 
 namespace wattle {
@@ -24,9 +25,7 @@ using Segment = std::span<const float>;
 
 /// The value at or below which this share of them lies.
 float quantile(std::vector<float>& values, double share) {
-  const auto count = static_cast<int64_t>(values.size());
-  const auto place = static_cast<int64_t>(std::ceil(share * static_cast<double>(count))) - 1;
-  const auto nth = values.begin() + std::clamp<int64_t>(place, 0, count - 1);
+  const auto nth = values.begin() + quantile_place(static_cast<int64_t>(values.size()), share);
   std::nth_element(values.begin(), nth, values.end());
   return *nth;
 }
@@ -47,18 +46,16 @@ ClipRange least_squares_of(Segment segment, const GridFormatOptions& format,
                            const ClipRange& extremes) {
   const CodeRange codes = code_range(format);
   const auto low = static_cast<float>(codes.low), high = static_cast<float>(codes.high);
-  std::vector<float> rounded(segment.size());
   return least_costly_range(extremes, format.symmetric, [&](const ClipRange& range) {
     const SegmentGrid grid = grid_of_range(format, range.low, range.high);
-    std::ranges::copy(segment, rounded.begin());
-    round_to_integers(rounded.data(), static_cast<int64_t>(rounded.size()),
-                      {grid.scale, grid.zero, low, high});
-    double error = 0;
-    for (size_t i = 0; i < rounded.size(); ++i) {
-      const double difference = static_cast<double>(segment[i]) - rounded[i];
-      error += difference * difference;
+    const double step = squared_error_step(format, grid, extremes);
+    int64_t error = 0;
+    for (size_t i = 0; i < segment.size(); i += kPieceValues) {
+      const auto count = std::min<int64_t>(kPieceValues, static_cast<int64_t>(segment.size() - i));
+      error += squared_errors_in_steps(segment.data() + i, count,
+                                       {grid.scale, grid.zero, low, high}, step);
     }
-    return error;
+    return static_cast<double>(error) * step;
   });
 }
 
@@ -79,12 +76,11 @@ ClipRange moved(const GridFormatOptions& format, const SegmentGrid& before, cons
 
 /// What the observer sees in a segment; `extremes` with 0 between them.
 ClipRange observed_range(const GridFormatOptions& format, const ObserverOptions& observer,
-                         Segment segment, const ClipRange& extremes, const SegmentGrid* before) {
+                         Segment segment, const ClipRange& extremes) {
   switch (observer.kind) {
     case ObserverKind::kMinMax:
-      return extremes;
     case ObserverKind::kMovingAverage:
-      return before ? moved(format, *before, extremes, observer.momentum) : extremes;
+      return extremes;
     case ObserverKind::kPercentile:
       return quantiles_of(segment, format.symmetric, observer.percentile / 100);
     case ObserverKind::kHistogram:
@@ -93,6 +89,44 @@ ClipRange observed_range(const GridFormatOptions& format, const ObserverOptions&
       return least_squares_of(segment, format, extremes);
   }
   throw Error(ErrorCode::kInternal, "unknown kind of observer");
+}
+
+/// The same in all segments, of which other ranks hold parts.
+std::vector<ClipRange> shared_ranges(const GridFormatOptions& format,
+                                     const ObserverOptions& observer, const at::Tensor& values,
+                                     const std::vector<ClipRange>& extremes,
+                                     const WeightShard& shard) {
+  const int64_t size = segment_size(format, values.sizes());
+  const int64_t whole = segment_size(format, whole_shape(values.sizes(), shard));
+  switch (observer.kind) {
+    case ObserverKind::kMinMax:
+    case ObserverKind::kMovingAverage:
+      return extremes;
+    case ObserverKind::kPercentile:
+      return shared_quantiles(values, size, whole, format.symmetric, observer.percentile / 100,
+                              *shard.ranks);
+    case ObserverKind::kHistogram:
+      return shared_least_losses(values, size, format, *shard.ranks);
+    case ObserverKind::kLeastSquares:
+      return shared_least_squares(values, size, format, extremes, *shard.ranks);
+  }
+  throw Error(ErrorCode::kInternal, "unknown kind of observer");
+}
+
+std::vector<ClipRange> ranges_of(const GridFormatOptions& format, const ObserverOptions& observer,
+                                 const at::Tensor& values, const std::vector<ClipRange>& extremes) {
+  const float* x = weight_data(values);
+  const int64_t size = segment_size(format, values.sizes());
+  const auto segments = static_cast<int64_t>(extremes.size());
+  std::vector<ClipRange> ranges(segments);
+  at::parallel_for(
+      0, segments, std::max<int64_t>(1, (1 << 12) / size), [&](int64_t i, int64_t end) {
+        for (; i < end; ++i) {
+          ranges[i] = observed_range(format, observer,
+                                     Segment(x + i * size, static_cast<size_t>(size)), extremes[i]);
+        }
+      });
+  return ranges;
 }
 
 SegmentGrid grid_at(const WeightScales& scales, int64_t i) {
@@ -116,38 +150,34 @@ void check(const GridFormatOptions& format, const WeightScales* before, int64_t 
 }  // namespace
 
 WeightScales observed_scales(const GridFormatOptions& format, const ObserverOptions& observer,
-                             const at::Tensor& values, const WeightScales* before) {
-  const float* x = weight_data(values);
+                             const at::Tensor& values, const WeightScales* before,
+                             const WeightShard* shard) {
   const int64_t size = segment_size(format, values.sizes());
   const int64_t segments = values.numel() / size;
   check(format, before, segments);
+  const bool shared =
+      shard != nullptr && shares_scales(*make_grid_format(format), values.sizes(), *shard);
+  std::vector<ClipRange> extremes;
+  for (const ValueRange& seen : ranges_of_segments(values, size, shared ? shard->ranks : nullptr)) {
+    const float most = std::max(-seen.smallest, seen.largest);
+    extremes.push_back(format.symmetric ? ClipRange{-most, most}
+                                        : ClipRange{seen.smallest, seen.largest});
+  }
+  const std::vector<ClipRange> ranges =
+      shared ? shared_ranges(format, observer, values, extremes, *shard)
+             : ranges_of(format, observer, values, extremes);
   WeightScales scales{at::empty({segments}, at::kFloat), {}};
   if (!format.symmetric) scales.zero_point = at::empty({segments}, at::kInt);
-  std::atomic<int64_t> broken = -1;
-  at::parallel_for(
-      0, segments, std::max<int64_t>(1, (1 << 12) / size), [&](int64_t i, int64_t end) {
-        for (; i < end; ++i) {
-          const Segment segment(x + i * size, static_cast<size_t>(size));
-          const ValueRange seen = range_of_values(segment.data(), size);
-          if (!seen.finite) {
-            broken = i;
-            continue;
-          }
-          const float most = std::max(-seen.smallest, seen.largest);
-          const ClipRange extremes =
-              format.symmetric ? ClipRange{-most, most} : ClipRange{seen.smallest, seen.largest};
-          const SegmentGrid last = before ? grid_at(*before, i) : SegmentGrid();
-          const ClipRange range =
-              observed_range(format, observer, segment, extremes, before ? &last : nullptr);
-          const SegmentGrid grid = grid_of_range(format, range.low, range.high);
-          scales.scale.mutable_data_ptr<float>()[i] = grid.scale;
-          if (format.symmetric) continue;
-          scales.zero_point.mutable_data_ptr<int32_t>()[i] = static_cast<int32_t>(grid.zero);
-        }
-      });
-  if (broken < 0) return scales;
-  throw Error(ErrorCode::kNonFinite, fmt::format("elements {} to {}: one is not finite",
-                                                 broken * size, (broken + 1) * size - 1));
+  const bool moves = before != nullptr && observer.kind == ObserverKind::kMovingAverage;
+  for (int64_t i = 0; i < segments; ++i) {
+    const ClipRange range =
+        moves ? moved(format, grid_at(*before, i), ranges[i], observer.momentum) : ranges[i];
+    const SegmentGrid grid = grid_of_range(format, range.low, range.high);
+    scales.scale.mutable_data_ptr<float>()[i] = grid.scale;
+    if (format.symmetric) continue;
+    scales.zero_point.mutable_data_ptr<int32_t>()[i] = static_cast<int32_t>(grid.zero);
+  }
+  return scales;
 }
 
 void WeightRangeOptions::describe(Fields& f) {

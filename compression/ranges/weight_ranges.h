@@ -2,6 +2,7 @@
 
 #include "compression/calibration/range_observer.h"
 #include "compression/formats/grid_format.h"
+#include "compression/formats/weight_shard.h"
 
 namespace wattle {
 
@@ -18,10 +19,12 @@ namespace wattle {
 ///               either end
 ///
 /// `before`: what was observed last; null the first time. A function of the values and of `before`
-/// alone: the same on every rank and with any number of threads. `values` as WeightFormat takes
+/// alone: the same on every rank and with any number of threads. Of a part of a weight: those of
+/// the whole one, to the last bit; collective where shares_scales(). `values` as WeightFormat takes
 /// them. Throws Error(kNonFinite) for values that are not finite, Error(kInternal) for a format
 /// that has no integers.
 WeightScales observed_scales(const GridFormatOptions& format, const ObserverOptions& observer,
-                             const at::Tensor& values, const WeightScales* before);
+                             const at::Tensor& values, const WeightScales* before,
+                             const WeightShard* shard = nullptr);
 
 }  // namespace wattle

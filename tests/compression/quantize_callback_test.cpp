@@ -1,14 +1,18 @@
 #include "compression/quantize/quantize_callback.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "common/error.h"
 #include "compression/deployment.h"
 #include "compression/make_callbacks.h"
+#include "parallel/communicators/threads/thread_communicator.h"
 #include "trainer/models/build_model.h"
 
 namespace wattle {
@@ -44,16 +48,18 @@ class Quantising : public testing::Test {
     flat_ = std::make_unique<FlatParameters>(model_.parameters, layout, at::zeros({layout.numel}),
                                              Precision::kFp32);
   }
-  void add(std::vector<CompressionEntry> entries) {
-    callbacks_ = make_compression_callbacks(entries, model_, *flat_);
+  void add(std::vector<CompressionEntry> entries, const WeightShards& shards = {}) {
+    CompressionTools tools;
+    tools.shards = shards;
+    callbacks_ = make_compression_callbacks(entries, model_, *flat_, tools);
   }
   TrainingView view(int64_t step) { return {model_, *flat_, step, 10, 0, 1}; }
   void begin_step(int64_t step) {
     for (const auto& callback : callbacks_) callback->step_begins(view(step));
   }
-  std::string refusal_of(std::vector<CompressionEntry> entries) {
+  std::string refusal_of(std::vector<CompressionEntry> entries, const WeightShards& shards = {}) {
     try {
-      add(std::move(entries));
+      add(std::move(entries), shards);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kConfig);
       return error.what();
@@ -188,6 +194,56 @@ TEST_F(Quantising, AHandOverBetweenEntriesRoundsOnce) {
   begin_step(2);
   EXPECT_EQ(format_of("blocks.0.attention.qkv.weight"), "gguf:q4_0");
   EXPECT_TRUE(reads_rounded(index_of("blocks.0.attention.qkv.weight")));
+}
+
+/// A model that holds a part of one weight, split along its rows.
+class QuantisingParts : public Quantising {
+ protected:
+  const std::string name_ = "blocks.0.feed_forward.down.weight";  // [64, 96] here
+  WeightShards split_at(int64_t offset, Communicator& ranks) {
+    return {{name_, {.dim = 1, .offset = offset, .full_size = 192, .ranks = &ranks}}};
+  }
+};
+
+TEST_F(QuantisingParts, TakeTheWholeWeightsScales) {
+  run_as_threads(2, [&](Communicator& ranks) {
+    Model model = build_model(tiny_llama(true), 1);
+    const FlatLayout layout = layout_of(model.parameters);
+    FlatParameters flat(model.parameters, layout, at::zeros({layout.numel}), Precision::kFp32);
+    const int64_t index =
+        std::ranges::find(model.parameters, name_, &Parameter::name) - model.parameters.begin();
+    at::Tensor master = flat.master_of(index);
+    const at::Tensor whole = at::cat({master, master * 3}, 1);
+    master.mul_(ranks.rank() == 0 ? 1 : 3);
+    CompressionTools tools;
+    tools.shards = split_at(96 * ranks.rank(), ranks);
+    const auto callbacks = make_compression_callbacks(
+        {quantize([](auto& o) { o.target = WeightTargetType::kInt8; })}, model, flat, tools);
+    callbacks.front()->step_begins({model, flat, 0, 10, 0, 1});
+    at::Tensor rounded = whole.clone();
+    make_weight_format("int8:channel")->fake_quantise(rounded);
+    EXPECT_TRUE(
+        at::equal(model.parameters[index]->value(), rounded.narrow(1, 96 * ranks.rank(), 96)));
+    EXPECT_THROW(deployment_of(flat), Error) << "a part would have a file of its own";
+  });
+}
+
+TEST_F(QuantisingParts, AreRefusedWhereABlockIsCutOrWholeWeightsAreNeeded) {
+  build(tiny_llama(true));
+  run_as_threads(1, [&](Communicator& ranks) {
+    EXPECT_THAT(refusal_of({quantize()}, split_at(80, ranks)),
+                HasSubstr("compression.0.quantize: " + name_ +
+                          ": dimension 1 of 192 values: "
+                          "expected a split at multiples of 32"));
+    const WeightShards good = split_at(96, ranks);
+    EXPECT_THAT(refusal_of({quantize([](auto& o) { o.gptq.emplace(); })}, good),
+                HasSubstr("gptq: " + name_ + " lies on"));
+    EXPECT_THAT(refusal_of({quantize([](auto& o) {
+                             o.widths.emplace().formats = {"gguf:q4_0", "gguf:q8_0"};
+                           })},
+                           good),
+                HasSubstr("widths: " + name_ + " lies on"));
+  });
 }
 
 }  // namespace
