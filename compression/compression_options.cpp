@@ -115,6 +115,13 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
 
 void check_batch_norm(const QuantizeOptions& o, Checker& c) {
   check_phase(o, o.freeze_batch_norm_step, "freeze_batch_norm_step", c);
+  if (o.fold_batch_norm && o.freeze_observers_step && o.freeze_batch_norm_step &&
+      *o.freeze_observers_step < *o.freeze_batch_norm_step) {
+    c.warn("freeze_observers_step",
+           fmt::format("{} comes before freeze_batch_norm_step {}: the scales would stand still "
+                       "while what batch norm folds into the weights still moves, and clip them",
+                       *o.freeze_observers_step, *o.freeze_batch_norm_step));
+  }
   c.require(!o.is_gguf() || o.fold_batch_norm, "fold_batch_norm",
             "the models of a gguf target have no batch norm");
 }

@@ -11,7 +11,7 @@ namespace wattle {
 /// from the weight's values, and how often it is looked at.
 struct WeightRangeOptions {
   ObserverOptions observer{.kind = ObserverKind::kMinMax};
-  int64_t every = 1;
+  int64_t every = 20;
 
   void describe(Fields& f);
 };

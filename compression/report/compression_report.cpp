@@ -13,6 +13,9 @@
 namespace wattle {
 namespace {
 
+/// Where rounding loses less (in nats), a share of it says nothing.
+constexpr double kLeastLoss = 1e-3;
+
 using Json = nlohmann::ordered_json;
 constexpr int64_t kFloatBytes = 4;
 
@@ -133,7 +136,7 @@ Json baseline_json(const RoundedModel& model, const InferenceComparison& own) {
   json["trained_loss"] = trained_loss;
   add_gains(*model.losses, trained_loss, json);
   const double lost = model.losses->nearest - model.losses->in_float;
-  if (model.of == RoundedModel::Of::kFloatRun && lost > 0) {
+  if (model.of == RoundedModel::Of::kFloatRun && lost > kLeastLoss) {
     json["recovered_share"] = (model.losses->nearest - trained_loss) / lost;
   }
   return json;

@@ -55,6 +55,22 @@ class AdaptTest(RunTest):
             done = self.train(config, 1, overrides, arguments=("eval", "--json"))
             self.assertEqual(json.loads(done.stdout)["loss"], seen)
 
+    def test_what_the_scan_uses_is_the_runs_and_not_the_steps(self):
+        """Its joules in a step's seconds would be kilowatts, and a budget would be thought spent."""
+        scanning = adaptive(begin_step=5).replace("samples: 12", "samples: 400")
+        sections = {"steps": 30, "energy": "{meter: model, idle_watts: 50, max_watts: 51}"}
+        self.train(self.config("run", scanning, **sections))
+        records = [r for r in self.metrics("run") if r["phase"] == "train"]
+        self.assertLess(max(r["power_watts"] for r in records), 60)
+        at_scan = [after["run_energy_joules"] - before["run_energy_joules"] - after["energy_joules"]
+                   for before, after in zip(records, records[1:])]
+        scan = max(at_scan)
+        self.assertEqual(at_scan.index(scan), 4, "the fifth step is followed by the scan")
+        self.assertGreater(scan, 3 * records[0]["energy_joules"])
+        all_joules = records[-1]["run_energy_joules"]
+        overrides = ["run.output_dir=again", f"energy.budget_joules={1.5 * all_joules + scan}"]
+        self.train(self.config("again", scanning, **sections), overrides=overrides)
+
     def test_no_number_of_ranks_and_no_kill_changes_a_byte(self):
         self.train(self.config("one"), 1)
         self.assertGreater(len(self.report("one")["compression"]["width_changes"]), 0)

@@ -239,6 +239,18 @@ class CompressionRunTest(RunTest):
                 self.assertRegex(done.stderr, rf"warning: .*compression\.0\.quantize\.{key}: 9\d0 is "
                                               r"past the last step, \d+")
 
+    def test_phases_that_end_too_soon_or_come_in_the_wrong_order_are_told(self):
+        done = self.train(self.config("early", "[{quantize: {target: 'gguf:q4_0', end_step: 4}}]"))
+        self.assertRegex(done.stderr, r"warning: .*quantize\.end_step: 4 is before the last step, 6: "
+                                      r"these weights are in float")
+        order = ("[{quantize: {target: int8, freeze_observers_step: 2, freeze_batch_norm_step: 4}}]")
+        self.write("digits.csv", "".join(",".join(map(str, [*((p * i) % 17 for p in range(64)),
+                                                                i % 10])) + "\n" for i in range(40)))
+        done = self.train(self.config("order", order, model="model: {family: resnet, channels: [4]}",
+                                      data="{kind: digits, path: digits.csv}", export="[]"))
+        self.assertRegex(done.stderr, r"warning: .*freeze_observers_step: 2 comes before "
+                                      r"freeze_batch_norm_step 4")
+
 
 if __name__ == "__main__":
     unittest.main()

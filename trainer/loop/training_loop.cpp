@@ -79,8 +79,19 @@ void TrainingLoop::end_training() {
   if (changed) evaluated_step_ = saved_step_ = -1;
 }
 
-void TrainingLoop::train_step() {
+/// What callbacks do before a step (a scan of widths, a look at ranges) is the run's, not the
+/// step's: nobody foresees from it what steps use.
+void TrainingLoop::begin_callbacks() {
+  if (parts_.callbacks.empty()) return;
   for (const auto& callback : parts_.callbacks) callback->step_begins(view());
+  const SharedFigures figures = parts_.accounts.between(parts_.governor.word());
+  if (!parts_.governor.is_limited()) return;
+  parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
+  parts_.governor.pace();
+}
+
+void TrainingLoop::train_step() {
+  begin_callbacks();
   parts_.accounts.begin_step();
   const double lr = parts_.schedule.at(step_);
   const StepOutcome outcome = run_step(lr);

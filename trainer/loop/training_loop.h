@@ -77,6 +77,7 @@ class TrainingLoop {
   void note_energy();
 
  private:
+  void begin_callbacks();
   void train_step();
   StepOutcome run_step(double lr);
   bool goes_on() const;

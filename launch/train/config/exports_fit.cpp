@@ -82,6 +82,12 @@ void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) 
               fmt::format("{} can't hold {}, for which {} trains; {}", name_of(wanted.format),
                           format, quantize_name(entry), refusal));
   }
+  if (wanted.format == Format::kCompressedTensors && !options.symmetric &&
+      options.resolved_scales() != ScaleSharing::kTensor) {
+    c.warn(quantize_name(entry) + ".symmetric",
+           "false: transformers 5.23 can't load the zero points of channels and groups, the "
+           "compressed-tensors library can");
+  }
   const bool has_embedding =
       options.targets.empty() && options.resolved_embeddings() != EmbeddingFormat::kFloat;
   c.require(wanted.format != Format::kCompressedTensors || options.is_gguf() || !has_embedding,

@@ -61,6 +61,12 @@ std::vector<LatePhase> late_phases(const RunConfig& config, int64_t steps) {
     if (!quantize) continue;
     const std::string name = quantize_name(i) + ".";
     add(name + "begin_step", quantize->begin_step, steps);
+    if (quantize->end_step.value_or(steps) < steps && !config.exports.empty()) {
+      late.push_back({name + "end_step",
+                      fmt::format("{} is before the last step, {}: these weights are in float when "
+                                  "they are exported",
+                                  *quantize->end_step, steps)});
+    }
     add(name + "freeze_observers_step", quantize->freeze_observers_step, steps);
     add(name + "freeze_batch_norm_step", quantize->freeze_batch_norm_step, steps);
     if (quantize->activations)
