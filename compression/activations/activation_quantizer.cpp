@@ -3,12 +3,14 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
 #include <atomic>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
@@ -27,6 +29,12 @@ IntegerGrid integers_of(const AffineScale& scale, const AffineGrid& grid) {
 
 void in_pieces(int64_t count, const std::function<void(int64_t begin, int64_t size)>& work) {
   at::parallel_for(0, count, kPiece, [&](int64_t begin, int64_t end) { work(begin, end - begin); });
+}
+
+/// In the place of values of which one is not finite.
+at::Tensor nowhere(const at::Tensor& x) {
+  const at::Tensor y = at::full_like(values_of(x), std::numeric_limits<double>::quiet_NaN());
+  return record(y, {x}, [](const at::Tensor& dy) -> std::vector<at::Tensor> { return {dy}; });
 }
 
 std::vector<float> floats_of(const at::Tensor& values) {
@@ -48,9 +56,12 @@ void ActivationQuantizer::set_rounding(bool rounding) {
 }
 
 at::Tensor ActivationQuantizer::apply(const at::Tensor& x) {
-  if (observing_) batch_.add(values_of(x), point_);
-  if (!rounds()) return x;
   const bool records = recording();
+  if (observing_ && !batch_.try_add(values_of(x))) {
+    if (records) return nowhere(x);
+    batch_.add(values_of(x), point_);  // throws
+  }
+  if (!rounds()) return x;
   const at::NoGradGuard no_grad;
   const AffineScale scale = *scale_;
   const IntegerGrid integers = integers_of(scale, settings_.grid);
@@ -60,6 +71,7 @@ at::Tensor ActivationQuantizer::apply(const at::Tensor& x) {
   in_pieces(y.numel(), [&](int64_t begin, int64_t size) {
     if (!round_to_integers(values + begin, size, integers)) finite = false;
   });
+  if (!finite && records) return nowhere(x);
   if (!finite) {
     throw Error(ErrorCode::kNonFinite,
                 fmt::format("activation {}: a value is not finite and has no integer", point_));

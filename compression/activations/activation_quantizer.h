@@ -29,8 +29,10 @@ class ActivationQuantizer : public ActivationHook {
  public:
   ActivationQuantizer(std::string point, const ActivationSettings& settings);
 
-  /// With set_observing: takes x in; Error(kNonFinite) that names the point for NaN or infinity.
-  /// With set_rounding, once a range is known: x rounded, straight-through gradient.
+  /// With set_observing: takes x in. With set_rounding, once a range is known: x rounded,
+  /// straight-through gradient. NaN or infinity: Error(kNonFinite) that names the point, but in
+  /// training, where all of the result is NaN and nothing is taken in: what comes of such a step
+  /// is train.on_non_finite's to say.
   at::Tensor apply(const at::Tensor& x) override;
 
   void set_observing(bool observing) { observing_ = observing; }

@@ -63,11 +63,15 @@ RangeStatistics::RangeStatistics(bool with_histogram) {
 }
 
 void RangeStatistics::add(const at::Tensor& values, const std::string& tensor) {
-  if (values.numel() == 0) return;
+  if (!try_add(values)) refuse(values.detach(), tensor);
+}
+
+bool RangeStatistics::try_add(const at::Tensor& values) {
+  if (values.numel() == 0) return true;
   const at::Tensor floats = values.detach().to(at::kFloat).contiguous();
   const float* data = floats.const_data_ptr<float>();
   const Extremes found = extremes_of(data, floats.numel());
-  if (!found.finite) refuse(values.detach(), tensor);
+  if (!found.finite) return false;
   low_ = empty() ? found.low : std::min(low_, found.low);
   high_ = empty() ? found.high : std::max(high_, found.high);
   values_ += floats.numel();
@@ -75,6 +79,7 @@ void RangeStatistics::add(const at::Tensor& values, const std::string& tensor) {
     histogram_->widen(ValueHistogram::exponent_for(std::max(-found.low, found.high)));
     histogram_->count(data, floats.numel());
   }
+  return true;
 }
 
 void RangeStatistics::merge(const RangeStatistics& other) {

@@ -22,6 +22,8 @@ class RangeStatistics {
   /// Takes in the values of a floating-point CPU tensor, as float32. Throws Error(kNonFinite)
   /// naming `tensor` and its row (dim 0) if a value is NaN or infinite; nothing is taken in then.
   void add(const at::Tensor& values, const std::string& tensor);
+  /// The same, but false then.
+  bool try_add(const at::Tensor& values);
 
   void merge(const RangeStatistics& other);
 

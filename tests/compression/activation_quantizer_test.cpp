@@ -1,5 +1,6 @@
 #include "compression/activations/activation_quantizer.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
@@ -116,6 +117,7 @@ TEST(ActivationQuantizer, NamesThePointOfANumberThatIsNone) {
   ActivationQuantizer quantizer("stem.relu", settings());
   quantizer.set_observing(true);
   const at::Tensor x = at::tensor({1.0f, std::numeric_limits<float>::quiet_NaN()}).view({2, 1});
+  const at::NoGradGuard no_training;
   try {
     quantizer.apply(x);
     FAIL() << "a NaN was taken in";
@@ -125,6 +127,17 @@ TEST(ActivationQuantizer, NamesThePointOfANumberThatIsNone) {
   }
   ActivationQuantizer active = rounding(settings(), at::tensor({0.0f, 1.0f}));
   EXPECT_THROW(active.apply(x), Error);
+}
+
+TEST(ActivationQuantizer, LeavesABadStepOfTrainingToTheLoop) {
+  const at::Tensor x = at::tensor({1.0f, std::numeric_limits<float>::infinity()});
+  ActivationQuantizer observing("stem.relu", settings());
+  observing.set_observing(true);
+  ActivationQuantizer active = rounding(settings(), at::tensor({0.0f, 1.0f}));
+  for (ActivationQuantizer* quantizer : {&observing, &active}) {
+    EXPECT_TRUE(quantizer->apply(x).isnan().all().item<bool>());
+    EXPECT_TRUE(quantizer->batch().empty()) << "it is not taken in";
+  }
 }
 
 TEST(ActivationQuantizer, ASavedStateGoesOnAsItWas) {
