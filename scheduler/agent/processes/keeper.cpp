@@ -26,6 +26,7 @@ namespace wattle::agent {
 namespace {
 
 constexpr timespec kPoll{0, 100'000'000};
+constexpr double kLookSeconds = 1;  ///< between two walks through all processes
 
 double children_cpu_seconds() {
   rusage usage{};
@@ -54,6 +55,7 @@ class Keeper {
   void hold_to_lease();
   double stop_time(const Lease& lease) const;
   void reap();
+  void end_if_childless();
 
   KeeperOrder order_;
   std::string folder_;
@@ -61,6 +63,7 @@ class Keeper {
   LeaseFile lease_;
   int command_ = 0;
   bool has_children_ = true;
+  double looked_ = 0, had_processes_ = 0;  ///< the command, below it; 0: never
   bool is_cut_off_ = false, is_told_to_stop_ = false;
   std::optional<int> exit_code_;
 };
@@ -108,6 +111,19 @@ void Keeper::hold_to_lease() {
   }
 }
 
+void Keeper::end_if_childless() {
+  const double now = boot_seconds();
+  if (!order_.childless_seconds || exit_code_ || now < looked_ + kLookSeconds) return;
+  looked_ = now;
+  if (!descendants(command_).empty()) {
+    had_processes_ = now;
+  } else if (had_processes_ > 0 && now > had_processes_ + *order_.childless_seconds) {
+    say(fmt::format("{} hangs: all of its processes have ended {:.0f} s ago; it is killed",
+                    order_.argv.front(), now - had_processes_));
+    if (const auto command = find_process(command_)) send_signal(*command, SIGKILL);
+  }
+}
+
 Ending Keeper::run() {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   sigset_t held;
@@ -130,6 +146,7 @@ Ending Keeper::run() {
     // What the command has left behind is nobody's: nothing of a run outlives its command.
     if (exit_code_) signal_all(SIGKILL);
     hold_to_lease();
+    end_if_childless();
     ::sigtimedwait(&child, nullptr, &kPoll);
   }
   return {exit_code_.value_or(128 + SIGKILL), children_cpu_seconds(), boot_seconds(), ""};

@@ -42,6 +42,9 @@ struct KeeperOrder {
   /// SIGUSR1 comes this long before the lease on runs ends, but not within the first third of the
   /// time after the lease on watts has ended.
   double stop_seconds = 0;
+  /// A command that has had processes below it, and then none for this long, is killed: mpirun,
+  /// which can lock up in PMIx when it ends (OpenMPI 4.1 with PMIx 4.2).
+  std::optional<double> childless_seconds;
 };
 
 /// Why a command could not even begin, where that is no fault of the job's.

@@ -87,6 +87,7 @@ void write_order(const std::string& folder, const KeeperOrder& order) {
                 {"freezes", order.fallback.freezes},
                 {"gpu_limits", order.fallback.gpu_limits}}}};
   if (order.account) object["account"] = to_json(*order.account);
+  put(object, "childless_seconds", order.childless_seconds);
   write_json(folder + "/order.json", object);
 }
 
@@ -111,6 +112,7 @@ KeeperOrder read_order(const std::string& folder) {
     order.account =
         Account{account.at("name"), account.at("uid"), account.at("gid"), account.at("home")};
   }
+  order.childless_seconds = get<double>(*object, "childless_seconds");
   return order;
 }
 

@@ -14,6 +14,9 @@
 namespace wattle::agent {
 namespace {
 
+/// mpirun ends within a second of its last rank and its last remote daemon.
+constexpr double kChildlessSeconds = 15;
+
 constexpr double kStoreSeconds = 60;
 
 std::vector<NodeDevice> devices_of(const Settings& settings, const v1::Launch& launch) {
@@ -99,6 +102,7 @@ KeeperOrder Run::order(std::vector<std::string> argv) const {
     order.fallback.cap_watts = devices_.front().safe_watts * record_.launch.ranks();
   }
   order.fallback.freezes = is_on_processors() && !is_first();
+  if (is_first()) order.childless_seconds = kChildlessSeconds;
   return order;
 }
 

@@ -297,6 +297,18 @@ class BadInputTest(AgentTest):
         self.assertEqual((exited.exit_code, exited.node_at_fault), (127, False))
         self.assertIn("no account for the tenant team-c", exited.error)
 
+    def test_an_mpirun_that_hangs_when_its_ranks_have_ended_is_killed(self):
+        """As OpenMPI's does once in some hundred ranks killed: a lock of PMIx is never released."""
+        programs = self.folder / "programs"
+        programs.mkdir()
+        (programs / "mpirun").write_text("#!/bin/bash\nmkfifo hang; sleep 2; read < hang\n")
+        (programs / "mpirun").chmod(0o755)
+        self.agent(prefix=["env", f"PATH={programs}:{os.environ['PATH']}"])
+        self.daemon.launch(1, self.yaml())
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.not_started), (137, False))
+        self.assertIn("mpirun hangs: all of its processes have ended", self.daemon.log(1))
+
     def test_limits_hold(self):
         agent = self.agent(train_program=self.program("ulimit -n > files; ulimit -c > core\n"),
                            limits="{open_files: 123}")
