@@ -61,21 +61,49 @@ void squeeze_stopping(Round& round) {
   }
 }
 
-/// The runs that are being stopped and not yet killed, those that hold most watts first.
-std::vector<Job*> stopping_runs(State& state) {
+/// What comes free when a run ends on the nodes that can answer.
+double held_watts(const State& state, const Run& run) {
+  double watts = 0;
+  for (const NodeShare& share : run.shares) {
+    if (share.gone || state.nodes[share.node].state != NodeState::kUp) continue;
+    for (DeviceId device : share.devices) {
+      watts += state.ledger.possible_watts(device) - state.types[run.point.type].idle_watts;
+    }
+  }
+  return watts;
+}
+
+/// Whether a node that can answer has not said that the limit of its devices is as low as it was
+/// told to be.
+bool keeps_a_higher_limit(const State& state, const Run& run) {
+  return std::ranges::any_of(run.shares, [&](const NodeShare& share) {
+    if (share.gone || state.nodes[share.node].state != NodeState::kUp) return false;
+    return std::ranges::any_of(share.devices, [&](DeviceId device) {
+      return state.ledger.possible_watts(device) > run.issued_watts;
+    });
+  });
+}
+
+/// Whether the cap waits for a run to give its watts back: to end, or to take a lower limit.
+bool is_waited_for(const State& state, const Run& run) {
+  return !run.killed && (run.phase == Run::Phase::kStopping || keeps_a_higher_limit(state, run));
+}
+
+/// Those that hold most watts first.
+std::vector<Job*> runs_waited_for(State& state) {
   std::vector<Job*> jobs;
   for (JobId id : state.running) {
     Job& job = state.jobs.at(id);
-    if (job.run->phase == Run::Phase::kStopping && !job.run->killed) jobs.push_back(&job);
+    if (is_waited_for(state, *job.run)) jobs.push_back(&job);
   }
-  const auto watts = [](const Job* job) { return job->run->issued_watts * job->run->point.ranks; };
-  std::stable_sort(jobs.begin(), jobs.end(),
-                   [&](const Job* a, const Job* b) { return watts(a) > watts(b); });
+  std::stable_sort(jobs.begin(), jobs.end(), [&](const Job* a, const Job* b) {
+    return held_watts(state, *a->run) > held_watts(state, *b->run);
+  });
   return jobs;
 }
 
-/// The cap does not wait for a checkpoint: what is still being stopped then is killed, until the
-/// rest fits.
+/// The cap waits neither for a checkpoint nor for a limit that is never acknowledged: what still
+/// holds its watts then is killed, until the rest fits.
 void kill_for_cap(Round& round) {
   State& state = round.state;
   const double over = -headroom(state);
@@ -86,15 +114,22 @@ void kill_for_cap(Round& round) {
   if (!state.over_cap_seconds) state.over_cap_seconds = state.now_seconds;
   if (!is_cap_overdue(state, state.now_seconds)) return;
   double freed = 0;
-  for (Job* job : stopping_runs(state)) {
+  for (JobId id : state.running) {
+    const Run& run = *state.jobs.at(id).run;
+    if (run.killed) freed += held_watts(state, run);
+  }
+  for (Job* job : runs_waited_for(state)) {
     if (freed >= over) return;
     Run& run = *job->run;
-    run.killed = true;
     std::string remark = "killed: the cap could not wait for its checkpoint";
+    if (run.phase != Run::Phase::kStopping) {
+      stop_run(round, *job, Reason::kPowerCap, "its node has not lowered its limit for the cap");
+      remark = "killed: the cap could not wait for its limit";
+    }
+    run.killed = true;
+    freed += held_watts(state, run);
     for (const NodeShare& share : run.shares) {
       if (share.gone) continue;
-      const double idle = state.types[run.point.type].idle_watts;
-      freed += (run.issued_watts - idle) * static_cast<double>(share.devices.size());
       round.decide(job->id, Kill{state.nodes[share.node].name, run.token},
                    std::exchange(remark, ""));
     }
@@ -242,10 +277,8 @@ bool is_resend_due(const State& state, double now_seconds) {
 bool is_cap_overdue(const State& state, double now_seconds) {
   if (!state.over_cap_seconds) return false;
   if (now_seconds < *state.over_cap_seconds + state.options.stop_seconds) return false;
-  return std::any_of(state.running.begin(), state.running.end(), [&](JobId id) {
-    const Run& run = *state.jobs.at(id).run;
-    return run.phase == Run::Phase::kStopping && !run.killed;
-  });
+  return std::any_of(state.running.begin(), state.running.end(),
+                     [&](JobId id) { return is_waited_for(state, *state.jobs.at(id).run); });
 }
 
 void reconcile(Round& round) {

@@ -67,6 +67,25 @@ TEST_F(CoreStory, ALowerCapDoesNotWaitForALongCheckpoint) {
   EXPECT_THAT(cluster.core.explain(killed), HasSubstr("could not wait for its checkpoint"));
 }
 
+TEST_F(CoreStory, ALowerCapDoesNotWaitForALimitThatIsNeverTaken) {
+  std::vector<JobId> jobs;
+  for (int i = 0; i < 8; ++i) jobs.push_back(cluster.submit(fmt::format("j{}", i), 1, 1, 1e6));
+  cluster.run(20);
+  cluster.deaf = {jobs[2]};
+  set_cap(900);
+  cluster.run(5);
+  EXPECT_GT(cap_of_limits(), 900) << "it may still be on its way";
+  EXPECT_EQ(state(jobs[2]), JobState::kRunning);
+  cluster.run(5);
+  EXPECT_LE(cap_of_limits(), 900);
+  EXPECT_LE(cluster.in_force_watts(), 900);
+  EXPECT_THAT(cluster.core.explain(jobs[2]), HasSubstr("has not lowered its limit for the cap"));
+  for (JobId job : jobs) {
+    if (job == jobs[2]) continue;
+    EXPECT_EQ(state(job), JobState::kRunning) << "the others took theirs";
+  }
+}
+
 TEST_F(CoreStory, AfterARestartLeasesCountAnewWhateverTheClockSays) {
   const JobId job = cluster.submit("train", 1, 1, 1e6);
   cluster.run(5);

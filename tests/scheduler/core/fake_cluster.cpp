@@ -139,7 +139,7 @@ void FakeCluster::deliver(const Decision& decision) {
     if (uniform(0, 1) < network.loss) return;
     to_agent(limit->node, false, [this, limit = *limit](Agent& agent) {
       auto held = agent.runs.find(limit.token);
-      if (held == agent.runs.end()) return;
+      if (held == agent.runs.end() || deaf.contains(held->second.job)) return;
       if (limit.sequence > held->second.applied) {
         held->second.applied = limit.sequence;
         held->second.limit = limit.limit_watts;

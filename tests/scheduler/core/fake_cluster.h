@@ -4,6 +4,7 @@
 #include <map>
 #include <queue>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ class FakeCluster {
   Network network;
   /// Seconds that a job needs for its checkpoint when it is told to stop.
   double checkpoint_seconds = 1;
+  std::set<JobId> deaf;  ///< their limits can't be set: nothing happens, nothing is acknowledged
   /// Why no node can begin a run; "" = they can. Whose fault it is.
   std::string start_fault;
   bool start_fault_is_the_nodes = false;
