@@ -20,6 +20,29 @@ WATTLE_INLINE float code_of(float x, const IntegerGrid& g) {
   return std::min(g.high, std::max(g.low, std::rint(x / g.scale) + g.zero));
 }
 
+/// take(i, lane) for every i below `count`: kLanes neighbours side by side, which a processor does
+/// at once.
+template <class Take>
+WATTLE_INLINE void in_lanes(int64_t count, const Take& take) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
+  }
+  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
+}
+
+/// The sum of term(i), lane by lane.
+template <class Term>
+WATTLE_INLINE double sum_in_lanes(int64_t count, const Term& term) {
+  double sums[kLanes] = {};
+  in_lanes(
+      count, [&](int64_t i, int64_t lane)
+                 __attribute__((always_inline)) { sums[lane] += term(i); });
+  double sum = 0;
+  for (const double lane : sums) sum += lane;
+  return sum;
+}
+
 constexpr float kLargestFp8 = 448.0f;
 constexpr float kSmallestNormalFp8 = 0x1p-6f;
 constexpr float kFp8Subnormals = 0x1p-9f;  ///< their spacing
@@ -55,16 +78,12 @@ ValueRange joined(const ValueRange& a, const ValueRange& b) {
 WATTLE_CLONES ValueRange range_of_values(const float* x, int64_t count) {
   float low[kLanes] = {}, high[kLanes] = {};
   int32_t largest[kLanes] = {};
-  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
-    low[lane] = std::min(low[lane], x[i]);
-    high[lane] = std::max(high[lane], x[i]);
-    largest[lane] = std::max(largest[lane], magnitude_bits(x[i]));
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
-  }
-  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
+  in_lanes(
+      count, [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
+        low[lane] = std::min(low[lane], x[i]);
+        high[lane] = std::max(high[lane], x[i]);
+        largest[lane] = std::max(largest[lane], magnitude_bits(x[i]));
+      });
   for (int64_t width = kLanes / 2; width > 0; width /= 2) {
     for (int64_t lane = 0; lane < width; ++lane) {
       low[lane] = std::min(low[lane], low[lane + width]);
@@ -90,18 +109,10 @@ double magnitude_step(const ValueRange& range) {
 
 WATTLE_CLONES int64_t magnitudes_in_steps(const float* x, int64_t count, double step) {
   const double steps = 1 / step;  // a power of two, as the step is
-  double sums[kLanes] = {};
-  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
-    sums[lane] += std::rint(static_cast<double>(std::fabs(x[i])) * steps);
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
-  }
-  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
-  double sum = 0;
-  for (const double lane : sums) sum += lane;
-  return static_cast<int64_t>(sum);
+  return static_cast<int64_t>(sum_in_lanes(
+      count, [&](int64_t i) __attribute__((always_inline)) {
+        return std::rint(static_cast<double>(std::fabs(x[i])) * steps);
+      }));
 }
 
 WATTLE_CLONES bool round_to_integers(float* x, int64_t count, const IntegerGrid& grid) {
@@ -139,41 +150,26 @@ WATTLE_CLONES int64_t squared_errors_in_steps(const float* x, int64_t count,
                                               const IntegerGrid& grid, double step) {
   const IntegerGrid g = grid;
   const double steps = 1 / step;
-  double sums[kLanes] = {};
-  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
-    const double error = static_cast<double>(x[i]) - (code_of(x[i], g) - g.zero) * g.scale;
-    sums[lane] += std::rint(error * error * steps);
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
-  }
-  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
-  double sum = 0;
-  for (const double lane : sums) sum += lane;
-  return static_cast<int64_t>(sum);
+  return static_cast<int64_t>(sum_in_lanes(
+      count, [&](int64_t i) __attribute__((always_inline)) {
+        const double error = static_cast<double>(x[i]) - (code_of(x[i], g) - g.zero) * g.scale;
+        return std::rint(error * error * steps);
+      }));
 }
 
 WATTLE_CLONES double scale_gradient(const float* x, float* gradient, int64_t count,
                                     const IntegerGrid& grid, bool inside) {
   const IntegerGrid g = grid;
   const float counted = inside ? 1.0f : 0.0f;
-  double sums[kLanes] = {};
-  const auto take = [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
-    const float v = x[i] / g.scale;
-    const bool below = v <= g.low, above = v >= g.high;
-    const float slope = below ? g.low : above ? g.high : counted * (std::rint(v) - v);
-    sums[lane] += static_cast<double>(gradient[i] * slope);
-    gradient[i] = below || above ? 0.0f : gradient[i];
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) take(i + lane, lane);
-  }
-  for (int64_t lane = 0; i < count; ++i, ++lane) take(i, lane);
-  double sum = 0;
-  for (const double lane : sums) sum += lane;
-  return sum;
+  return sum_in_lanes(
+      count, [&](int64_t i) __attribute__((always_inline)) {
+        const float v = x[i] / g.scale;
+        const bool below = v <= g.low, above = v >= g.high;
+        const float slope = below ? g.low : above ? g.high : counted * (std::rint(v) - v);
+        const auto term = static_cast<double>(gradient[i] * slope);
+        gradient[i] = below || above ? 0.0f : gradient[i];
+        return term;
+      });
 }
 
 WATTLE_CLONES bool round_to_fp8(float* x, int64_t count, float scale) {

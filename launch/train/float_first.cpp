@@ -6,9 +6,7 @@
 
 #include "common/run/metrics.h"
 #include "compression/make_callbacks.h"
-#include "launch/train/config/exports_fit.h"
-#include "launch/train/exports.h"
-#include "launch/train/teacher.h"
+#include "launch/train/model_checks.h"
 #include "trainer/loop/figures_exchange.h"
 
 namespace wattle {
@@ -20,9 +18,7 @@ void check_before(const RunSession& session) {
   const ShapedModel shaped = make_model(config);
   const DataSource data =
       prepare_and_open(config, session.world, shaped.options, DataUse::kTrainAndEvaluate);
-  check_named_models(config, shaped.options);
-  check_exports_of_family(config, shaped.options.family);
-  check_export_rows(config, shaped.model);
+  check_with_model(config, shaped.options, shaped.model);
   check_compression_targets(config.compression, shaped.model);
   const CalibrationSet calibration(*data.train, config.evaluate.batch.value_or(8), session.world);
   check_calibration(config.compression, calibration);

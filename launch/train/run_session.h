@@ -30,6 +30,9 @@ struct RunSession {
   bool json = false;  ///< figures go to standard output as one object, words to standard error
   /// Of the run that this one is a part of: failures stand there, and its power cap counts.
   std::optional<std::string> outer_folder = {};
+  const std::string& whole_folder() const {
+    return outer_folder ? *outer_folder : config.run.output_dir;
+  }
 };
 
 /// Whether init_from names a checkpoint of Wattle rather than a model that others wrote, of which a

@@ -13,10 +13,11 @@
 #include "energy/clock.h"
 #include "launch/train/commands/commands.h"
 #include "launch/train/commands/efficiency.h"
+#include "launch/train/commands/sample_text.h"
 #include "launch/train/compression_summary.h"
-#include "launch/train/config/exports_fit.h"
 #include "launch/train/exports.h"
 #include "launch/train/float_first.h"
+#include "launch/train/model_checks.h"
 #include "launch/train/resume/resume.h"
 #include "launch/train/teacher.h"
 #include "trainer/callbacks/early_stop.h"
@@ -24,7 +25,6 @@
 #include "trainer/loop/energy/compute_rate.h"
 #include "trainer/loop/records/run_report.h"
 #include "trainer/loop/training_loop.h"
-#include "trainer/models/generate.h"
 
 namespace wattle {
 namespace {
@@ -108,7 +108,7 @@ std::unique_ptr<RunLock> lock_output(const RunSession& session) {
   const std::string& folder = session.config.run.output_dir;
   std::unique_ptr<RunLock> lock;
   if (session.world.rank() == 0) lock = std::make_unique<RunLock>(folder);
-  session.guard.set_output_dir(session.outer_folder.value_or(folder));
+  session.guard.set_output_dir(session.whole_folder());
   return lock;
 }
 
@@ -207,7 +207,7 @@ int TrainingRun::run() {
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
   const Records records = is_first() ? open_records() : Records{};
-  EnergyGovernor governor(config_.energy, session_.outer_folder.value_or(config_.run.output_dir),
+  EnergyGovernor governor(config_.energy, session_.whole_folder(),
                           {exchange_,
                            energy_,
                            clock_,
@@ -235,9 +235,7 @@ int TrainingRun::run() {
 /// What a callback puts between master and working values has tensors of its own to restore: they
 /// must be there before the checkpoint is read.
 void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
-  check_named_models(config_, replica_.options);
-  check_exports_of_family(config_, replica_.options.family);
-  check_export_rows(config_, replica_.model);
+  check_with_model(config_, replica_.options, replica_.model);
   callbacks_ = make_callbacks(config_, replica_,
                               {&session_.world, &calibration_,
                                [this](const std::string& path, const std::string& key) {
@@ -285,21 +283,6 @@ void TrainingRun::say_end(RunEnd end, const TrainingLoop& loop, const EnergyGove
 std::string TrainingRun::how_to_go_on(const TrainingLoop& loop, const std::string& change) const {
   if (!loop.has_checkpoint()) return "no step was made, so there is no checkpoint";
   return fmt::format("a checkpoint is saved: {} to go on from there", change);
-}
-
-std::string sample_text(Model& model, const TextSampleOptions& sample, uint64_t seed,
-                        int64_t positions) {
-  std::vector<int64_t> prompt;  // bytes are the tokens
-  for (const unsigned char byte : sample.prompt) prompt.push_back(byte);
-  std::string text;
-  for (int64_t token : generate(model, prompt,
-                                {.count = sample.tokens,
-                                .temperature = sample.temperature,
-                                .seed = seed,
-                                .positions = positions})) {
-    text += static_cast<char>(token);
-  }
-  return text;
 }
 
 /// Rank 0.

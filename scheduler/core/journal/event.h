@@ -225,9 +225,8 @@ struct PlannedJob {
 
 /// A plan is made (planning.h) from what was so after `seen_events` events, at `made_seconds`,
 /// under a cap of `cap_watts`, and of `soft_cap_watts` on what is drawn. Of it counts what is still
-/// possible. A long one comes in parts, so
-/// that other events get their turn between them: what moves or stops in the first, then what
-/// starts, then why the others wait.
+/// possible. A long one comes in parts, so that other events get their turn between them: what
+/// moves or stops in the first, then what starts, then why the others wait.
 struct Planned {
   static constexpr const char* kName = "planned";
   int64_t seen_events = 0;

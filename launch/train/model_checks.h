@@ -1,0 +1,13 @@
+#pragma once
+
+#include "launch/train/config/run_config.h"
+#include "trainer/nn/model.h"
+
+namespace wattle {
+
+/// What only the model can tell is wrong with the file, before training: the models that
+/// `compression` names, the formats of `export:` and the rows that they can't hold. `options`:
+/// completed from init_from. Throws Error(kConfig).
+void check_with_model(const RunConfig& config, const ModelOptions& options, const Model& model);
+
+}  // namespace wattle
