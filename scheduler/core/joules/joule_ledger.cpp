@@ -8,7 +8,7 @@ namespace wattle::scheduler {
 
 std::optional<double> JouleLedger::Account::left() const {
   if (!budget) return std::nullopt;
-  return std::max(0.0, *budget - spent - leased);
+  return std::clamp(*budget - spent - leased, 0.0, *budget);
 }
 
 void JouleLedger::set_budget(const std::string& tenant, std::optional<double> joules,
@@ -18,6 +18,7 @@ void JouleLedger::set_budget(const std::string& tenant, std::optional<double> jo
   account.budget = joules;
   if (account.period_seconds <= 0) {
     account.spent = 0;  // it was counted since ever, and is of no period
+    ++account.period;
     if (period_seconds <= 0) period_seconds = kDefaultPeriodSeconds;
   }
   if (period_seconds > 0 && account.period_seconds != period_seconds) {
@@ -36,6 +37,7 @@ bool JouleLedger::roll(double now_seconds) {
         std::floor((now_seconds - account.period_end) / account.period_seconds) + 1;
     account.period_end += periods * account.period_seconds;
     account.spent = 0;
+    ++account.period;
     rolled = true;
   }
   return rolled;
@@ -91,9 +93,12 @@ double JouleLedger::lease(Token token, NodeId node, double total) {
   return share->lease;
 }
 
+/// What was charged in a period that is over stays there: the present one neither gains by a
+/// correction nor can it be paid twice.
 void JouleLedger::charge(Share& share, double total) {
   const double change = total - share.charged;
-  tenants_[share.tenant].spent += change;
+  Account& tenant = tenants_[share.tenant];
+  if (change > 0 || tenant.period == share.estimate_period) tenant.spent += change;
   jobs_[share.job].spent += change;
   share.charged = total;
   set_outstanding(share);
@@ -102,17 +107,21 @@ void JouleLedger::charge(Share& share, double total) {
 void JouleLedger::report(Token token, NodeId node, double total) {
   Share* share = find(token, node);
   if (!share) return;
-  if (!share->estimated)
-    total = std::max(total, share->charged);  // reports may arrive out of order
+  // Reports may arrive out of order; only what was estimated beyond them can be too much.
+  charge(*share, std::max(total, share->charged - share->estimate));
+  share->estimate = 0;
   share->estimated = false;
-  charge(*share, std::max(0.0, total));
 }
 
 void JouleLedger::estimate(Token token, NodeId node, double joules) {
   Share* share = find(token, node);
   if (!share) return;
-  const bool limited = tenants_[share->tenant].budget || jobs_[share->job].budget;
-  charge(*share, share->charged + (limited ? std::min(joules, share->outstanding) : joules));
+  const Account& tenant = tenants_[share->tenant];
+  const bool limited = tenant.budget || jobs_[share->job].budget;
+  const double charged = limited ? std::min(joules, share->outstanding) : joules;
+  charge(*share, share->charged + charged);
+  share->estimate += charged;
+  share->estimate_period = tenant.period;
   share->estimated = true;
   share->open = false;
   set_outstanding(*share);

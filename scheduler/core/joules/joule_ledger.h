@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -37,7 +38,8 @@ class JouleLedger {
   void report(Token token, NodeId node, double total);
   /// The share is lost with its node and will use no more: charges what it may have used since the
   /// last report, at most its lease, and gives the rest of the lease back. Should the node come
-  /// back, its report settles the account.
+  /// back, its report settles the account: what was too much is given back to the job, and to the
+  /// tenant if the period of the estimate is not over.
   void estimate(Token token, NodeId node, double joules);
   /// The share's last report is in: its lease is free again, and nothing more is said of it.
   void close(Token token, NodeId node);
@@ -70,12 +72,14 @@ class JouleLedger {
     double period_seconds = 0;  ///< 0 = no period
     double period_end = 0;
     double spent = 0;
-    double leased = 0;  ///< granted and neither reported nor given back
+    double leased = 0;   ///< granted and neither reported nor given back
+    int64_t period = 0;  ///< the number of the present one
     std::optional<double> left() const;
     template <class Self, class V>
     static void visit(Self& s, V&& v) {
       v("budget", s.budget), v("period_seconds", s.period_seconds);
       v("period_end", s.period_end), v("spent", s.spent), v("leased", s.leased);
+      v("period", s.period);
     }
   };
   struct Share {
@@ -86,10 +90,13 @@ class JouleLedger {
     double outstanding = 0;  ///< its part of Account::leased
     bool open = true;
     bool estimated = false;
+    double estimate = 0;          ///< of what is charged, not reported yet ...
+    int64_t estimate_period = 0;  ///< ... and in which of the tenant's periods it was charged
     template <class Self, class V>
     static void visit(Self& s, V&& v) {
       v("job", s.job), v("tenant", s.tenant), v("lease", s.lease), v("charged", s.charged);
       v("outstanding", s.outstanding), v("open", s.open), v("estimated", s.estimated);
+      v("estimate", s.estimate), v("estimate_period", s.estimate_period);
     }
   };
 
