@@ -47,6 +47,11 @@ class GgmlFormat : public WeightFormat {
 
   bool takes_scales() const override { return false; }
 
+  /// The largest magnitude of a Q4_0 block has code -8, so that values beyond 7.5 steps on the
+  /// other side are clipped; Q6_K's groups clip where their search found that to be better; the
+  /// other types clip nothing.
+  bool clips_by_its_rule() const override { return type_ == DType::kQ4_0 || type_ == DType::kQ6_K; }
+
   /// A block never lies on several ranks.
   WeightScales scales_of(const at::Tensor& values, const WeightShard*) const override {
     const EncodedWeight encoded = encode(values, nullptr);
@@ -65,10 +70,8 @@ class GgmlFormat : public WeightFormat {
     const float* x = weight_data(values);
     float* y = mutable_weight(rounded);
     in_pieces(values, [&](int64_t begin, int64_t count) {
-      std::array<std::byte, kPiece * 2> bytes;
-      const std::span<std::byte> blocks(bytes.data(), bytes_in(count));
-      encode_piece({x + begin, static_cast<size_t>(count)}, blocks, begin);
-      decode(type_, blocks, {y + begin, static_cast<size_t>(count)});
+      const auto size = static_cast<size_t>(count);
+      at_place(begin, [&] { wattle::round(type_, {x + begin, size}, {y + begin, size}); });
     });
   }
 
@@ -78,19 +81,18 @@ class GgmlFormat : public WeightFormat {
     EncodedWeight encoded;
     encoded.blocks.resize(bytes_in(values.numel()));
     in_pieces(values, [&](int64_t begin, int64_t count) {
-      encode_piece({x + begin, static_cast<size_t>(count)},
-                   std::span(encoded.blocks).subspan(bytes_in(begin), bytes_in(count)), begin);
+      const auto blocks = std::span(encoded.blocks).subspan(bytes_in(begin), bytes_in(count));
+      at_place(begin, [&] {
+        wattle::encode(type_, {x + begin, static_cast<size_t>(count)}, blocks);
+      });
     });
     return encoded;
   }
 
-  /// The largest magnitude of a Q4_0 block has code -8, so that values beyond 7.5 steps on the
-  /// other side are clipped; Q6_K's groups clip where their search found that to be better; the
-  /// other types clip nothing.
   void clip_gradient(const at::Tensor& values, const WeightScales* scales,
                      at::Tensor& gradient) const override {
     refuse_scales(scales);
-    if (type_ != DType::kQ4_0 && type_ != DType::kQ6_K) return;
+    if (!clips_by_its_rule()) return;
     const float* x = weight_data(values);
     float* g = mutable_weight(gradient);
     if (type_ == DType::kQ6_K) return clip_groups(x, scales_of(values, nullptr).scale, g);
@@ -153,10 +155,11 @@ class GgmlFormat : public WeightFormat {
     });
   }
 
-  void encode_piece(std::span<const float> values, std::span<std::byte> bytes,
-                    int64_t begin) const {
+  /// Errors of the work tell where its piece begins.
+  template <class Work>
+  static void at_place(int64_t begin, const Work& work) {
     try {
-      wattle::encode(type_, values, bytes);
+      work();
     } catch (const Error& error) {
       throw Error(error.code(), fmt::format("from element {} on: {}", begin, error.what()));
     }

@@ -22,6 +22,23 @@ using Kind = GridFormatOptions::Kind;
 
 constexpr float kLargestFp8 = 448.0f;
 
+Error not_finite(int64_t begin, int64_t count) {
+  return Error(ErrorCode::kNonFinite,
+               fmt::format("{} values from element {} on: one is not finite", count, begin));
+}
+
+/// Steps of a symmetric grid from 0 to the largest magnitude.
+float steps_to_the_end(const GridFormatOptions& o) {
+  const auto high = static_cast<float>(code_range(o).high);
+  return o.bits >= 8 ? high : high + 0.5f;
+}
+
+IntegerRule rule_of(const GridFormatOptions& o) {
+  const CodeRange codes = code_range(o);
+  return {o.symmetric, steps_to_the_end(o), static_cast<float>(codes.low),
+          static_cast<float>(codes.high)};
+}
+
 class GridFormat : public WeightFormat {
  public:
   explicit GridFormat(const GridFormatOptions& options)
@@ -32,6 +49,8 @@ class GridFormat : public WeightFormat {
   std::string refusal(at::IntArrayRef shape) const override;
   int64_t bytes_of(at::IntArrayRef shape) const override;
   bool takes_scales() const override { return true; }
+  /// The grids of extremes reach as far as the values.
+  bool clips_by_its_rule() const override { return options_.kind == Kind::kTernary; }
   WeightScales scales_of(const at::Tensor& values, const WeightShard* shard) const override;
   void round(const at::Tensor& values, const WeightScales* scales,
              at::Tensor& rounded) const override;
@@ -48,6 +67,7 @@ class GridFormat : public WeightFormat {
   IntegerGrid integers_of(const Grid& grid) const {
     return {grid.scale, grid.zero, static_cast<float>(range_.low), static_cast<float>(range_.high)};
   }
+  void round_segments(const Segments& segments, const float* x, float* y) const;
   /// work(grid, first value, count), false if a value is not finite, on all threads.
   template <class Work>
   void in_pieces(const at::Tensor& values, const WeightScales* scales, const Work& work) const;
@@ -152,15 +172,30 @@ void GridFormat::in_pieces(const at::Tensor& values, const WeightScales* scales,
     if (!work(grid, begin, count)) broken = begin;
   });
   if (broken < 0) return;
-  throw Error(ErrorCode::kNonFinite,
-              fmt::format("{} values from element {} on: one is not finite",
-                          std::min(kPieceValues, segments.size), broken.load()));
+  throw not_finite(broken, std::min(kPieceValues, segments.size));
+}
+
+/// Segments of integers by their extremes, many at once: each is in the cache for both looks at it.
+void GridFormat::round_segments(const Segments& segments, const float* x, float* y) const {
+  const IntegerRule rule = rule_of(options_);
+  const int64_t size = segments.size;
+  const auto round = [&](int64_t first, int64_t end) {
+    const int64_t begin = first * size;
+    const int64_t broken =
+        round_segments_to_integers(x + begin, y + begin, end - first, size, rule);
+    if (first + broken < end) throw not_finite(begin + broken * size, size);
+  };
+  at::parallel_for(0, segments.count, std::max<int64_t>(1, kPieceValues / size), round);
 }
 
 void GridFormat::round(const at::Tensor& values, const WeightScales* scales,
                        at::Tensor& rounded) const {
   const float* x = weight_data(values);
   float* y = mutable_weight(rounded);
+  const Segments segments(values.numel(), segment_size(options_, values.sizes()));
+  if (options_.kind == Kind::kInteger && scales == nullptr && segments.pieces == 1) {
+    return round_segments(segments, x, y);
+  }
   in_pieces(values, scales, [&](const Grid& grid, int64_t begin, int64_t count) {
     if (x != y) std::copy_n(x + begin, count, y + begin);  // the piece is in the cache
     return is_fp8() ? round_to_fp8(y + begin, count, grid.scale)
@@ -193,7 +228,7 @@ EncodedWeight GridFormat::encode(const at::Tensor& values, const WeightScales* s
 
 void GridFormat::clip_gradient(const at::Tensor& values, const WeightScales* scales,
                                at::Tensor& gradient) const {
-  if (is_fp8() && scales == nullptr) return;  // the scale reaches to the largest
+  if (scales == nullptr && !clips_by_its_rule()) return;
   const float* x = weight_data(values);
   float* g = mutable_weight(gradient);
   in_pieces(values, scales, [&](const Grid& grid, int64_t begin, int64_t count) {
@@ -202,12 +237,6 @@ void GridFormat::clip_gradient(const at::Tensor& values, const WeightScales* sca
     clip_to_integers(x + begin, g + begin, count, ends);
     return true;
   });
-}
-
-/// Steps of a symmetric grid from 0 to the largest magnitude.
-float steps_to_the_end(const GridFormatOptions& o) {
-  const auto high = static_cast<float>(code_range(o).high);
-  return o.bits >= 8 ? high : high + 0.5f;
 }
 
 constexpr const char* kSharings[] = {"tensor", "channel", "group"};
@@ -219,18 +248,8 @@ std::shared_ptr<const WeightFormat> make_grid_format(const GridFormatOptions& op
 }
 
 SegmentGrid grid_of_range(const GridFormatOptions& options, float low, float high) {
-  SegmentGrid grid;
-  if (options.symmetric) {
-    grid.scale = std::max(-low, high) / steps_to_the_end(options);
-    if (!(grid.scale > 0)) grid.scale = 1;
-    return grid;
-  }
-  const CodeRange codes = code_range(options);
-  const auto first = static_cast<float>(codes.low), last = static_cast<float>(codes.high);
-  grid.scale = (high - low) / static_cast<float>(codes.high - codes.low);
-  if (!(grid.scale > 0)) grid.scale = 1;
-  grid.zero = std::clamp(std::rint(first - low / grid.scale), first, last);
-  return grid;
+  const IntegerGrid grid = grid_of_extremes(rule_of(options), low, high);
+  return {grid.scale, grid.zero};
 }
 
 std::pair<float, float> range_of_grid(const GridFormatOptions& options, const SegmentGrid& grid) {

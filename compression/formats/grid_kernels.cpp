@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "common/clones.h"
+#include "common/ordered_floats.h"
 
 // Compiled with -ffp-contract=off -fno-math-errno -fno-trapping-math (CMakeLists.txt).
 
@@ -43,6 +44,44 @@ WATTLE_INLINE double sum_in_lanes(int64_t count, const Term& term) {
   return sum;
 }
 
+WATTLE_INLINE ValueRange range_in(const float* x, int64_t count) {
+  int32_t low = 0, high = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    low = std::min(low, order_of(x[i]));
+    high = std::max(high, order_of(x[i]));
+  }
+  return {float_at(low) + 0.0f, float_at(high), is_finite_order(low) && is_finite_order(high)};
+}
+
+WATTLE_INLINE IntegerGrid grid_in(const IntegerRule& rule, float smallest, float largest) {
+  IntegerGrid grid{1, 0, rule.low, rule.high};
+  const float range = rule.symmetric ? std::max(-smallest, largest) : largest - smallest;
+  const float scale = range / (rule.symmetric ? rule.steps : rule.high - rule.low);
+  if (scale > 0) grid.scale = scale;
+  if (rule.symmetric) return grid;
+  const float zero = std::rint(rule.low - smallest / grid.scale);
+  grid.zero = std::min(rule.high, std::max(rule.low, zero));
+  return grid;
+}
+
+WATTLE_INLINE void round_in(const float* x, float* y, int64_t count, const IntegerGrid& grid) {
+  for (int64_t i = 0; i < count; ++i) y[i] = (code_of(x[i], grid) - grid.zero) * grid.scale;
+}
+
+/// kSize: of every segment, where the compiler may know it.
+template <int64_t kSize>
+WATTLE_INLINE int64_t round_segments(const float* x, float* y, int64_t segments, int64_t size,
+                                     const IntegerRule& rule) {
+  if constexpr (kSize > 0) size = kSize;
+  int64_t broken = segments;
+  for (int64_t i = 0; i < segments; ++i, x += size, y += size) {
+    const ValueRange range = range_in(x, size);
+    round_in(x, y, size, grid_in(rule, range.smallest, range.largest));
+    if (!range.finite) broken = std::min(broken, i);
+  }
+  return broken;
+}
+
 constexpr float kLargestFp8 = 448.0f;
 constexpr float kSmallestNormalFp8 = 0x1p-6f;
 constexpr float kFp8Subnormals = 0x1p-9f;  ///< their spacing
@@ -76,22 +115,19 @@ ValueRange joined(const ValueRange& a, const ValueRange& b) {
 }
 
 WATTLE_CLONES ValueRange range_of_values(const float* x, int64_t count) {
-  float low[kLanes] = {}, high[kLanes] = {};
-  int32_t largest[kLanes] = {};
-  in_lanes(
-      count, [&](int64_t i, int64_t lane) __attribute__((always_inline)) {
-        low[lane] = std::min(low[lane], x[i]);
-        high[lane] = std::max(high[lane], x[i]);
-        largest[lane] = std::max(largest[lane], magnitude_bits(x[i]));
-      });
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t lane = 0; lane < width; ++lane) {
-      low[lane] = std::min(low[lane], low[lane + width]);
-      high[lane] = std::max(high[lane], high[lane + width]);
-      largest[lane] = std::max(largest[lane], largest[lane + width]);
-    }
-  }
-  return {low[0], high[0], largest[0] < kInfinityBits};
+  return range_in(x, count);
+}
+
+IntegerGrid grid_of_extremes(const IntegerRule& rule, float smallest, float largest) {
+  return grid_in(rule, smallest, largest);
+}
+
+WATTLE_CLONES int64_t round_segments_to_integers(const float* x, float* y, int64_t segments,
+                                                 int64_t size, const IntegerRule& rule) {
+  const IntegerRule r = rule;
+  return size == 32    ? round_segments<32>(x, y, segments, size, r)
+         : size == 128 ? round_segments<128>(x, y, segments, size, r)
+                       : round_segments<0>(x, y, segments, size, r);
 }
 
 double step_below(double largest) {

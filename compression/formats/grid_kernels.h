@@ -35,6 +35,21 @@ struct IntegerGrid {
   float high = 0;
 };
 
+/// How the grid of a segment of integers follows from its extremes.
+struct IntegerRule {
+  bool symmetric = true;  ///< zero is 0, and the scale the larger magnitude / steps
+  float steps = 0;        ///< from 0 to the largest magnitude
+  float low = 0;
+  float high = 0;
+};
+/// Of a range from `smallest` to `largest`, 0 between them; a range of zeros has the scale 1.
+IntegerGrid grid_of_extremes(const IntegerRule& rule, float smallest, float largest);
+/// Rounds neighbouring segments of `size` values, each by the grid of its extremes, from `x` to
+/// `y`, which may be the same. Gives the first segment that has a value that is not finite, or
+/// `segments`.
+int64_t round_segments_to_integers(const float* x, float* y, int64_t segments, int64_t size,
+                                   const IntegerRule& rule);
+
 /// Replaces values by those of their codes. False if one of them is not finite.
 bool round_to_integers(float* x, int64_t count, const IntegerGrid& grid);
 /// The codes; false as above.

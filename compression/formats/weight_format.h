@@ -65,6 +65,9 @@ class WeightFormat {
   /// at every rounding, as the format's own rule says.
   virtual bool takes_scales() const = 0;
 
+  /// Whether values lie beyond the ends of the grids that the format's own rule gives them.
+  virtual bool clips_by_its_rule() const = 0;
+
   /// The scales that the format's own rule gives these values. Those of a part of a weight are
   /// the whole weight's, to the last bit; collective where shares_scales() (weight_shard.h).
   WeightScales scales_of(const at::Tensor& values) const { return scales_of(values, nullptr); }

@@ -87,7 +87,7 @@ void WeightQuantizer::transform_gradient(int64_t index, const at::Tensor& master
   Entry& entry = entry_of(index);
   const at::Tensor rounded = folded(index, master);
   if (entry.learning == ScaleLearning::kNone) {
-    if (!clip_gradients_) return;
+    if (!clip_gradients_ || (!entry.scales && !entry.target.format->clips_by_its_rule())) return;
     const std::optional<WeightScales> scales = given_scales(index, rounded);
     entry.target.format->clip_gradient(rounded, scales ? &*scales : nullptr, gradient);
     return;

@@ -7,9 +7,9 @@
 
 namespace wattle {
 
-/// The codecs of F32, F16, BF16, Q4_0, Q4_1, Q8_0 and Q6_K (see q6_k.h), bit for bit those of
-/// ggml's reference (quantize_row_*_ref and dequantize_row_* in ggml-quants.c, float32 arithmetic,
-/// no contraction).
+/// The codecs of F32, F16, BF16, Q4_0, Q4_1, Q8_0 and Q6_K (blocks_of_32.h, q6_k.h), bit for bit
+/// those of ggml's reference (quantize_row_*_ref and dequantize_row_* in ggml-quants.c, float32
+/// arithmetic, no contraction).
 ///
 /// Encoding what was decoded from an encoded block gives the same bits again, unless the block's
 /// scale has vanished in f16 or, for Q4_1, its minimum is thousands of times its scale. Q6_K's
@@ -29,5 +29,8 @@ bool has_codec(DType dtype);
 /// Error(kInternal). Error(kUnsupported) if there is no codec.
 void decode(DType dtype, std::span<const std::byte> bytes, std::span<float> values);
 void encode(DType dtype, std::span<const float> values, std::span<std::byte> bytes);
+/// What decode() gives of what encode() makes, in one pass, of the types that round to blocks;
+/// `rounded` has the size of `values` and may be the same. Error(kInternal) for the others.
+void round(DType dtype, std::span<const float> values, std::span<float> rounded);
 
 }  // namespace wattle

@@ -1,6 +1,7 @@
 // Compiled with -ffp-contract=off: products and sums round as they do in ggml.
 #include "formats/gguf/q6_k.h"
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -114,12 +115,18 @@ class Encoder {
   /// To the nearest integer, ties to even, for magnitudes below 2^22.
   WATTLE_INLINE static Lanes nearest(Lanes x) { return (x + kRounding) - kRounding; }
 
+  /// Which of the two ends a code may lie beyond.
+  enum class Ends { kNone, kHigh, kBoth };
+
   /// The same, from -32 to 31.
+  template <Ends kEnds>
   WATTLE_INLINE static Lanes code_at(Lanes position) {
     const Lanes code = nearest(position);
     const Lanes high = Lanes{} + static_cast<float>(kLargestCode);
     const Lanes low = Lanes{} + static_cast<float>(kSmallestCode);
+    if constexpr (kEnds == Ends::kNone) return code;
     const Lanes below = code < high ? code : high;
+    if constexpr (kEnds == Ends::kHigh) return below;
     return below > low ? below : low;
   }
 
@@ -149,17 +156,43 @@ class Encoder {
     return extreme;
   }
 
+  template <Ends kEnds>
   WATTLE_INLINE static Sums sums_at(Lanes inverse, const Values& x, const Values& squares,
                                     const Values& cubes) {
     Sums sums = {};
     for (size_t i = 0; i < kGroup; ++i) {
-      const Lanes code = code_at(inverse * x.at[i]);
+      const Lanes code = code_at<kEnds>(inverse * x.at[i]);
       sums.products += cubes.at[i] * code;
       sums.squares += squares.at[i] * code * code;
     }
     return sums;
   }
 
+  /// The best that was found so far, and the sum that it explains.
+  struct Found {
+    Part& part;
+    Lanes best;
+  };
+
+  /// Tries scales that have the extreme at -(32 + k / 10), k from kFirst to kLast.
+  template <int kFirst, int kLast, Ends kEnds>
+  WATTLE_INLINE static void try_scales(Found& found, const Values& squares, const Values& cubes) {
+    Part& part = found.part;
+    for (int k = kFirst; k <= kLast; ++k) {
+      if (k == 0) continue;
+      const Lanes inverse = -(kOffset + 0.1f * static_cast<float>(k)) / part.extreme;
+      const Sums sums = sums_at<kEnds>(inverse, part.x, squares, cubes);
+      // ggml also asks for squares above 0: where they are 0, the products are too.
+      const Lanes explained = sums.products * sums.products, least = found.best * sums.squares;
+      const Lanes scale = sums.products / sums.squares;
+      part.inverse = explained > least ? inverse : part.inverse;
+      part.scale = explained > least ? scale : part.scale;
+      found.best = explained > least ? scale * sums.products : found.best;
+    }
+  }
+
+  /// The extreme lies on the low side, the others are no further from 0 than it: codes reach the
+  /// high end where it is at -31.5 or below, and go beyond the low end only where it is at -32.5.
   WATTLE_INLINE static void search(Part& part) {
     Values squares, cubes;
     for (size_t i = 0; i < kGroup; ++i) {
@@ -167,20 +200,12 @@ class Encoder {
       cubes.at[i] = squares.at[i] * part.x.at[i];
     }
     part.inverse = static_cast<float>(kSmallestCode) / part.extreme;
-    const Sums first = sums_at(part.inverse, part.x, squares, cubes);
+    const Sums first = sums_at<Ends::kHigh>(part.inverse, part.x, squares, cubes);
     part.scale = first.squares != 0.0f ? first.products / first.squares : Lanes{};
-    Lanes best = part.scale * first.products;
-    for (int k = -kTries; k <= kTries; ++k) {
-      if (k == 0) continue;
-      const Lanes inverse = -(kOffset + 0.1f * static_cast<float>(k)) / part.extreme;
-      const Sums sums = sums_at(inverse, part.x, squares, cubes);
-      // ggml also asks for squares above 0: where they are 0, the products are too.
-      const Lanes explained = sums.products * sums.products, least = best * sums.squares;
-      const Lanes scale = sums.products / sums.squares;
-      part.inverse = explained > least ? inverse : part.inverse;
-      part.scale = explained > least ? scale : part.scale;
-      best = explained > least ? scale * sums.products : best;
-    }
+    Found found{part, part.scale * first.products};
+    try_scales<-kTries, -6, Ends::kNone>(found, squares, cubes);
+    try_scales<-5, 4, Ends::kHigh>(found, squares, cubes);
+    try_scales<5, kTries, Ends::kBoth>(found, squares, cubes);
     part.scale = magnitude(part.extreme) < kVanishing ? Lanes{} : part.scale;
   }
 
@@ -197,15 +222,37 @@ class Encoder {
     return finite;
   }
 
-  /// Where a group's step has vanished, the codes of the search stay, and of zeros 0.
-  WATTLE_INLINE static void codes_of(const Part& part, Lanes step, uint8_t* codes) {
-    for (size_t i = 0; i < kGroup; ++i) {
-      const Lanes x = part.x.at[i];
-      const Words searched = stored_code_at(part.inverse * x);
-      const Words kept = magnitude(part.extreme) < kVanishing ? Words{} : searched;
-      const Words code = step == 0.0f ? kept : stored_code_at(x / step);
-      for (size_t g = 0; g < kLanes; ++g) codes[g * kGroup + i] = static_cast<uint8_t>(code[g]);
+  /// As it is stored. Where a group's step has vanished, the code of the search stays, and of zeros
+  /// 0.
+  template <bool kVanishes>
+  WATTLE_INLINE static Words code_of(const Part& part, Lanes step, size_t i) {
+    const Words code = stored_code_at(part.x.at[i] / step);
+    if constexpr (!kVanishes) return code;
+    const Words searched = stored_code_at(part.inverse * part.x.at[i]);
+    const Words kept = magnitude(part.extreme) < kVanishing ? Words{} : searched;
+    return step == 0.0f ? kept : code;
+  }
+
+  /// Neighbours of a group make one word.
+  template <bool kVanishes>
+  WATTLE_INLINE static void put_codes(const Part& part, Lanes step, uint8_t* codes) {
+    static_assert(std::endian::native == std::endian::little);
+    for (size_t i = 0; i < kGroup; i += sizeof(int32_t)) {
+      Words four = {};
+      for (size_t byte = 0; byte < sizeof(int32_t); ++byte) {
+        four |= code_of<kVanishes>(part, step, i + byte) << (8 * static_cast<int32_t>(byte));
+      }
+      for (size_t g = 0; g < kLanes; ++g) {
+        const int32_t word = four[g];
+        std::memcpy(codes + g * kGroup + i, &word, sizeof(word));
+      }
     }
+  }
+
+  WATTLE_INLINE static void codes_of(const Part& part, Lanes step, uint8_t* codes) {
+    bool vanishes = false;
+    for (size_t g = 0; g < kLanes; ++g) vanishes |= step[g] == 0.0f;
+    vanishes ? put_codes<true>(part, step, codes) : put_codes<false>(part, step, codes);
   }
 
   /// False if the block has no encoding.
@@ -275,6 +322,15 @@ size_t encode_q6_k(const float* x, std::byte* bytes, size_t blocks) {
   if (__builtin_cpu_supports("avx2")) return encode_by_8(x, bytes, blocks);
 #endif
   return Encoder<4>::encode(x, bytes, blocks);
+}
+
+size_t round_q6_k(const float* x, float* y, size_t blocks) {
+  std::byte bytes[sizeof(Block)];
+  for (size_t i = 0; i < blocks; ++i) {
+    if (encode_q6_k(x + i * kBlock, bytes, 1) != 1) return i;
+    decode_q6_k(bytes, y + i * kBlock, 1);
+  }
+  return blocks;
 }
 
 WATTLE_CLONES void decode_q6_k(const std::byte* bytes, float* y, size_t blocks) {

@@ -18,6 +18,8 @@ namespace wattle {
 /// Index of the first block that has no encoding (a value is not finite, or a scale is beyond
 /// f16), or `blocks`.
 size_t encode_q6_k(const float* x, std::byte* bytes, size_t blocks);
+/// What decode_q6_k() gives of those bytes; x and y may be the same.
+size_t round_q6_k(const float* x, float* y, size_t blocks);
 void decode_q6_k(const std::byte* bytes, float* y, size_t blocks);
 
 }  // namespace wattle

@@ -97,8 +97,17 @@ TEST_P(GridFormats, ErrorsAreAtMostHalfAStepWithinTheGrid) {
 TEST_P(GridFormats, AnInfinityIsRefused) {
   values_[39][575] = INFINITY;
   EXPECT_THROW(rounded(), Error);
+  values_[39][575] = -NAN;
+  EXPECT_THROW(rounded(), Error);
   const WeightScales scales{at::zeros({576 * 40 / segment_size(options_, {40, 576})}).fill_(1), {}};
   EXPECT_THROW(rounded(&scales), Error);
+}
+
+/// Gradients pass in full where nothing lies beyond a grid, also where a quotient is rounded up.
+TEST_P(GridFormats, ClipsByItsRuleWhatLiesBeyondTheEnds) {
+  at::Tensor passes = at::zeros(values_.sizes()).fill_(1);
+  format_->clip_gradient(values_, nullptr, passes);
+  EXPECT_EQ(passes.sum().item<double>() < passes.numel(), format_->clips_by_its_rule());
 }
 
 TEST_P(GridFormats, ZerosStayZeros) {
