@@ -49,6 +49,9 @@ constexpr std::array kMigrations = {
       CREATE TABLE node_energy(node TEXT, source TEXT, joules REAL NOT NULL,
         agent_began REAL NOT NULL, agent_joules REAL NOT NULL, PRIMARY KEY(node, source));
     )sql",
+    R"sql(
+      ALTER TABLE checkpoint ADD COLUMN token INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
@@ -205,10 +208,24 @@ std::vector<StoredFile> Store::checkpoint_of(int64_t job) {
 }
 
 void Store::keep_checkpoint(const CheckpointFiles& checkpoint) {
+  {
+    Statement later(database_, "SELECT 1 FROM checkpoint WHERE job = ? AND token > ?");
+    if (later.bind(1, checkpoint.job).bind(2, checkpoint.token).step()) {
+      return note_dropped(checkpoint);
+    }
+  }
   drop_checkpoint(checkpoint.job);
-  Statement keep(database_, "INSERT INTO checkpoint VALUES(?, ?, ?)");
+  Statement keep(database_,
+                 "INSERT INTO checkpoint(job, files, reported_seconds, token) VALUES(?, ?, ?, ?)");
   keep.bind(1, checkpoint.job).bind(2, files_to_text(checkpoint.files));
-  keep.bind(3, checkpoint.reported_seconds).run();
+  keep.bind(3, checkpoint.reported_seconds).bind(4, checkpoint.token).run();
+}
+
+void Store::note_dropped(const CheckpointFiles& checkpoint) {
+  Statement drop(database_, "INSERT OR IGNORE INTO dropped_file VALUES(?, ?)");
+  for (const StoredFile& file : checkpoint.files) {
+    drop.bind(1, file.sha256).bind(2, checkpoint.reported_seconds).run();
+  }
 }
 
 void Store::drop_checkpoint(int64_t job) {

@@ -55,9 +55,11 @@ struct AuditRecord {
   std::string outcome;
 };
 
-/// Where a job's newest checkpoint is kept.
+/// Where the newest checkpoint of a job's newest run is kept. A run that was lost may report its
+/// own long after its successor has begun: it takes nothing's place that a later run has stored.
 struct CheckpointFiles {
   int64_t job = 0;
+  int64_t token = 0;  ///< the run's: later runs of a job have greater ones
   std::vector<StoredFile> files;
   double reported_seconds = 0;  ///< by the clock of the files' times
 };
@@ -146,6 +148,7 @@ class Store {
   void add_energy(const EnergyTotal& total);
   void add_node_energy(const NodeEnergyTotal& total);
   void keep_checkpoint(const CheckpointFiles& checkpoint);
+  void note_dropped(const CheckpointFiles& checkpoint);
 
   Database database_;
   Journal journal_{database_};

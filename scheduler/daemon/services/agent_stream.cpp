@@ -127,7 +127,8 @@ JournalledCore::Attachment AgentStream::accounts_of(const Message& message) {
                               part.joules(), std::exchange(tokens, 0), day_of(state.now_seconds)});
     }
     if (message.checkpoint_size() > 0) {
-      batch.checkpoints.push_back({job->id, files_of(message.checkpoint()), file_seconds()});
+      batch.checkpoints.push_back(
+          {job->id, message.token(), files_of(message.checkpoint()), file_seconds()});
     }
   };
 }

@@ -102,7 +102,7 @@ TEST_F(StoreTest, ACheckpointDropsTheOneBeforeIt) {
   Store store(path());
   const auto report = [&](int64_t job, const std::vector<std::string>& contents, double seconds) {
     StoreBatch batch;
-    batch.checkpoints.push_back({job, {}, seconds});
+    batch.checkpoints.push_back({job, 7, {}, seconds});
     for (const std::string& sha256 : contents)
       batch.checkpoints[0].files.push_back({"x", sha256, 1});
     store.commit(batch);
@@ -122,6 +122,26 @@ TEST_F(StoreTest, ACheckpointDropsTheOneBeforeIt) {
   dropped = store.dropped_files();
   ASSERT_EQ(dropped.size(), 1u);
   EXPECT_EQ(dropped[0].reported_seconds, 11);
+}
+
+TEST_F(StoreTest, ALostRunsLateCheckpointDoesNotTakeThePlaceOfItsSuccessors) {
+  Store store(path());
+  const auto report = [&](int64_t token, const std::string& sha256, double seconds) {
+    StoreBatch batch;
+    batch.checkpoints.push_back({1, token, {{"x", sha256, 1}}, seconds});
+    store.commit(batch);
+    return store.checkpoint_of(1).at(0).sha256;
+  };
+  EXPECT_EQ(report(3, "lost", 10), "lost");
+  EXPECT_EQ(report(3, "lost later", 11), "lost later") << "while its successor has none";
+  EXPECT_EQ(report(4, "successor", 20), "successor");
+  store.forget_dropped(store.dropped_files());
+  EXPECT_EQ(report(3, "lost too late", 30), "successor");
+  const std::vector<DroppedFile> dropped = store.dropped_files();
+  ASSERT_EQ(dropped.size(), 1u) << "what nobody needs is removed";
+  EXPECT_EQ(dropped[0].sha256, "lost too late");
+  EXPECT_EQ(dropped[0].reported_seconds, 30);
+  EXPECT_EQ(report(4, "successor later", 31), "successor later");
 }
 
 class FileStoreTest : public testing::Test {
