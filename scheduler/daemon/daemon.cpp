@@ -62,15 +62,14 @@ int lock_folder(const std::string& folder) {
 
 }  // namespace
 
-Daemon::Daemon(const ClusterOptions& options, Clock clock)
+Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
     : options_(options),
-      clock_(std::move(clock)),
       lock_(lock_folder(options.state_dir)),
       store_(below(options.state_dir, "wattle.db")),
       files_(below(options.state_dir, "files")),
       logs_(below(options.state_dir, "logs")) {
   core_ = std::make_unique<JournalledCore>(
-      store_, core_options(options), journal_limits(options), clock_,
+      store_, core_options(options), journal_limits(options), clock,
       [this](const Event& event, const std::vector<Decision>& decisions) {
         carry_out(event, decisions);
       });
@@ -92,7 +91,7 @@ void Daemon::take_options() {
       core_->read([](const Core& core) { return configured(core.state().options); });
   if (now != before) {
     core_->apply(now);
-    audit("wattled", "options", to_line(Event{clock_(), now}));
+    audit("wattled", "options", to_line(Event{this->now(), now}));
   }
   take_cap();
   for (const ClusterTenantOptions& tenant : options_.tenants) {

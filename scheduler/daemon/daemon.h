@@ -37,7 +37,7 @@ class Daemon {
   /// again. Options that have changed count from now on; the cap of the file only for a new
   /// journal. Throws as Store and JournalledCore do; Error(kIo) if another daemon works in the
   /// folder.
-  Daemon(const ClusterOptions& options, Clock clock);
+  Daemon(const ClusterOptions& options, const Clock& clock);
   ~Daemon();
 
   JournalledCore& core() { return *core_; }
@@ -46,7 +46,7 @@ class Daemon {
   FileStore& files() { return files_; }
   JobLogs& logs() { return logs_; }
   const ClusterOptions& options() const { return options_; }
-  double now() const { return clock_(); }
+  double now() const { return core_->now(); }
 
   /// The next epoch of a registration.
   int64_t next_epoch() { return ++last_epoch_; }
@@ -80,7 +80,6 @@ class Daemon {
   void take_cap();
 
   ClusterOptions options_;
-  Clock clock_;
   int lock_ = -1;
   Store store_;
   FileStore files_;

@@ -26,14 +26,19 @@ SteadyClock::SteadyClock()
     : SteadyClock([] { return seconds_of(CLOCK_REALTIME); },
                   [] { return seconds_of(CLOCK_BOOTTIME); }) {}
 
+SteadyClock::SteadyClock(const std::function<double()>& seconds, double begin_seconds)
+    : SteadyClock(seconds, seconds) {
+  now_ = std::max(now_, begin_seconds);
+  slew_back_ = kSlewBack;
+}
+
 double SteadyClock::now() {
   const std::lock_guard lock(mutex_);
   const double steady = steady_seconds_();
   const double passed = std::max(0.0, steady - steady_);
-  const double most = kSlew * passed;
   steady_ = std::max(steady, steady_);
   now_ += passed;
-  now_ += std::clamp(wall_seconds_() - now_, -most, most);
+  now_ += std::clamp(wall_seconds_() - now_, -slew_back_ * passed, kSlew * passed);
   return now_;
 }
 

@@ -16,6 +16,7 @@
 #include "scheduler/core/planning.h"
 #include "scheduler/daemon/journal/restore.h"
 #include "scheduler/daemon/journal/snapshots.h"
+#include "scheduler/daemon/steady_clock.h"
 
 namespace wattle::scheduler {
 
@@ -52,7 +53,7 @@ class JournalledCore {
   /// Throws as restore_core() does. The options count for a new journal; an old one goes on with
   /// those that it has.
   JournalledCore(Store& store, const CoreOptions& first_options, const JournalLimits& limits,
-                 std::function<double()> now_seconds, Deliver deliver);
+                 const std::function<double()>& now_seconds, Deliver deliver);
   ~JournalledCore();
   JournalledCore(const JournalledCore&) = delete;
   JournalledCore& operator=(const JournalledCore&) = delete;
@@ -61,6 +62,9 @@ class JournalledCore {
   std::vector<Decision> apply(EventBody body, const Attachment& attach = {});
   /// The same without waiting.
   void post(EventBody body, const Attachment& attach = {});
+  /// Seconds since 1970 by the time of the events. Where the clock was ahead at an earlier start,
+  /// it goes on from the journal's last event and nears the clock as SteadyClock does.
+  double now() { return clock_.now(); }
   /// Waits until everything so far is durable and delivered, or the store fails.
   void settle();
   /// Lets time pass: applies a Tick if one would do anything.
@@ -100,19 +104,15 @@ class JournalledCore {
   int64_t enqueue(EventBody body, const Attachment& attach, std::vector<Decision>* decisions);
   int64_t take(Event& event, const Attachment& attach, std::vector<Decision>* decisions);
   void add(StoreBatch& batch);
-  double now() const {
-    return std::max(now_seconds_() + ahead_seconds_, core_->state().now_seconds);
-  }
   JournalledCore(Store& store, RestoredCore restored, const JournalLimits& limits,
-                 std::function<double()> now_seconds, Deliver deliver);
+                 const std::function<double()>& now_seconds, Deliver deliver);
   void commit_all();
   void commit_until_done(const StoreBatch& batch);
   void keep_last_state();
   void wait_for(int64_t ticket);
 
   Store& store_;
-  std::function<double()> now_seconds_;
-  double ahead_seconds_ = 0;  ///< of the journal at the start: its time goes on from there
+  SteadyClock clock_;
   Deliver deliver_;
   std::mutex store_mutex_;
   Snapshots snapshots_;

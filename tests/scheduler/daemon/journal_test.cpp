@@ -129,6 +129,27 @@ TEST_F(JournalTest, AStartGoesOnFromTheNewestSnapshotAndWhatCameAfterIt) {
   EXPECT_EQ(records().size(), 6u);
 }
 
+TEST_F(JournalTest, TimeThatWasAheadBeforeIsRightAgainAfterAWhile) {
+  const double right = now_;
+  now_ += 3600;
+  live([this](JournalledCore& core) { core.apply(node(1)); });
+  now_ = right;
+  live([&](JournalledCore& core) {
+    submit(core, 0, 1);
+    const auto time = [&] {
+      return core.read([](const Core& c) { return c.state().now_seconds; });
+    };
+    EXPECT_NEAR(time(), right + 3600, 5) << "it never goes back";
+    now_ += 20000;
+    submit(core, 1, 1);
+    EXPECT_NEAR(time(), now_ + 1600, 5);
+    now_ += 16100;
+    submit(core, 2, 1);
+    EXPECT_NEAR(time(), now_, 1e-3);
+    EXPECT_NEAR(core.now(), now_, 0.2) << "whoever asks gets the time of the events";
+  });
+}
+
 TEST_F(JournalTest, ADamagedSnapshotIsPassedOver) {
   const std::string state = live([this](JournalledCore& core) { submit(core, 0, 3); });
   edit("UPDATE snapshot SET state = substr(state, 1, 100) WHERE reason = 'end'");

@@ -38,6 +38,18 @@ TEST_F(SteadyClockTest, AStepOfTheWallClockIsTakenUpSlowly) {
   }
 }
 
+TEST_F(SteadyClockTest, OneThatStartsAheadGoesOnSlowlyUntilItIsRight) {
+  SteadyClock clock([this] { return wall_; }, wall_ + 60);
+  const double began = wall_ + 60;
+  EXPECT_NEAR(clock.now(), began, 1e-5);
+  for (int i = 0; i < 100; ++i) pass(1), clock.now();
+  EXPECT_NEAR(clock.now(), began + 100 * (1 - SteadyClock::kSlewBack), 1e-3);
+  for (int i = 0; i < 501; ++i) pass(1), clock.now();
+  EXPECT_NEAR(clock.now(), wall_, 1e-5);
+  EXPECT_NEAR(SteadyClock([this] { return wall_; }, wall_ - 60).now(), wall_, 1e-5)
+      << "a journal's time that is over is no concern";
+}
+
 TEST_F(SteadyClockTest, TheMachinesOwnIsNow) {
   SteadyClock clock;
   const double first = clock.now();
