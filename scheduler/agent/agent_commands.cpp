@@ -141,7 +141,7 @@ void Agent::refuse(int64_t token, const Ending& ending) {
   exited.set_token(token);
   exited.set_exit_code(ending.exit_code);
   exited.set_error(ending.error);
-  exited.set_not_started(ending.fault != StartFault::kNone);
+  exited.set_blameless(ending.fault != StartFault::kNone);
   exited.set_node_at_fault(ending.fault == StartFault::kNode);
   v1::AgentMessage message;
   *message.mutable_run_exited() = exited;

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import tempfile
@@ -330,6 +331,22 @@ class FaultTest(ClusterTest):
         cluster.wattle("eve", "undrain", "n1")
         for job in jobs:
             cluster.wait_for_state(job, "COMPLETED")
+
+    def test_disk_full_under_a_run(self):
+        """Its trainer fails at a checkpoint: the job goes on when there is room."""
+        mount = self.small_disk(128)
+        cluster = self.start_cluster(agents=1)
+        (cluster.folder / "n1").symlink_to(mount)
+        cluster.__enter__()
+        job = cluster.submit("ada", self.job_file(cluster, "full", 30 * EVERY))[0]
+        eventually(lambda: [*mount.glob(f"**/step-{EVERY}")], "there is a checkpoint", 60)
+        with self.full(mount):
+            eventually(lambda: re.search("could not go on.*(No space left|disk full)",
+                                         cluster.wattle("eve", "explain", job)),
+                       "the run ends without blame", 60)
+            self.assertIn(cluster.show(job)["state"], ("PENDING", "PREEMPTED", "RUNNING"))
+        cluster.run("eve", "undrain", "n1")
+        cluster.wait_for_state(job, "COMPLETED")
 
     def test_uploads_leave_the_reserve(self):
         """Each of two files fits when it begins, but not both of them."""

@@ -1,3 +1,6 @@
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -10,6 +13,8 @@ namespace wattle::agent {
 namespace {
 
 constexpr size_t kLogBytes = 64 << 10;
+/// A disk with less is full.
+constexpr uintmax_t kLeastRoomBytes = 16 << 20;
 
 /// The first cause, as the trainer has noted it; "" if there is none.
 std::string first_cause(const JobFiles& files, const std::optional<Account>& account) {
@@ -18,6 +23,16 @@ std::string first_cause(const JobFiles& files, const std::optional<Account>& acc
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   const auto cause = nlohmann::json::parse(text, nullptr, false);
   return cause.is_object() ? cause.value("message", "") : "";
+}
+
+/// A job whose trainer failed for want of room goes on elsewhere, or when there is some. The node
+/// is at fault only where its disk is seen to be full: what the job says of it, anyone can write.
+StartFault fault_of_disk(const JobFiles& files, const std::string& cause) {
+  std::error_code unknown;
+  const auto space = std::filesystem::space(files.folder, unknown);
+  if (!unknown && space.available < kLeastRoomBytes) return StartFault::kNode;
+  const bool wants_room = cause.find(std::strerror(ENOSPC)) != std::string::npos;
+  return wants_room ? StartFault::kElsewhere : StartFault::kNone;
 }
 
 template <class Parts>
@@ -43,8 +58,6 @@ v1::RunExited Run::exit_report(bool with_checkpoint) const {
   v1::RunExited exited;
   exited.set_token(record_.launch.token());
   exited.set_exit_code(ending_->exit_code);
-  exited.set_not_started(ending_->fault != StartFault::kNone);
-  exited.set_node_at_fault(ending_->fault == StartFault::kNode);
   exited.set_joules(energy_.joules());
   add_energy(energy_.record(), *exited.mutable_energy());
   exited.set_tokens(is_first() ? metrics_.progress().tokens : 0);
@@ -53,6 +66,11 @@ v1::RunExited Run::exit_report(bool with_checkpoint) const {
       exited.exit_code() != kExitStopped) {
     cause = first_cause(files_, account_);
   }
+  const StartFault fault = ending_->fault != StartFault::kNone || exited.exit_code() != kExitFailed
+                               ? ending_->fault
+                               : fault_of_disk(files_, cause);
+  exited.set_blameless(fault != StartFault::kNone);
+  exited.set_node_at_fault(fault == StartFault::kNode);
   if (with_checkpoint) {
     for (const v1::FileRef& file : checkpoints_.stored()) *exited.add_checkpoint() = file;
     if (cause.empty()) cause = checkpoints_.failure();

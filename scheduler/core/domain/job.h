@@ -91,10 +91,10 @@ struct Run {
   Reason stop_reason = Reason::kNone;
   std::optional<int> exit_code;  ///< of the first share
   bool node_failed = false;
-  double units_before = 0;   ///< of the job, when it started
-  bool killed = false;       ///< its stop took longer than the cap could wait
-  bool not_started = false;  ///< a node says that it could not begin
-  std::string cause;         ///< the first one that a node knows of its end
+  double units_before = 0;  ///< of the job, when it started
+  bool killed = false;      ///< its stop took longer than the cap could wait
+  bool blameless = false;   ///< a node says that it could not begin, or go on
+  std::string cause;        ///< the first one that a node knows of its end
 };
 
 /// What is remembered of a run that is over.

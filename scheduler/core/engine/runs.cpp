@@ -34,14 +34,16 @@ Ending ending_after_stop(const Run& run, int exit_code) {
   }
 }
 
-Ending ending_before_start(const State& state, const Job& job) {
+Ending ending_without_blame(const State& state, const Job& job) {
   const int failures = job.start_failures + 1;
+  const bool has_begun = job.run->phase == Run::Phase::kRunning;
+  const char* what = has_begun ? "could not go on" : "could not be started";
   if (failures > state.options.start_failure_limit) {
     return {JobState::kNodeFail, Reason::kNodeStartFailure,
-            fmt::format("could not be started {} times: {}", failures, job.run->cause)};
+            fmt::format("{} {} times: {}", what, failures, job.run->cause)};
   }
   return {job.units_done > 0 ? JobState::kPreempted : JobState::kPending, Reason::kNodeStartFailure,
-          fmt::format("could not be started and waits for another try: {}", job.run->cause)};
+          fmt::format("{} and waits for another try: {}", what, job.run->cause)};
 }
 
 Ending ending(const State& state, const Job& job) {
@@ -57,7 +59,7 @@ Ending ending(const State& state, const Job& job) {
     }
     return {JobState::kPreempted, Reason::kNodeDown, "lost a node; goes on from its checkpoint"};
   }
-  if (run.not_started) return ending_before_start(state, job);
+  if (run.blameless) return ending_without_blame(state, job);
   switch (code) {
     case kExitDone:
       return {JobState::kCompleted, Reason::kNone, ""};
@@ -169,7 +171,7 @@ void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code
   state.note_change();
   // Nothing goes on without the first node, which runs mpirun: not even a share whose ranks it
   // never reached. It waits for those on a node that could not begin.
-  if (exit_code && (node == run.shares.front().node || run.not_started)) {
+  if (exit_code && (node == run.shares.front().node || run.blameless)) {
     for (const std::string& other : others) round.decide(job.id, Kill{other, run.token}, "");
   }
   if (all_gone) {
@@ -212,23 +214,24 @@ void on(Round& round, const JobStarted& event) {
   State& state = round.state;
   Job* job = job_of(state, event.token);
   if (!job || !live_node(state, event.node, event.epoch)) return;
-  live_node(state, event.node, event.epoch)->start_failures = 0;
   if (job->run->phase == Run::Phase::kStarting) job->run->phase = Run::Phase::kRunning;
 }
 
 namespace {
 
-/// A node that takes one run after the other and begins none is kept from taking more.
+/// A node that takes one run after the other and brings none to its end is kept from taking more.
 void note_cause(Round& round, Run& run, Node& node, const JobExited& event) {
   if (run.cause.empty() && !event.cause.empty()) {
-    run.cause = event.not_started ? fmt::format("{}: {}", node.name, event.cause) : event.cause;
+    run.cause = event.blameless ? fmt::format("{}: {}", node.name, event.cause) : event.cause;
   }
-  run.not_started = run.not_started || event.not_started;
-  if (!event.not_started || !event.node_at_fault) return;
+  run.blameless = run.blameless || event.blameless;
+  if (!event.blameless) node.start_failures = 0;
+  if (!event.blameless || !event.node_at_fault) return;
   const int most = round.state.options.node_start_failures;
   if (++node.start_failures < most || node.drained) return;
-  set_drained(round, node, true,
-              fmt::format("{} runs in a row could not be started: {}", most, event.cause));
+  set_drained(
+      round, node, true,
+      fmt::format("{} runs in a row could not be started, or go on: {}", most, event.cause));
 }
 
 }  // namespace

@@ -137,13 +137,13 @@ struct JobExited {
   Token token = 0;
   int exit_code = 0;
   double joules = 0;           ///< of this node's share, whole run
-  bool not_started = false;    ///< it could not even begin, through no fault of the job's
-  bool node_at_fault = false;  ///< and others could not have begun there, either
+  bool blameless = false;      ///< it could not begin, or go on, through no fault of the job's
+  bool node_at_fault = false;  ///< and others would have fared no better there
   std::string cause{};         ///< where known; short and printable
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("node", s.node), v("epoch", s.epoch), v("token", s.token), v("exit_code", s.exit_code);
-    v("joules", s.joules), v("not_started", s.not_started), v("node_at_fault", s.node_at_fault);
+    v("joules", s.joules), v("blameless", s.blameless), v("node_at_fault", s.node_at_fault);
     v("cause", s.cause);
   }
 };

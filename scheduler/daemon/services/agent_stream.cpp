@@ -145,7 +145,7 @@ void AgentStream::measured(const v1::Measured& message) {
 
 void AgentStream::exited(const v1::RunExited& message) {
   daemon_.core().post(JobExited{node_, epoch_, message.token(), message.exit_code(),
-                                message.joules(), message.not_started(), message.node_at_fault(),
+                                message.joules(), message.blameless(), message.node_at_fault(),
                                 brief(message.error(), kMostCauseBytes)},
                       accounts_of(message));
 }

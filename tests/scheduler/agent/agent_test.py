@@ -306,7 +306,7 @@ class BadInputTest(AgentTest):
         self.agent(prefix=["env", f"PATH={programs}:{os.environ['PATH']}"])
         self.daemon.launch(1, self.yaml())
         exited = self.daemon.wait_said("run_exited", token=1)
-        self.assertEqual((exited.exit_code, exited.not_started), (137, False))
+        self.assertEqual((exited.exit_code, exited.blameless), (137, False))
         self.assertIn("mpirun hangs: all of its processes have ended", self.daemon.log(1))
 
     def test_limits_hold(self):
