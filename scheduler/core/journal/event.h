@@ -129,7 +129,8 @@ struct JobStarted {
   }
 };
 
-/// Nothing of the run is left on this node. The code of the run's first node counts.
+/// Nothing of the run is left on this node. The code of the run's first node counts. The journal's
+/// name of `blameless` is not_started, as it was when runs that had begun were none of them.
 struct JobExited {
   static constexpr const char* kName = "job_exited";
   std::string node;
@@ -143,7 +144,7 @@ struct JobExited {
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("node", s.node), v("epoch", s.epoch), v("token", s.token), v("exit_code", s.exit_code);
-    v("joules", s.joules), v("blameless", s.blameless), v("node_at_fault", s.node_at_fault);
+    v("joules", s.joules), v("not_started", s.blameless), v("node_at_fault", s.node_at_fault);
     v("cause", s.cause);
   }
 };

@@ -90,7 +90,7 @@ void visit(Is<Run> auto& s, V&& v) {
   v("issued_watts", s.issued_watts), v("started_seconds", s.started_seconds);
   v("stop_seconds", s.stop_seconds), v("stop_reason", s.stop_reason), v("exit_code", s.exit_code);
   v("node_failed", s.node_failed), v("units_before", s.units_before), v("killed", s.killed);
-  v("blameless", s.blameless), v("cause", s.cause);
+  v("not_started", s.blameless), v("cause", s.cause);
 }
 template <class V>
 void visit(Is<PastRun> auto& s, V&& v) {
