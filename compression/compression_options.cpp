@@ -12,11 +12,17 @@ namespace {
 
 const std::vector<std::pair<std::string, WeightTargetType>>& target_names() {
   static const std::vector<std::pair<std::string, WeightTargetType>> names = {
-      {"gguf:q4_0", WeightTargetType::kGgufQ4_0}, {"gguf:q4_1", WeightTargetType::kGgufQ4_1},
-      {"gguf:q8_0", WeightTargetType::kGgufQ8_0}, {"gguf:q6_k", WeightTargetType::kGgufQ6K},
-      {"int8", WeightTargetType::kInt8},          {"int16", WeightTargetType::kInt16},
-      {"int4", WeightTargetType::kInt4},          {"int2", WeightTargetType::kInt2},
-      {"ternary", WeightTargetType::kTernary},    {"fp8", WeightTargetType::kFp8}};
+      {"gguf:q4_0", WeightTargetType::kGgufQ4_0},
+      {"gguf:q4_1", WeightTargetType::kGgufQ4_1},
+      {"gguf:q8_0", WeightTargetType::kGgufQ8_0},
+      {"gguf:q6_k", WeightTargetType::kGgufQ6K},
+      {"gguf:tq2_0", WeightTargetType::kGgufTq2_0},
+      {"int8", WeightTargetType::kInt8},
+      {"int16", WeightTargetType::kInt16},
+      {"int4", WeightTargetType::kInt4},
+      {"int2", WeightTargetType::kInt2},
+      {"ternary", WeightTargetType::kTernary},
+      {"fp8", WeightTargetType::kFp8}};
   return names;
 }
 
@@ -99,11 +105,15 @@ void check_scales(const QuantizeOptions& o, Checker& c) {
   c.require(o.symmetric || integers, "symmetric", "only integers have zero points");
   c.require(o.learn == ScaleLearning::kNone || (integers && o.symmetric), "learn",
             "needs a symmetric integer target");
-  c.require(!o.widths || !o.activations, "widths",
-            "chooses weights' formats alone; no activations");
   check_width_formats(o, c);
   check_weight_ranges(o, integers, c);
-  c.require(!o.gptq || !o.activations, "gptq", "rounds weights before activations are; not both");
+  if (o.gptq && o.fold_batch_norm && o.freeze_batch_norm_step > o.begin_step) {
+    c.warn("gptq",
+           fmt::format("fixes the scales of weights with batch norm folded in at begin_step "
+                       "{}, before freeze_batch_norm_step {}: what is folded in still moves, "
+                       "and the scales would clip it",
+                       o.begin_step, *o.freeze_batch_norm_step));
+  }
   c.require(!o.gptq || o.learn != ScaleLearning::kStep, "gptq",
             "fixes the scales that learn: step would begin anew; learn: clipping keeps them");
   c.require(o.learn != ScaleLearning::kNone || o.scale_lr == defaults.scale_lr, "scale_lr",

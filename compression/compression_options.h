@@ -22,6 +22,7 @@ enum class WeightTargetType {
   kGgufQ4_1,
   kGgufQ8_0,
   kGgufQ6K,
+  kGgufTq2_0,
   kInt8,
   kInt16,
   kInt4,

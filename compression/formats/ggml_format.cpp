@@ -109,7 +109,8 @@ class GgmlFormat : public WeightFormat {
 
   /// The scale of each of a block's groups.
   void block_scales(const std::byte* block, float* out) const {
-    const size_t at = type_ == DType::kQ6_K ? traits_.block_bytes - sizeof(uint16_t) : 0;
+    const bool at_the_end = type_ == DType::kQ6_K || type_ == DType::kTQ2_0;
+    const size_t at = at_the_end ? traits_.block_bytes - sizeof(uint16_t) : 0;
     uint16_t half = 0;
     std::memcpy(&half, block + at, sizeof(half));
     std::fill_n(out, groups_, float_from_f16(half));
@@ -179,10 +180,11 @@ class GgmlFormat : public WeightFormat {
 }  // namespace
 
 std::shared_ptr<const WeightFormat> make_ggml_format(DType type) {
-  constexpr std::array kTypes = {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ6_K};
+  constexpr std::array kTypes = {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ6_K,
+                                 DType::kTQ2_0};
   if (std::ranges::find(kTypes, type) == kTypes.end()) {
     throw Error(ErrorCode::kUnsupported,
-                fmt::format("{}: expected Q4_0, Q4_1, Q8_0 or Q6_K", name_of(type)));
+                fmt::format("{}: expected Q4_0, Q4_1, Q8_0, Q6_K or TQ2_0", name_of(type)));
   }
   return std::make_shared<GgmlFormat>(type);
 }

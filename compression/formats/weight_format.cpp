@@ -17,12 +17,14 @@ std::shared_ptr<const WeightFormat> make_weight_format(const std::string& name) 
   if (name == "gguf:q4_1") return make_ggml_format(DType::kQ4_1);
   if (name == "gguf:q8_0") return make_ggml_format(DType::kQ8_0);
   if (name == "gguf:q6_k") return make_ggml_format(DType::kQ6_K);
+  if (name == "gguf:tq2_0") return make_ggml_format(DType::kTQ2_0);
   if (const auto grid = parse_grid_format(name)) return make_grid_format(*grid);
-  throw Error(ErrorCode::kConfig,
-              fmt::format("'{}' is no weight format; expected gguf:q4_0, gguf:q4_1, gguf:q8_0, "
-                          "gguf:q6_k, or int2, int4, int8, int16, ternary or fp8 with :tensor, "
-                          ":channel or :groupN",
-                          name));
+  throw Error(
+      ErrorCode::kConfig,
+      fmt::format("'{}' is no weight format; expected gguf:q4_0, gguf:q4_1, gguf:q8_0, "
+                  "gguf:q6_k, gguf:tq2_0, or int2, int4, int8, int16, ternary or fp8 with :tensor, "
+                  ":channel or :groupN",
+                  name));
 }
 
 QuantizationFigures figures_of(const WeightFormat& format, const at::Tensor& values,

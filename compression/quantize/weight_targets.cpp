@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kSuperBlock = 256;  ///< of the K types
 constexpr const char* kLargerType = "gguf:q6_k";
+constexpr const char* kTernaryType = "gguf:tq2_0";
 constexpr const char* kLargestType = "gguf:q8_0";
 
 /// What of a language model lies outside of its blocks.
@@ -65,6 +66,16 @@ void check_ends_are_not_asked_for(const QuantizeOptions& options, const Model& m
   }
 }
 
+/// llama-quantize gives the embedding of a ternary model, where it is not the output layer too, a
+/// type that nothing here trains for.
+void check_mixed(const WeightFormat& format, const Ends& ends, const std::string& key) {
+  if (format.name() != kTernaryType || ends.embedding == ends.output) return;
+  throw Error(ErrorCode::kConfig,
+              fmt::format("{}.embeddings: mixed would give {} the type Q4_K, which is no target; "
+                          "expected embeddings: target or float",
+                          key, ends.embedding->name()));
+}
+
 }  // namespace
 
 std::shared_ptr<const WeightFormat> mixed_output_format(const WeightFormat& format,
@@ -82,6 +93,7 @@ std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const M
   if (options.resolved_embeddings() == EmbeddingFormat::kFloat) {
     check_ends_are_not_asked_for(options, model, names, key);
   }
+  if (options.resolved_embeddings() == EmbeddingFormat::kMixed) check_mixed(*format, ends, key);
   std::vector<WeightTarget> targets;
   for (const std::string& name : matching_names(options.targets, names, key + ".targets")) {
     const Weight& weight = weight_named(model, name);

@@ -35,7 +35,8 @@ void AdaptOptions::describe(Fields& f) {
 
 void WidthOptions::describe(Fields& f) {
   f("formats", formats,
-    "the formats that a weight may get: gguf:q4_0, gguf:q4_1, gguf:q6_k, gguf:q8_0 with a gguf "
+    "the formats that a weight may get: gguf:q4_0, gguf:q4_1, gguf:q6_k, gguf:q8_0, gguf:tq2_0 "
+    "with a gguf "
     "target; else int4:group32, int8:channel and so on")
       .required();
   f("budget_bytes", budget_bytes, "what all weights of the entry may take in the file")

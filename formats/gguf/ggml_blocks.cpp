@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "formats/gguf/blocks_of_32.h"
 #include "formats/gguf/q6_k.h"
+#include "formats/gguf/tq2_0.h"
 #include "formats/half.h"
 
 namespace wattle {
@@ -73,6 +74,7 @@ constexpr Codec kCodecs[] = {
     {DType::kQ4_1, encode_q4_1, decode_q4_1, round_q4_1},
     {DType::kQ8_0, encode_q8_0, decode_q8_0, round_q8_0},
     {DType::kQ6_K, encode_q6_k, decode_q6_k, round_q6_k},
+    {DType::kTQ2_0, encode_tq2_0, decode_tq2_0, round_tq2_0},
 };
 
 const Codec* find_codec(DType dtype) {
@@ -86,7 +88,7 @@ const Codec& codec_of(DType dtype) {
   throw Error(
       ErrorCode::kUnsupported,
       fmt::format("tensor type {} ({} elements in {} bytes) has no codec here; F32, F16, "
-                  "BF16, Q4_0, Q4_1, Q8_0 and Q6_K have one",
+                  "BF16, Q4_0, Q4_1, Q8_0, Q6_K and TQ2_0 have one",
                   name_of(dtype), traits_of(dtype).block_elements, traits_of(dtype).block_bytes));
 }
 

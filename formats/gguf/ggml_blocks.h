@@ -7,9 +7,9 @@
 
 namespace wattle {
 
-/// The codecs of F32, F16, BF16, Q4_0, Q4_1, Q8_0 and Q6_K (blocks_of_32.h, q6_k.h), bit for bit
-/// those of ggml's reference (quantize_row_*_ref and dequantize_row_* in ggml-quants.c, float32
-/// arithmetic, no contraction).
+/// The codecs of F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q6_K and TQ2_0 (blocks_of_32.h, q6_k.h,
+/// tq2_0.h), bit for bit those of ggml's reference (quantize_row_*_ref and dequantize_row_* in
+/// ggml-quants.c, float32 arithmetic, no contraction).
 ///
 /// Encoding what was decoded from an encoded block gives the same bits again, unless the block's
 /// scale has vanished in f16 or, for Q4_1, its minimum is thousands of times its scale. Q6_K's

@@ -38,6 +38,9 @@ std::optional<QuantizeOptions> rounding_of(const ExportOptions& wanted) {
     case Type::kQ4_1:
       options.target = WeightTargetType::kGgufQ4_1;
       return options;
+    case Type::kTq2_0:
+      options.target = WeightTargetType::kGgufTq2_0;
+      return options;
     default:
       return std::nullopt;
   }

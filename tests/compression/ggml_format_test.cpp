@@ -97,10 +97,11 @@ TEST_P(GgmlFormats, FiguresFollowFromTheRounding) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, ClosedFormats,
-                         testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0"),
+                         testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0", "gguf:tq2_0"),
                          [](const auto& info) { return std::string(info.param).substr(5); });
 INSTANTIATE_TEST_SUITE_P(Types, GgmlFormats,
-                         testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0", "gguf:q6_k"),
+                         testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0", "gguf:q6_k",
+                                         "gguf:tq2_0"),
                          [](const auto& info) { return std::string(info.param).substr(5); });
 
 TEST(GgmlFormat, ClipsWhatLiesBeyondTheShortEndOfQ40) {

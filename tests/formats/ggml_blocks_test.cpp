@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cfloat>
@@ -207,6 +208,42 @@ TEST_P(BlockCodec, ReadsAndWritesAtAnyAlignment) {
   Floats back(values.size());
   decode(GetParam(), std::span<const std::byte>(shifted).subspan(1), back);
   EXPECT_EQ(back, decoded(GetParam(), expected));
+}
+
+/// Elements j, j + 32, j + 64 and j + 96 of each half of a block lie in one byte, the scale at the
+/// end.
+TEST(TernaryBlocks, RoundByTheLargestMagnitudeAndLieAsInGgml) {
+  Floats values = varied_blocks(8 * 3000, 5);
+  values[100] = 0.5f * *std::ranges::max_element(std::span(values).first(256), {},
+                                                 [](float x) { return std::fabs(x); });
+  const Bytes bytes = encoded(DType::kTQ2_0, values);
+  const Floats back = decoded(DType::kTQ2_0, bytes);
+  ASSERT_EQ(bytes.size(), values.size() / 256 * 66);
+  for (size_t block = 0; block < values.size() / 256; ++block) {
+    const float* x = values.data() + block * 256;
+    float d = 0;
+    for (size_t j = 0; j < 256; ++j) d = std::max(d, std::fabs(x[j]));
+    const float id = d != 0 ? 1 / d : 0;
+    const std::byte* stored = bytes.data() + block * 66;
+    uint16_t half = 0;
+    std::memcpy(&half, stored + 64, 2);
+    ASSERT_EQ(half, f16_from_float(d));
+    for (size_t j = 0; j < 256; ++j) {
+      const int code = static_cast<int>(std::lround(x[j] * id));
+      const auto byte = std::to_integer<int>(stored[j / 128 * 32 + j % 32]);
+      ASSERT_EQ((byte >> (j % 128 / 32 * 2)) & 3, code + 1) << block << " " << j;
+      ASSERT_EQ(back[block * 256 + j], static_cast<float>(code) * float_from_f16(half));
+    }
+  }
+  EXPECT_EQ(encoded(DType::kTQ2_0, back), bytes);
+}
+
+TEST(TernaryBlocks, RefuseWhatHasNoEncoding) {
+  Floats values(512, 1.0f);
+  for (const float bad : {std::nanf(""), INFINITY, -3e38f}) {
+    values[300] = bad;
+    EXPECT_THROW(encoded(DType::kTQ2_0, values), Error) << bad;
+  }
 }
 
 TEST(BlockCodecs, RefuseSizesThatDoNotAgree) {

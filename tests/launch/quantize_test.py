@@ -122,6 +122,8 @@ class QuantizeTest(RunTest):
         self.refused("[{quantize: {target: int4, group_size: 24}}]", r"groups of 24")
         self.refused("[{quantize: {target: fp8, learn: step}}]", r"learn: needs a symmetric integer")
         self.refused("[{quantize: {target: 'gguf:q8_0', scales: tensor}}]", r"follow from each block")
+        self.refused("[{quantize: {target: 'gguf:tq2_0'}}]",
+                     r"embeddings: mixed would give \S+ the type Q4_K", ["model.tied_embeddings=false"])
         ranges = "weight_ranges: {observer: mse}"
         self.refused(f"[{{quantize: {{target: 'gguf:q4_0', {ranges}}}}}]",
                      r"weight_ranges: gguf:q4_0: the scales of each block follow from the format's own")

@@ -25,7 +25,8 @@ void ExportOptions::describe(Fields& f) {
             {"q8_0", Type::kQ8_0},
             {"q6_k", Type::kQ6K},
             {"q4_0", Type::kQ4_0},
-            {"q4_1", Type::kQ4_1}},
+            {"q4_1", Type::kQ4_1},
+            {"tq2_0", Type::kTq2_0}},
            "gguf: auto writes each weight in the format that it was trained in, f32 without; any "
            "other rounds once more, after training");
   f.choice("embeddings", embeddings,
@@ -43,8 +44,8 @@ void ExportOptions::describe(Fields& f) {
               "leaves output_dir/export; give an absolute path for a place outside of it");
     const bool is_gguf = format == Format::kGguf;
     c.require(is_gguf || type == Type::kAuto, "type", "only gguf has this setting");
-    const bool blocks =
-        type == Type::kQ8_0 || type == Type::kQ6K || type == Type::kQ4_0 || type == Type::kQ4_1;
+    const bool blocks = type == Type::kQ8_0 || type == Type::kQ6K || type == Type::kQ4_0 ||
+                        type == Type::kQ4_1 || type == Type::kTq2_0;
     const bool own = is_gguf && type != Type::kAuto;
     c.require(!masters || own || format == Format::kSafetensors, "masters",
               "needs safetensors, or gguf with a type other than auto");

@@ -13,7 +13,7 @@ namespace wattle {
 /// One entry of the list `export:`.
 struct ExportOptions {
   enum class Format { kSafetensors, kGguf, kCompressedTensors, kOnnx };
-  enum class Type { kAuto, kF32, kF16, kBf16, kQ8_0, kQ6K, kQ4_0, kQ4_1 };
+  enum class Type { kAuto, kF32, kF16, kBf16, kQ8_0, kQ6K, kQ4_0, kQ4_1, kTq2_0 };
 
   Format format = Format::kSafetensors;
   std::optional<std::string> path;

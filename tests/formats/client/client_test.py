@@ -69,6 +69,15 @@ class Codecs(ClientTest):
     def test_q8_0(self):
         self.check(Type.Q8_0)
 
+    def test_tq2_0(self):
+        values = self.blocks().reshape(-1, 256)
+        expected = gguf.quants.quantize(values, Type.TQ2_0).view(np.uint8)
+        actual = self.recode("encode", Type.TQ2_0, values).reshape(expected.shape)
+        np.testing.assert_array_equal(actual, expected)
+        back = self.recode("decode", Type.TQ2_0, expected)
+        reference = gguf.quants.dequantize(expected, Type.TQ2_0).astype(np.float32).ravel()
+        np.testing.assert_array_equal(back.view(np.uint32), reference.view(np.uint32))
+
     def test_random_blocks_decode_alike(self):
         for kind in (Type.Q4_0, Type.Q4_1, Type.Q8_0, Type.Q6_K):
             size = gguf.GGML_QUANT_SIZES[kind][1]

@@ -134,6 +134,16 @@ class GgufClientTest(RunTest):
         self.check_target(LLAMA.replace(*ROWS_OF_256), "q6_k", "target", "masters.gguf")
         self.assertEqual(set(self.kinds(self.exported("model.gguf")).values()), {"Q6_K", "F32"})
 
+    def test_llama_ternary(self):
+        self.check_target(LLAMA.replace(*ROWS_OF_256), "tq2_0", "target")
+        self.assertEqual(set(self.kinds(self.exported("model.gguf")).values()), {"TQ2_0", "F32"})
+
+    def test_llama_ternary_mixed(self):
+        self.check_target(LLAMA.replace(*ROWS_OF_256), "tq2_0", "mixed", "masters.gguf")
+        kinds = self.kinds(self.exported("model.gguf"))
+        self.assertEqual((kinds["token_embd.weight"], kinds["blk.0.ffn_down.weight"]),
+                         ("Q6_K", "TQ2_0"))
+
     def test_gpt2_q4_1(self):
         self.check_target(GPT2, "q4_1", "mixed")
         kinds = self.kinds(self.exported("model.gguf"))

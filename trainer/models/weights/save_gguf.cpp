@@ -29,6 +29,8 @@ uint32_t file_type_of(DType dtype) {
       return 18;
     case DType::kBF16:
       return 32;
+    case DType::kTQ2_0:
+      return 37;
     default:
       return 0;
   }
