@@ -10,7 +10,6 @@
 #include "compression/activations/activation_callback.h"
 #include "compression/distil/distil_callback.h"
 #include "compression/posttraining/posttraining.h"
-#include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/quantize_callback.h"
 #include "compression/report/baseline.h"
 #include "compression/report/width_scan.h"
@@ -56,8 +55,6 @@ void check_samples_fit(const QuantizeOptions& options, const std::vector<WeightT
     check(options.baseline == BaselineKind::kGptq, "baseline", refusal);
     check(options.widths.has_value(), "widths", refusal);
   }
-  check(options.gptq.has_value(), "gptq", gptq_refusal(targets, model));
-  check(options.baseline == BaselineKind::kGptq, "baseline", gptq_refusal(targets, model));
   if (options.widths) check(true, "widths", widths_refusal(targets, model, options));
 }
 
@@ -124,24 +121,28 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
         std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
                                            tools.calibration, tools.budget_joules, tools.shards);
     QuantizeCallback* entry = weights.get();
+    std::unique_ptr<Callback> after_training;
     if (options.gptq && tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(
           BaselineCallback::Parts{*weights, options, *tools.evaluator, *tools.calibration});
-      std::unique_ptr<Callback> after = baseline->make_after();
+      std::unique_ptr<Callback> after_step = baseline->make_after_step();
+      after_training = baseline->make_after_training();
       callbacks.push_back(std::move(baseline));
       callbacks.push_back(std::move(weights));
-      callbacks.push_back(std::move(after));
+      callbacks.push_back(std::move(after_step));
     } else {
       callbacks.push_back(std::move(weights));
     }
     if (options.widths) callbacks.push_back(std::make_unique<WidthScanCallback>(*entry));
-    if (!options.activations) continue;
-    if (tools.ranks == nullptr) {
-      throw Error(ErrorCode::kInternal, "activations need the ranks that share their ranges");
+    if (options.activations) {
+      if (tools.ranks == nullptr) {
+        throw Error(ErrorCode::kInternal, "activations need the ranks that share their ranges");
+      }
+      callbacks.push_back(std::make_unique<ActivationCallback>(
+          quantize_name(i), activations_name(i), options,
+          ActivationCallback::Parts{model, parameters, *entry, *tools.ranks, tools.calibration}));
     }
-    callbacks.push_back(std::make_unique<ActivationCallback>(
-        quantize_name(i), activations_name(i), options,
-        ActivationCallback::Parts{model, parameters, *entry, *tools.ranks, tools.calibration}));
+    if (after_training) callbacks.push_back(std::move(after_training));
   }
   return callbacks;
 }

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
-#include "compression/activations/calibrate.h"
 #include "compression/quantize/target_patterns.h"
 #include "trainer/loop/figures_exchange.h"
 #include "trainer/nn/model.h"
@@ -49,11 +48,21 @@ std::vector<std::string> activation_targets(const ActivationOptions& options, co
   return matching_names(options.targets, names, entry + ".activations.targets", "activation");
 }
 
+std::vector<ActivationSite> activation_sites(const QuantizeOptions& options, const Model& model,
+                                             const std::string& entry) {
+  std::vector<ActivationSite> sites;
+  if (!options.activations) return sites;
+  for (const std::string& point : activation_targets(*options.activations, model, entry)) {
+    sites.push_back({point, settings_of(options)});
+  }
+  return sites;
+}
+
 ActivationCallback::ActivationCallback(const std::string& entry, std::string name,
                                        const QuantizeOptions& options, const Parts& parts)
     : name_(std::move(name)), options_(options), parts_(parts) {
-  for (const std::string& point : activation_targets(*options_.activations, parts.model, entry)) {
-    quantizers_.push_back(std::make_unique<ActivationQuantizer>(point, settings_of(options_)));
+  for (const ActivationSite& site : activation_sites(options_, parts.model, entry)) {
+    quantizers_.push_back(std::make_unique<ActivationQuantizer>(site.name, site.settings));
   }
   FlatParameters& parameters = parts.parameters;
   biases_ = std::make_unique<BiasQuantizer>(

@@ -7,6 +7,7 @@
 
 #include "compression/activations/activation_quantizer.h"
 #include "compression/activations/bias_quantizer.h"
+#include "compression/activations/calibrate.h"
 #include "compression/calibration/calibration_set.h"
 #include "compression/compression_options.h"
 #include "compression/quantize/quantize_callback.h"
@@ -74,5 +75,9 @@ class ActivationCallback : public Callback {
 /// matching_names() does, and where the model has none.
 std::vector<std::string> activation_targets(const ActivationOptions& options, const Model& model,
                                             const std::string& entry);
+
+/// The same with how each is rounded; none without `activations`.
+std::vector<ActivationSite> activation_sites(const QuantizeOptions& options, const Model& model,
+                                             const std::string& entry);
 
 }  // namespace wattle

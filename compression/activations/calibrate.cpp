@@ -2,8 +2,7 @@
 
 #include <c10/core/GradMode.h>
 
-#include <utility>
-#include <vector>
+#include <algorithm>
 
 namespace wattle {
 
@@ -33,6 +32,36 @@ void calibrate(Model& model, std::span<ActivationQuantizer* const> quantizers,
       quantizers[q]->batch_ends(true, {});
     }
   }
+}
+
+HookedActivations::HookedActivations(Model& model, const ActivationQuantizers& quantizers) {
+  for (const auto& quantizer : quantizers) {
+    ActivationPoint* point = *std::ranges::find(model.activations, quantizer->point(),
+                                                [](const ActivationPoint* p) { return p->name(); });
+    before_.emplace_back(point, point->hook());
+    point->set_hook(quantizer.get());
+  }
+}
+
+HookedActivations::~HookedActivations() {
+  for (const auto& [point, hook] : before_) point->set_hook(hook);
+}
+
+ActivationQuantizers calibrated_activations(Model& model, const std::vector<ActivationSite>& sites,
+                                            const CalibrationSet& calibration, int64_t samples) {
+  ActivationQuantizers quantizers;
+  for (const ActivationSite& site : sites) {
+    ActivationSettings settings = site.settings;
+    settings.learns_ends = false;
+    quantizers.push_back(std::make_unique<ActivationQuantizer>(site.name, settings));
+  }
+  if (quantizers.empty()) return quantizers;
+  std::vector<ActivationQuantizer*> all;
+  for (const auto& quantizer : quantizers) all.push_back(quantizer.get());
+  const HookedActivations hooked(model, quantizers);
+  calibrate(model, all, calibration, samples);
+  for (const auto& quantizer : quantizers) quantizer->set_rounding(true);
+  return quantizers;
 }
 
 }  // namespace wattle

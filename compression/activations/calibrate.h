@@ -1,7 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "compression/activations/activation_quantizer.h"
 #include "compression/calibration/calibration_set.h"
@@ -14,5 +18,32 @@ namespace wattle {
 /// one global batch. Collective; the same on any number of ranks. Throws Error(kNonFinite).
 void calibrate(Model& model, std::span<ActivationQuantizer* const> quantizers,
                const CalibrationSet& calibration, int64_t samples);
+
+using ActivationQuantizers = std::vector<std::unique_ptr<ActivationQuantizer>>;
+
+/// Puts quantisers on their points, in place of what hooks there are, for as long as it lives.
+class HookedActivations {
+ public:
+  /// `model` and `quantizers` must outlive this; the model has their points.
+  HookedActivations(Model& model, const ActivationQuantizers& quantizers);
+  ~HookedActivations();
+  HookedActivations(const HookedActivations&) = delete;
+  HookedActivations& operator=(const HookedActivations&) = delete;
+
+ private:
+  std::vector<std::pair<ActivationPoint*, ActivationHook*>> before_;
+};
+
+/// A place whose activations are rounded, and how its range is observed.
+struct ActivationSite {
+  std::string name;
+  ActivationSettings settings;
+};
+
+/// Quantisers that round, on no points any more: their ranges are those that the model's
+/// activations have on the samples as it is now, as calibrate() finds them. None learns.
+/// Collective.
+ActivationQuantizers calibrated_activations(Model& model, const std::vector<ActivationSite>& sites,
+                                            const CalibrationSet& calibration, int64_t samples);
 
 }  // namespace wattle

@@ -117,11 +117,50 @@ std::unique_ptr<FormatRounder> make_format_rounder(const WeightFormat& format,
   return std::make_unique<BlockRounder>(format, traits_of(*format.block_type()).block_elements);
 }
 
+namespace {
+
+/// Of each row, tr(d H d^T): the squared error of its product over the inputs behind H.
+at::Tensor row_errors(const at::Tensor& weight, const at::Tensor& rounded,
+                      const at::Tensor& hessian) {
+  const at::Tensor difference = (weight - rounded).to(at::kDouble);
+  return (difference.mm(hessian) * difference).sum(1);
+}
+
+/// Rows, or the segments of each row, of one where `worse` is true, else of the other.
+at::Tensor picked(const at::Tensor& worse, const at::Tensor& one, const at::Tensor& other) {
+  const int64_t rows = worse.size(0);
+  if (one.numel() < rows) return other;  // one scale for all rows is the same in both
+  return at::where(worse.unsqueeze(1), one.view({rows, -1}), other.view({rows, -1}))
+      .view(one.sizes())
+      .contiguous();
+}
+
+/// GPTQ is greedy: it may leave a row further off than rounding to the nearest does, which that row
+/// then gets.
+void keep_better_rows(const WeightFormat& format, const at::Tensor& weight,
+                      const at::Tensor& hessian, GptqWeight& rounded) {
+  GptqWeight nearest{weight.detach().clone(), {}};
+  if (rounded.scales) nearest.scales = format.scales_of(weight);
+  format.fake_quantise(nearest.values, nearest.scales ? &*nearest.scales : nullptr);
+  const at::Tensor worse =
+      row_errors(weight, rounded.values, hessian).gt(row_errors(weight, nearest.values, hessian));
+  if (!worse.any().item<bool>()) return;
+  rounded.values = picked(worse, nearest.values, rounded.values);
+  if (!rounded.scales) return;
+  rounded.scales->scale = picked(worse, nearest.scales->scale, rounded.scales->scale);
+  if (!rounded.scales->zero_point.defined()) return;
+  rounded.scales->zero_point =
+      picked(worse, nearest.scales->zero_point, rounded.scales->zero_point);
+}
+
+}  // namespace
+
 GptqWeight gptq_rounded(const WeightFormat& format, const at::Tensor& weight,
                         const at::Tensor& hessian, const GptqOptions& options) {
   const at::AutoGradMode no_grad(false);
   const auto rounder = make_format_rounder(format, weight);
   GptqWeight result{gptq(weight, hessian, *rounder, options), rounder->scales()};
+  keep_better_rows(format, weight, hessian, result);
   at::Tensor again = result.values.clone();
   format.fake_quantise(again, result.scales ? &*result.scales : nullptr);
   if (!at::equal(again, result.values)) {

@@ -34,8 +34,9 @@ struct GptqWeight {
   std::optional<WeightScales> scales;  ///< where the format takes scales
 };
 
-/// gptq() with the format's grids. Throws as it does, and Error(kInternal) if the format would
-/// round the result once more.
+/// gptq() with the format's grids; but a row that rounding to the nearest leaves nearer to its
+/// product, over the inputs behind the Hessian, gets that: no row is further off. Throws as it
+/// does, and Error(kInternal) if the format would round the result once more.
 GptqWeight gptq_rounded(const WeightFormat& format, const at::Tensor& weight,
                         const at::Tensor& hessian, const GptqOptions& options);
 

@@ -14,49 +14,10 @@
 namespace wattle {
 namespace {
 
-using Quantizers = std::vector<std::unique_ptr<ActivationQuantizer>>;
-
 template <class T>
 T* named(const std::vector<T*>& all, const std::string& name) {
   const auto found = std::ranges::find(all, name, [](const T* one) { return one->name(); });
   return found == all.end() ? nullptr : *found;
-}
-
-/// Puts quantisers on their points for as long as this lives.
-class Hooked {
- public:
-  Hooked(Model& model, const Quantizers& quantizers) {
-    for (const auto& quantizer : quantizers) {
-      points_.push_back(named(model.activations, quantizer->point()));
-      points_.back()->set_hook(quantizer.get());
-    }
-  }
-  ~Hooked() {
-    for (ActivationPoint* point : points_) point->set_hook(nullptr);
-  }
-  Hooked(const Hooked&) = delete;
-  Hooked& operator=(const Hooked&) = delete;
-
- private:
-  std::vector<ActivationPoint*> points_;
-};
-
-/// Quantisers whose ranges follow from the calibration samples, on no points yet.
-Quantizers calibrated(Model& model, const std::vector<QuantisedParts::Point>& points,
-                      const PostTrainingOptions& options) {
-  Quantizers quantizers;
-  for (const QuantisedParts::Point& point : points) {
-    ActivationSettings settings = point.settings;
-    settings.learns_ends = false;
-    quantizers.push_back(std::make_unique<ActivationQuantizer>(point.name, settings));
-  }
-  if (quantizers.empty()) return quantizers;
-  std::vector<ActivationQuantizer*> all;
-  for (const auto& quantizer : quantizers) all.push_back(quantizer.get());
-  const Hooked hooked(model, quantizers);
-  calibrate(model, all, options.calibration, options.samples);
-  for (const auto& quantizer : quantizers) quantizer->set_rounding(true);
-  return quantizers;
 }
 
 /// The same weights of this model, whose norms they are folded into.
@@ -93,7 +54,7 @@ class Kept {
 /// A model that is rounded, evaluated and put back, also if that throws.
 class Rounding {
  public:
-  Rounding(Model& model, std::vector<WeightTarget> targets, const Quantizers& activations)
+  Rounding(Model& model, std::vector<WeightTarget> targets, const ActivationQuantizers& activations)
       : model_(model), targets_(std::move(targets)), activations_(activations) {
     quantizers_.push_back(
         std::make_unique<WeightQuantizer>("baseline", targets_, model.parameters, false));
@@ -103,19 +64,18 @@ class Rounding {
   }
 
   void round_by_gptq(const CalibrationSet& calibration, const GptqSection& options) {
-    std::vector<std::pair<size_t, GptqWeight>> all;
-    wattle::round_by_gptq(
-        model_, targets_, calibration, options,
-        [&](size_t i, const GptqWeight& rounded) { all.emplace_back(i, rounded); });
-    for (const auto& [i, rounded] : all) {
-      const int64_t index = index_of(targets_[i].parameter);
-      value_of(index).copy_(rounded.values);
-      if (rounded.scales) quantizers_.front()->set_scales(index, *rounded.scales);
-    }
+    const HookedActivations hooked(model_, activations_);
+    wattle::round_by_gptq(model_, targets_, calibration, options,
+                          [&](size_t i, const GptqWeight& rounded) {
+                            const int64_t index = index_of(targets_[i].parameter);
+                            value_of(index).copy_(rounded.values);
+                            if (rounded.scales)
+                              quantizers_.front()->set_scales(index, *rounded.scales);
+                          });
   }
 
   double evaluate(const std::function<double()>& evaluate) {
-    const Hooked hooked(model_, activations_);
+    const HookedActivations hooked(model_, activations_);
     for (const NamedTensor& bias : round_biases(quantizers_, activations_, model_)) {
       kept_.keep(value_of(index_of(bias.name)), bias.value);
     }
@@ -133,7 +93,7 @@ class Rounding {
 
   Model& model_;
   std::vector<WeightTarget> targets_;
-  const Quantizers& activations_;
+  const ActivationQuantizers& activations_;
   std::vector<std::unique_ptr<WeightQuantizer>> quantizers_;
   Kept kept_;
 };
@@ -165,7 +125,7 @@ std::string lacks(const Model& model, const QuantisedParts& parts, const Model& 
       return fmt::format("no {} of the same shape", part.parameter);
     }
   }
-  for (const QuantisedParts::Point& point : parts.activations) {
+  for (const ActivationSite& point : parts.activations) {
     if (named(model.activations, point.name) == nullptr) return "no activation " + point.name;
   }
   return "";
@@ -181,7 +141,8 @@ PostTrainingLosses evaluate_after_rounding(Model& model, const QuantisedParts& p
                                            const std::function<double()>& evaluate) {
   const at::NoGradGuard no_grad;
   PostTrainingLosses losses{.in_float = evaluate()};
-  const Quantizers activations = calibrated(model, parts.activations, options);
+  const ActivationQuantizers activations =
+      calibrated_activations(model, parts.activations, options.calibration, options.samples);
   const std::vector<WeightTarget> targets = targets_in(model, parts);
   losses.nearest = Rounding(model, targets, activations).evaluate(evaluate);
   if (options.gptq) {

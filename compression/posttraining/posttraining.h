@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "compression/activations/activation_quantizer.h"
+#include "compression/activations/calibrate.h"
 #include "compression/calibration/calibration_set.h"
 #include "compression/posttraining/gptq_section.h"
 #include "compression/quantize/weight_targets.h"
@@ -18,13 +18,8 @@ namespace wattle {
 /// What of a model is quantised, and how, without anything that training found out: no scales, no
 /// ranges.
 struct QuantisedParts {
-  /// A place whose activations are rounded, and how its range is observed.
-  struct Point {
-    std::string name;
-    ActivationSettings settings;
-  };
   std::vector<WeightTarget> weights;
-  std::vector<Point> activations;
+  std::vector<ActivationSite> activations;
 };
 
 /// Of a model as forward reads it now.

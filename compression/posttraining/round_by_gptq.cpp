@@ -4,11 +4,11 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
-#include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
-#include "common/error.h"
+#include "compression/quantize/norm_fold.h"
 
 namespace wattle {
 namespace {
@@ -17,6 +17,22 @@ Parameter& parameter_named(const Model& model, const std::string& name) {
   const auto found =
       std::ranges::find_if(model.parameters, [&](const Parameter* p) { return p->name() == name; });
   return **found;
+}
+
+/// What is rounded of a weight: with batch norm folded in, one row for each output.
+at::Tensor matrix_of(const WeightTarget& target, const Parameter& parameter) {
+  at::Tensor values = parameter.value().detach().clone(at::MemoryFormat::Contiguous);
+  if (target.norm) multiply_channels(values, fold_factor(*target.norm));
+  return values.flatten(1);
+}
+
+/// The values before folding that fold to this matrix, in the parameter's shape.
+at::Tensor unfolded(const WeightTarget& target, const Parameter& parameter,
+                    const at::Tensor& matrix) {
+  const at::Tensor before = parameter.value().detach();
+  at::Tensor values = matrix.view(before.sizes()).clone();
+  if (target.norm) divide_channels(values, fold_factor(*target.norm), before);
+  return values;
 }
 
 /// Sees the inputs of these weights' products while it lives.
@@ -59,7 +75,8 @@ std::vector<InputHessian> hessians_of(Model& model, const std::vector<Parameter*
   const at::Tensor largest = magnitudes(model, weights, calibration, samples);
   std::vector<InputHessian> hessians;
   for (size_t i = 0; i < weights.size(); ++i) {
-    hessians.emplace_back(weights[i]->value().size(1), largest[i].item<double>());
+    const at::Tensor& value = weights[i]->value();
+    hessians.emplace_back(value.numel() / value.size(0), largest[i].item<double>());
   }
   {
     const Watch watch(
@@ -73,12 +90,19 @@ std::vector<InputHessian> hessians_of(Model& model, const std::vector<Parameter*
   return hessians;
 }
 
+/// A weight that is rounded, and the number of its target.
+struct Chosen {
+  size_t index = 0;
+  const WeightTarget* target = nullptr;
+  Parameter* weight = nullptr;
+};
+
 /// From the rank that rounded a weight to the others.
-void share(GptqWeight& rounded, const WeightFormat& format, const at::Tensor& weight, int root,
+void share(GptqWeight& rounded, const WeightFormat& format, const at::Tensor& matrix, int root,
            Communicator& ranks) {
   if (ranks.rank() != root) {
-    rounded.values = at::empty_like(weight);
-    if (format.takes_scales()) rounded.scales = format.scales_of(weight);
+    rounded.values = at::empty_like(matrix);
+    if (format.takes_scales()) rounded.scales = format.scales_of(matrix);
   }
   ranks.broadcast(rounded.values, root);
   if (!rounded.scales) return;
@@ -86,36 +110,11 @@ void share(GptqWeight& rounded, const WeightFormat& format, const at::Tensor& we
   if (rounded.scales->zero_point.defined()) ranks.broadcast(rounded.scales->zero_point, root);
 }
 
-}  // namespace
-
-void GptqSection::describe(Fields& f) {
-  f("samples", samples, "samples of the training data whose inputs are seen").at_least(1);
-  f("damping", damping, "added to the Hessian's diagonal, as a share of its mean").greater_than(0);
-}
-
-std::string gptq_refusal(const std::vector<WeightTarget>& targets, const Model& model) {
-  for (const WeightTarget& target : targets) {
-    const int64_t dims = parameter_named(model, target.parameter).value().dim();
-    if (dims == 2) continue;
-    return fmt::format("{} has {} dimensions; GPTQ rounds matrices only", target.parameter, dims);
-  }
-  return "";
-}
-
-void round_by_gptq(Model& model, const std::vector<WeightTarget>& targets,
-                   const CalibrationSet& calibration, const GptqSection& options,
-                   const std::function<void(size_t i, const GptqWeight& rounded)>& take) {
-  const at::AutoGradMode no_grad(false);
-  if (const std::string refusal = gptq_refusal(targets, model); !refusal.empty()) {
-    throw Error(ErrorCode::kConfig, refusal);
-  }
-  std::vector<size_t> chosen;  // of the targets
+/// Rounds weights whose inputs are seen in the same pass.
+void round_together(Model& model, std::span<const Chosen> chosen, const CalibrationSet& calibration,
+                    const GptqSection& options, const TakeGptqWeight& take) {
   std::vector<Parameter*> weights;
-  for (size_t i = 0; i < targets.size(); ++i) {
-    if (!rounds_by_columns(*targets[i].format)) continue;
-    chosen.push_back(i);
-    weights.push_back(&parameter_named(model, targets[i].parameter));
-  }
+  for (const Chosen& one : chosen) weights.push_back(one.weight);
   const std::vector<InputHessian> hessians =
       hessians_of(model, weights, calibration, options.samples);
   Communicator& ranks = calibration.ranks();
@@ -125,13 +124,39 @@ void round_by_gptq(Model& model, const std::vector<WeightTarget>& targets,
     // The ranks round as many weights at a time as there are ranks.
     const size_t own = i + static_cast<size_t>(ranks.rank());
     if (root == 0 && own < chosen.size()) {
-      mine = gptq_rounded(*targets[chosen[own]].format, weights[own]->value().detach().contiguous(),
-                          hessians[own].sums(), {.damping = options.damping});
+      mine = gptq_rounded(*chosen[own].target->format,
+                          matrix_of(*chosen[own].target, *chosen[own].weight), hessians[own].sums(),
+                          {.damping = options.damping});
     }
+    const WeightTarget& target = *chosen[i].target;
     GptqWeight rounded = root == ranks.rank() ? mine : GptqWeight();
-    share(rounded, *targets[chosen[i]].format, weights[i]->value().detach().contiguous(), root,
-          ranks);
-    take(chosen[i], rounded);
+    share(rounded, *target.format, matrix_of(target, *weights[i]), root, ranks);
+    rounded.values = unfolded(target, *weights[i], rounded.values);
+    take(chosen[i].index, rounded);
+  }
+}
+
+}  // namespace
+
+void GptqSection::describe(Fields& f) {
+  f("samples", samples, "samples of the training data whose inputs are seen").at_least(1);
+  f("damping", damping, "added to the Hessian's diagonal, as a share of its mean").greater_than(0);
+}
+
+void round_by_gptq(Model& model, const std::vector<WeightTarget>& targets,
+                   const CalibrationSet& calibration, const GptqSection& options,
+                   const TakeGptqWeight& take) {
+  const at::AutoGradMode no_grad(false);
+  std::vector<Chosen> chosen;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (!rounds_by_columns(*targets[i].format)) continue;
+    chosen.push_back({i, &targets[i], &parameter_named(model, targets[i].parameter)});
+  }
+  const bool one_by_one = std::ranges::any_of(
+      model.activations, [](const ActivationPoint* point) { return point->hook() != nullptr; });
+  const size_t pass = one_by_one ? 1 : chosen.size();
+  for (size_t i = 0; i < chosen.size(); i += pass) {
+    round_together(model, std::span(chosen).subspan(i, pass), calibration, options, take);
   }
 }
 

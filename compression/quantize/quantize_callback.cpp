@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/config/config_file.h"
+#include "compression/activations/activation_callback.h"
 #include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/saved_quantizer.h"
 #include "compression/ranges/weight_ranges.h"
@@ -80,8 +81,15 @@ bool QuantizeCallback::training_is_done(const TrainingView& view) {
 }
 
 void QuantizeCallback::begin(const TrainingView& view) {
-  if (options_.widths) choose_formats(view);
-  if (options_.gptq) round_masters(view.model);
+  if (options_.widths || options_.gptq) {
+    // The entry's own quantisers have no ranges yet.
+    const ActivationQuantizers activations =
+        calibrated_activations(view.model, activation_sites(options_, view.model, name_),
+                               *calibration_, options_.calibration_samples);
+    const HookedActivations hooked(view.model, activations);
+    if (options_.widths) choose_formats(view);
+    if (options_.gptq) round_masters(view.model);
+  }
   if (options_.learn != ScaleLearning::kNone) begin_learning();
   set_active(true);
   note(view.step, "begins");
@@ -182,6 +190,7 @@ void QuantizeCallback::round_masters(Model& model) {
                 [&](size_t i, const GptqWeight& rounded) {
                   parameters_.master_of(indices[i]).copy_(rounded.values);
                   if (rounded.scales) quantizer_.set_scales(indices[i], *rounded.scales);
+                  parameters_.publish();
                 });
 }
 

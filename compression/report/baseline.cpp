@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compression/activations/activation_callback.h"
 #include "compression/posttraining/posttraining.h"
 #include "compression/report/in_float.h"
 
@@ -9,10 +10,18 @@ namespace wattle {
 
 using nlohmann::json;
 
-class BaselineCallback::After : public Callback {
+class BaselineCallback::AfterStep : public Callback {
  public:
-  explicit After(BaselineCallback& baseline) : baseline_(baseline) {}
+  explicit AfterStep(BaselineCallback& baseline) : baseline_(baseline) {}
   void step_begins(const TrainingView&) override { baseline_.after(); }
+
+ private:
+  BaselineCallback& baseline_;
+};
+
+class BaselineCallback::AfterTraining : public Callback {
+ public:
+  explicit AfterTraining(BaselineCallback& baseline) : baseline_(baseline) {}
   bool training_is_done(const TrainingView&) override {
     baseline_.after();
     return false;
@@ -22,14 +31,30 @@ class BaselineCallback::After : public Callback {
   BaselineCallback& baseline_;
 };
 
-std::unique_ptr<Callback> BaselineCallback::make_after() { return std::make_unique<After>(*this); }
+std::unique_ptr<Callback> BaselineCallback::make_after_step() {
+  return std::make_unique<AfterStep>(*this);
+}
 
-void BaselineCallback::before(const TrainingView& view) {
+std::unique_ptr<Callback> BaselineCallback::make_after_training() {
+  return std::make_unique<AfterTraining>(*this);
+}
+
+bool BaselineCallback::training_is_done(const TrainingView& view) {
+  if (!parts_.quantize.begins_after_training(view)) return false;
+  const bool rounds = options_.activations && options_.activation_step() <= view.steps;
+  before(view,
+         rounds ? activation_sites(options_, view.model, entry_) : std::vector<ActivationSite>());
+  return false;
+}
+
+void BaselineCallback::before(const TrainingView& view,
+                              const std::vector<ActivationSite>& activations) {
   if (baseline_) return;
   QuantisedParts quantised = quantised_parts(view.model, view.parameters);
   for (const int64_t index : parts_.quantize.quantizer().indices()) {
     quantised.weights.push_back(parts_.quantize.quantizer().target_of(index));
   }
+  quantised.activations.insert(quantised.activations.end(), activations.begin(), activations.end());
   in_float(view.model, view.parameters, [&] {
     const PostTrainingLosses losses = evaluate_after_rounding(
         view.model, quantised, {parts_.calibration, options_.calibration_samples},

@@ -3,7 +3,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "compression/activations/calibrate.h"
 #include "compression/quantize/quantize_callback.h"
 #include "trainer/loop/evaluator.h"
 
@@ -11,6 +13,7 @@ namespace wattle {
 
 /// What GPTQ did to a model at one step: its loss on the validation set in float, with nothing
 /// rounded at all; with each weight that is quantised then rounded to the nearest; and by GPTQ.
+/// After training the activations that are then rounded are so in both.
 struct Baseline {
   int64_t step = 0;  ///< steps done then
   double float_loss = 0;
@@ -23,8 +26,8 @@ struct Baseline {
 /// the ledger.
 class BaselineCallback : public Callback {
  public:
-  /// `quantize`, after which `make_after()` must stand in the list, `evaluator` and `calibration`
-  /// must outlive this.
+  /// `quantize`, after which the entry's other callbacks and those that this makes stand in the
+  /// list, `evaluator` and `calibration` must outlive this.
   struct Parts {
     QuantizeCallback& quantize;
     const QuantizeOptions& options;
@@ -34,12 +37,9 @@ class BaselineCallback : public Callback {
   explicit BaselineCallback(const Parts& parts) : parts_(parts), options_(parts.options) {}
 
   void step_begins(const TrainingView& view) override {
-    if (!parts_.quantize.is_active() && options_.active_at(view.step)) before(view);
+    if (!parts_.quantize.is_active() && options_.active_at(view.step)) before(view, {});
   }
-  bool training_is_done(const TrainingView& view) override {
-    if (parts_.quantize.begins_after_training(view)) before(view);
-    return false;
-  }
+  bool training_is_done(const TrainingView& view) override;
   std::string name() const override { return "baseline." + parts_.quantize.name(); }
   std::string save_state() const override;
   void load_state(const std::string& state) override;
@@ -47,12 +47,15 @@ class BaselineCallback : public Callback {
   const std::string& entry() const { return entry_; }
   const std::optional<Baseline>& baseline() const { return baseline_; }
 
-  /// Called once the entry has begun.
-  std::unique_ptr<Callback> make_after();
+  /// Called once the entry's weights have begun, at a step.
+  std::unique_ptr<Callback> make_after_step();
+  /// Called once all of the entry has begun, after training.
+  std::unique_ptr<Callback> make_after_training();
 
  private:
-  class After;
-  void before(const TrainingView& view);
+  class AfterStep;
+  class AfterTraining;
+  void before(const TrainingView& view, const std::vector<ActivationSite>& activations);
   void after();
 
   Parts parts_;

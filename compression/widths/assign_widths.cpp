@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "common/error.h"
+#include "compression/quantize/norm_fold.h"
 #include "compression/widths/choose_widths.h"
 #include "compression/widths/loss_probe.h"
 
@@ -29,11 +30,14 @@ std::vector<WidthReading> candidates(const WeightTarget& target, at::IntArrayRef
   return readings;
 }
 
-void try_formats(at::Tensor value, LossProbe& probe, double float_loss,
+void try_formats(const WeightTarget& target, at::Tensor value, LossProbe& probe, double float_loss,
                  std::vector<WidthReading>& readings) {
   const at::Tensor kept = value.clone();
+  const at::Tensor factor = target.norm ? fold_factor(*target.norm) : at::Tensor();
   for (WidthReading& reading : readings) {
+    if (target.norm) multiply_channels(value, factor);
     reading.format->fake_quantise(value);
+    if (target.norm) divide_channels(value, factor, kept);
     const LossReading found = probe.read();
     reading.loss_increase = std::isfinite(found.loss) ? found.loss - float_loss
                                                       : std::numeric_limits<double>::infinity();
@@ -62,9 +66,6 @@ std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model
                            const QuantizeOptions& options) {
   int64_t least = 0;
   for (const WeightTarget& target : targets) {
-    if (target.norm) {
-      return target.parameter + " has batch norm folded in; widths need fold_batch_norm: false";
-    }
     const auto readings =
         candidates(target, parameter_named(model, target.parameter).value().sizes(), options);
     least += std::ranges::min_element(readings, {}, &WidthReading::bytes)->bytes;
@@ -90,7 +91,7 @@ std::vector<WidthAssignment> assign_widths(Model& model, const std::vector<Weigh
   for (const WeightTarget& target : targets) {
     const at::Tensor value = parameter_named(model, target.parameter).value().detach();
     WidthAssignment assignment{target.parameter, candidates(target, value.sizes(), options)};
-    try_formats(value, probe, float_loss, assignment.readings);
+    try_formats(target, value, probe, float_loss, assignment.readings);
     choices.emplace_back();
     for (const WidthReading& reading : assignment.readings) {
       choices.back().push_back({options.widths->cost_of(reading.bytes), reading.loss_increase});

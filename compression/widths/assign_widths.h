@@ -33,12 +33,12 @@ std::vector<std::shared_ptr<const WeightFormat>> width_formats(const WeightTarge
                                                                at::IntArrayRef shape,
                                                                const QuantizeOptions& options);
 
-/// "" or why the budget can't be kept, from the weights' shapes alone; and for a weight that batch
-/// norm is folded into, which can't be tried by itself.
+/// "" or why the budget can't be kept, from the weights' shapes alone.
 std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model& model,
                            const QuantizeOptions& options);
 
-/// The sensitivity scan: rounds one weight at a time in the float model, reads the loss on the
+/// The sensitivity scan: rounds one weight at a time, with batch norm folded in where its target
+/// says so, in the model as it is (activations that have hooks stay rounded), reads the loss on the
 /// calibration samples and the divergence from what the model gave before, and puts the weight back
 /// as it was. Then chooses formats by choose_widths(), by increase of loss. Collective; the same on
 /// every rank and on any number of ranks.

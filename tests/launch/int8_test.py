@@ -171,6 +171,40 @@ class Int8Test(RunTest):
         self.refused(r"activations\.begin_step: 3 is not before end_step 2",
                      "[{quantize: {target: int8, end_step: 2, activations: {begin_step: 3}}}]")
 
+    def test_gptq_after_training_rounds_filters_and_activations(self):
+        gptq = ("[{quantize: {target: int8, begin_step: 10, gptq: {samples: 40}, activations: {}, "
+                "energy_seconds: 0}}]")
+        for count in (1, 2):
+            config = self.config(f"run{count}", gptq)
+            self.train(config, count)
+        self.assert_same_bytes(self.state("run1"), self.state("run2"))
+        self.assertEqual(self.onnx("run1"), self.onnx("run2"))
+        [baseline] = self.report("run1")["compression"]["baselines"]
+        self.assertEqual((baseline["of"], baseline["step"]), ("before gptq", 10))
+        seen = [r for r in self.metrics("run1") if r["phase"] == "evaluate"][-1]["eval_loss"]
+        self.assertEqual(baseline["gptq_loss"], seen)
+        self.assertNotEqual(baseline["nearest_loss"], seen)
+        figures = self.evaluation(config, ["evaluate.integers=true"])
+        self.assertEqual(figures["integer_agreement"], 1)
+
+    def test_gptq_is_the_baseline_of_filters_and_activations(self):
+        self.train(self.config("run", INT8.replace("begin_step: 1,", "begin_step: 1, baseline: gptq,")))
+        [own] = self.report("run")["compression"]["baselines"]
+        self.assertNotIn(own["gptq_loss"], (own["nearest_loss"], own["float_loss"]))
+
+    def test_widths_of_filters_with_rounded_activations(self):
+        widths = INT8.replace("activations:", "widths: {formats: ['int2:channel', 'int4:channel', "
+                              "'int8:channel'], budget_bytes: 1000, samples: 24, adapt: {every: 3}}, "
+                              "activations:")
+        for count in (1, 2):
+            config = self.config(f"run{count}", widths)
+            self.train(config, count)
+        self.assert_same_bytes(self.state("run1"), self.state("run2"))
+        self.assertEqual(self.onnx("run1"), self.onnx("run2"))
+        tensors = self.report("run1")["compression"]["tensors"]
+        self.assertLessEqual(sum(t["bytes_after"] for t in tensors), 1000)
+        self.assertEqual(self.evaluation(config, ["evaluate.integers=true"])["integer_agreement"], 1)
+
     def test_activations_of_language_models_are_refused(self):
         done = self.train(self.text_config("bad", compression="[{quantize: {target: int8, "
                                            "activations: {}}}]"), expect=2)

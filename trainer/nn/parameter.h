@@ -54,12 +54,14 @@ class Parameter {
   /// Ends a step: a gradient that nobody delivered is zero.
   void end_step();
 
-  /// From now on `watcher` sees what this weight is multiplied by, [..., in] (images
-  /// [batch, in, height, width]), before each product; nullptr ends it.
+  /// From now on `watcher` sees the rows that this weight's rows are multiplied by, [..., in],
+  /// before each product; of a convolution the patches of the image, [batch, places, in], with
+  /// in = inputs * kernel * kernel in the order of a filter's values. nullptr ends it.
   void watch_inputs(std::function<void(const at::Tensor& x)> watcher) {
     watcher_ = std::move(watcher);
   }
-  /// A layer announces a product with x.
+  bool is_watched() const { return static_cast<bool>(watcher_); }
+  /// A layer announces a product with the rows x.
   void multiplies(const at::Tensor& x) const {
     if (watcher_) watcher_(x);
   }

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/im2col.h>
 #include <ATen/ops/native_batch_norm.h>
 #include <ATen/ops/native_batch_norm_backward.h>
 #include <ATen/ops/rsqrt.h>
@@ -41,10 +42,15 @@ at::Tensor Convolution::operator()(const at::Tensor& x, const ForwardContext& co
   return y;
 }
 
+at::Tensor Convolution::patches(const at::Tensor& x) const {
+  const at::IntArrayRef kernel = weight_.value().sizes().slice(2);
+  return at::im2col(x, kernel, /*dilation=*/{1, 1}, padding_, stride_).transpose(1, 2);
+}
+
 at::Tensor Convolution::product(const at::Tensor& x) {
   const bool records = recording();
   at::AutoGradMode no_grad(false);
-  weight_.multiplies(x);
+  if (weight_.is_watched()) weight_.multiplies(patches(x));
   const at::Tensor y = at::conv2d(x, weight_.value(), {}, stride_, padding_);
   if (!records) return y;
   weight_.expect_gradient();

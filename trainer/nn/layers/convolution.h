@@ -23,6 +23,8 @@ class Convolution {
 
  private:
   at::Tensor product(const at::Tensor& x);
+  /// [batch, places, inputs * kernel * kernel]: what a filter multiplies at each place.
+  at::Tensor patches(const at::Tensor& x) const;
 
   Parameter weight_;
   std::vector<int64_t> stride_;

@@ -1,0 +1,125 @@
+#include "compression/widths/assign_widths.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/round.h>
+#include <gmock/gmock.h>
+
+#include <limits>
+
+#include "compression/quantize/norm_fold.h"
+#include "parallel/communicators/threads/thread_communicator.h"
+#include "tests/compression/image_support.h"
+#include "trainer/nn/graph/activation_point.h"
+
+namespace wattle {
+namespace {
+
+using support::Images;
+
+const std::vector<std::string> kFormats = {"int2:channel", "int4:channel", "int8:channel"};
+
+QuantizeOptions options_with(int64_t budget_bytes) {
+  QuantizeOptions options;
+  options.target = WeightTargetType::kInt8;
+  options.widths.emplace();
+  options.widths->formats = kFormats;
+  options.widths->budget_bytes = budget_bytes;
+  options.widths->samples = 12;
+  return options;
+}
+
+/// A grid of activations that stays as it is.
+class Eighths : public ActivationHook {
+ public:
+  at::Tensor apply(const at::Tensor& x) override { return at::round(x * 8) / 8; }
+};
+
+double loss_of(Model& model) {
+  std::vector<int64_t> all = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  return model.loss(Images().fetch(all), ForwardContext{}).loss.item<double>();
+}
+
+/// By how much the loss grows with one weight in a format, batch norm folded in as it is deployed.
+double increase_by_hand(Model& model, const Weight& weight, const std::string& format) {
+  const double before = loss_of(model);
+  at::Tensor value = weight.weight->value().detach();
+  const at::Tensor kept = value.clone();
+  const at::Tensor factor = fold_factor(weight.norm.value()).view({-1, 1, 1, 1});
+  at::Tensor folded = (kept * factor).contiguous();
+  make_weight_format(format)->fake_quantise(folded);
+  value.copy_(folded / factor);
+  const double increase = loss_of(model) - before;
+  value.copy_(kept);
+  return increase;
+}
+
+int64_t bytes_taken(const std::vector<WidthAssignment>& assignments) {
+  int64_t bytes = 0;
+  for (const WidthAssignment& one : assignments) bytes += one.readings[one.chosen].bytes;
+  return bytes;
+}
+
+/// The least sum of increases within a budget, of all combinations.
+double least_increase(const std::vector<WidthAssignment>& assignments, size_t from,
+                      int64_t budget) {
+  if (budget < 0) return std::numeric_limits<double>::infinity();
+  if (from == assignments.size()) return 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (const WidthReading& reading : assignments[from].readings) {
+    least = std::min(least, reading.loss_increase +
+                                least_increase(assignments, from + 1, budget - reading.bytes));
+  }
+  return least;
+}
+
+void check_against_all_combinations(Model& model, Communicator& world) {
+  const Images images;
+  const CalibrationSet calibration(images, 4, world);
+  const at::Tensor before = model.weights.front().weight->value().clone();
+  const auto targets = weight_targets(options_with(1), model, "test");
+  ASSERT_TRUE(targets.front().norm.has_value());
+  int64_t least = 0, most = 0;
+  for (const WeightTarget& target : targets) {
+    for (const Weight& weight : model.weights) {
+      if (weight.weight->name() != target.parameter) continue;
+      least += make_weight_format(kFormats.front())->bytes_of(weight.weight->value().sizes());
+      most += make_weight_format(kFormats.back())->bytes_of(weight.weight->value().sizes());
+    }
+  }
+  for (const int64_t budget : {least, least + (most - least) / 4, (least + most) / 2, most}) {
+    const QuantizeOptions options = options_with(budget);
+    ASSERT_EQ(widths_refusal(targets, model, options), "");
+    const auto found = assign_widths(model, targets, options, calibration);
+    ASSERT_EQ(found.size(), model.weights.size());
+    double sum = 0;
+    for (const WidthAssignment& one : found) sum += one.readings[one.chosen].loss_increase;
+    EXPECT_LE(bytes_taken(found), budget);
+    EXPECT_NEAR(sum, least_increase(found, 0, budget), 1e-12) << budget << " bytes";
+    for (size_t f = 0; f < kFormats.size(); ++f) {
+      EXPECT_NEAR(found.at(2).readings.at(f).loss_increase,
+                  increase_by_hand(model, model.weights.at(2), kFormats[f]), 1e-5)
+          << kFormats[f];
+    }
+  }
+  EXPECT_TRUE(at::equal(model.weights.front().weight->value(), before)) << "put back";
+}
+
+TEST(AssignWidths, OfFiltersWithBatchNormFoldedIsTheBestOfAllCombinations) {
+  run_as_threads(1, [](Communicator& world) {
+    Model model = support::resnet_with_statistics();
+    check_against_all_combinations(model, world);
+  });
+}
+
+TEST(AssignWidths, ReadsTheLossWithRoundedActivations) {
+  run_as_threads(1, [](Communicator& world) {
+    Model model = support::resnet_with_statistics();
+    Eighths eighths;
+    for (ActivationPoint* point : model.activations) point->set_hook(&eighths);
+    check_against_all_combinations(model, world);
+  });
+}
+
+}  // namespace
+}  // namespace wattle
