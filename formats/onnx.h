@@ -13,7 +13,14 @@ namespace wattle {
 // graph, tensors with raw little-endian data, the default operator domain.
 
 /// TensorProto.DataType.
-enum class OnnxType : int32_t { kFloat = 1, kInt8 = 3, kInt16 = 5, kInt32 = 6, kInt64 = 7 };
+enum class OnnxType : int32_t {
+  kFloat = 1,
+  kInt8 = 3,
+  kInt16 = 5,
+  kInt32 = 6,
+  kInt64 = 7,
+  kInt4 = 22  ///< two in a byte, the first in its low half
+};
 
 /// A constant of a graph.
 struct OnnxTensor {
@@ -48,7 +55,7 @@ struct OnnxModel {
 };
 
 /// The version of the operators that nodes are written for: the first whose QuantizeLinear has 16
-/// bits.
+/// bits, and whose DequantizeLinear has 4 and blocks.
 inline constexpr int64_t kOnnxOpset = 21;
 
 /// The file's bytes: the same for equal models.

@@ -40,6 +40,10 @@ at::Tensor bias_steps(const at::Tensor& weight_scales, const AffineScale& input)
   return weight_scales * input.scale;
 }
 
+bool gives_bias_steps(const at::Tensor& weight_scales, int64_t outputs) {
+  return weight_scales.numel() == 1 || weight_scales.numel() == outputs;
+}
+
 at::Tensor bias_in_steps(const at::Tensor& bias, const at::Tensor& steps) {
   return at::round(bias.to(at::kDouble) / steps.to(at::kDouble));
 }
@@ -101,6 +105,7 @@ void BiasQuantizer::transform(int64_t index, at::Tensor& values) {
   if (index != (norm ? target.norm_bias : target.bias)) return;
   const at::Tensor scales =
       weights->scales_for(target.weight, sources_.master_of(target.weight)).scale;
+  if (!gives_bias_steps(scales, values.numel())) return;
   const at::Tensor steps = bias_steps(scales, *input->scale());
   const at::Tensor bias = norm ? folded_bias(*norm, values) : values;
   const at::Tensor codes = bias_in_steps(bias, steps);

@@ -18,6 +18,9 @@ namespace wattle {
 /// the result too.
 at::Tensor bias_steps(const at::Tensor& weight_scales, const AffineScale& input);
 
+/// Whether scales of a weight with so many outputs give each bias one step; scales of groups don't.
+bool gives_bias_steps(const at::Tensor& weight_scales, int64_t outputs);
+
 /// bias [outputs] in such steps, rounded: float64, not yet cut to int32.
 at::Tensor bias_in_steps(const at::Tensor& bias, const at::Tensor& steps);
 
@@ -36,7 +39,8 @@ struct BiasTarget {
 std::vector<BiasTarget> bias_targets(Model& model);
 
 /// Rounds biases as they are deployed, between master and working values: those of products whose
-/// weight is rounded, by whatever entry, and whose input one of `activations` rounds. A folded
+/// weight is rounded, by whatever entry, to scales of its outputs or one for all, and whose input
+/// one of `activations` rounds. A folded
 /// batch norm's bias is moved so that the bias of the folded product, bias - mean * factor, lies on
 /// its steps. A value that int32 can't hold stays as it is, and is refused at export. Gradients
 /// pass straight through. Publish when a scale of an activation has changed.

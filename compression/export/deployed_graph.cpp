@@ -80,6 +80,7 @@ void Builder::quantise(DeployedOperation& product, const DeployedWeight& weight)
                                                      product.name, weight.format->name(), refusal));
   }
   product.weight.reset();
+  product.format = *weight.format->grid();
   product.codes = weight.format->encode(weight.values, weight.scales ? &*weight.scales : nullptr);
 }
 
@@ -93,6 +94,7 @@ void Builder::fold(DeployedOperation& product, const Parameter* weight,
 void Builder::quantise_bias(DeployedOperation& product) const {
   const std::optional<ActivationGrid>& grid = deployed_.grids[product.inputs.front()];
   if (!product.codes || !product.bias.defined() || !grid) return;
+  if (!gives_bias_steps(product.codes->scales.scale, product.bias.numel())) return;
   product.bias_scales = bias_steps(product.codes->scales.scale, grid->scale);
   const at::Tensor codes = bias_in_steps(product.bias, product.bias_scales);
   const int64_t count = product.bias.numel();

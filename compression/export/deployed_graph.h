@@ -7,6 +7,7 @@
 
 #include "compression/activations/saved_activations.h"
 #include "compression/deployment.h"
+#include "compression/formats/grid_format.h"
 #include "trainer/nn/graph/graph.h"
 #include "trainer/state/named_tensor.h"
 
@@ -22,6 +23,7 @@ struct DeployedOperation {
   at::Tensor bias = {};                     ///< float32, undefined if there is none
   at::Tensor mean = {}, variance = {};      ///< of batch norm
   std::optional<EncodedWeight> codes = {};  ///< in place of weight; batch norm is folded in
+  GridFormatOptions format = {};            ///< of the codes
   /// The bias of quantised activations times a quantised weight, int32 [outputs], with the scales
   /// (input's scale * weight's scale), float32 [outputs] or [1] (Jacob et al. 2018, section 2.4).
   at::Tensor bias_codes = {}, bias_scales = {};
@@ -42,8 +44,8 @@ struct DeployedGraph {
 };
 
 /// The graph of a model whose weights are deployed so. `parameters`: by name, float32, what is not
-/// in the deployment. Throws Error(kUnsupported) for a weight that isn't of 8 or 16 bits with a
-/// scale for all or for each output channel, and for a bias that int32 can't hold.
+/// in the deployment. Throws Error(kUnsupported) for a weight that is not of integers, and
+/// for a bias that int32 can't hold. Biases of weights with scales in groups stay float.
 DeployedGraph deployed_graph(Model& model, const std::vector<NamedTensor>& parameters,
                              const Deployment& deployment, const std::string& what);
 

@@ -20,9 +20,7 @@ std::string compressed_tensors_refusal(const WeightFormat& format) {
 
 std::string onnx_refusal(const WeightFormat& format) {
   const GridFormatOptions* grid = format.grid();
-  const bool held = grid && grid->kind == Kind::kInteger && grid->bits >= 8 &&
-                    grid->sharing != ScaleSharing::kGroup;
-  return held ? "" : "expected int8 or int16 with scales per tensor or per channel";
+  return grid && grid->kind == Kind::kInteger ? "" : "expected int2, int4, int8 or int16";
 }
 
 }  // namespace wattle

@@ -27,11 +27,23 @@ OnnxType type_of(const at::Tensor& values) {
       return OnnxType::kInt16;
     case at::kInt:
       return OnnxType::kInt32;
+    case at::kLong:
+      return OnnxType::kInt64;
     case at::kFloat:
       return OnnxType::kFloat;
     default:
       throw Error(ErrorCode::kInternal, "export to onnx: a constant of another type");
   }
+}
+
+/// Codes of up to 4 bits as the file packs them; an odd last one has 0 beside it.
+std::string packed(const at::Tensor& codes) {
+  const int8_t* code = codes.const_data_ptr<int8_t>();
+  std::string bytes((codes.numel() + 1) / 2, '\0');
+  for (int64_t i = 0; i < codes.numel(); ++i) {
+    bytes[i / 2] = static_cast<char>(bytes[i / 2] | (code[i] & 15) << (i % 2 * 4));
+  }
+  return bytes;
 }
 
 /// Turns a deployed graph into nodes and constants.
@@ -43,6 +55,8 @@ class Writer {
 
  private:
   std::string constant(const std::string& name, const at::Tensor& values);
+  /// Codes or zero points of a weight.
+  std::string codes(const std::string& name, const at::Tensor& values, bool narrow);
   void node(const std::string& operation, std::vector<std::string> inputs,
             const std::string& output, std::vector<OnnxAttribute> attributes = {});
   /// The name that readers of a value use; its maker writes made_name().
@@ -92,22 +106,45 @@ void Writer::round_value(int64_t value) {
   node("DequantizeLinear", {name + ".quantized", scale, zero}, read_[value]);
 }
 
+std::string Writer::codes(const std::string& name, const at::Tensor& values, bool narrow) {
+  if (!narrow) return constant(name, values);
+  model_.constants.push_back(
+      {name, OnnxType::kInt4, values.sizes().vec(), packed(values.contiguous())});
+  return name;
+}
+
+/// Scales of groups lie along the rows of a matrix, which filters are given their shape after.
 std::string Writer::weight_of(const DeployedOperation& product) {
   const std::string name = product.name + ".weight";
   if (!product.codes) return constant(name, product.weight);
+  const GridFormatOptions& format = product.format;
   const WeightScales& scales = product.codes->scales;
-  const bool per_channel = scales.scale.numel() > 1;
-  const at::Tensor scale = per_channel ? scales.scale : scales.scale.reshape({});
-  const at::ScalarType type = product.codes->codes.scalar_type();
+  const bool in_groups = format.sharing == ScaleSharing::kGroup;
+  const bool narrow = format.bits <= 4;
+  at::Tensor values = product.codes->codes, scale = scales.scale;
+  std::vector<OnnxAttribute> attributes;
+  if (in_groups) {
+    values = values.flatten(1);
+    scale = scale.view({values.size(0), -1});
+    attributes = {{"axis", int64_t{1}}, {"block_size", format.group_size}};
+  } else if (scale.numel() > 1) {
+    attributes = {{"axis", int64_t{0}}};
+  } else {
+    scale = scale.reshape({});
+  }
+  const at::ScalarType type = values.scalar_type();
   const at::Tensor zero = scales.zero_point.defined()
                               ? scales.zero_point.to(type).reshape(scale.sizes())
                               : at::zeros_like(scale, type);
-  std::vector<OnnxAttribute> attributes;
-  if (per_channel) attributes.emplace_back("axis", int64_t{0});
+  const bool shaped = in_groups && product.codes->codes.dim() > 2;
+  const std::string rounded = name + (shaped ? ".matrix" : ".dequantized");
   node("DequantizeLinear",
-       {constant(name, product.codes->codes), constant(name + ".scale", scale),
-        constant(name + ".zero_point", zero)},
-       name + ".dequantized", std::move(attributes));
+       {codes(name, values, narrow), constant(name + ".scale", scale),
+        codes(name + ".zero_point", zero, narrow)},
+       rounded, std::move(attributes));
+  if (!shaped) return rounded;
+  const at::Tensor shape = at::tensor(product.codes->codes.sizes(), at::kLong);
+  node("Reshape", {rounded, constant(name + ".shape", shape)}, name + ".dequantized");
   return name + ".dequantized";
 }
 

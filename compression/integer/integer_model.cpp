@@ -56,6 +56,9 @@ void IntegerModel::check_product(const DeployedOperation& o) const {
   if (!o.codes) refuse(o.name, "its weight is not quantised");
   if (o.codes->codes.scalar_type() != at::kChar) refuse(o.name, "its weight has 16 bits");
   if (o.codes->scales.zero_point.defined()) refuse(o.name, "its weight has zero points");
+  if (o.codes->scales.scale.numel() > 1 && o.format.sharing == ScaleSharing::kGroup) {
+    refuse(o.name, "its weight has scales in groups, expected one for each output or for all");
+  }
   const int64_t columns = o.codes->codes.numel() / o.codes->codes.size(0);
   int64_t bias = 0;
   if (o.bias_codes.defined()) bias = o.bias_codes.to(at::kLong).abs().max().item<int64_t>();

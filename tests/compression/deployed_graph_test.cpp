@@ -143,15 +143,15 @@ TEST_F(Deploying, LearnedScalesOfAFoldedWeightHaveTheGradientOfTheFoldedProduct)
 TEST_F(Deploying, RefusesWhatAFileOfCodesCannotHold) {
   build();
   quantise([](auto& o) {
-    o.target = WeightTargetType::kInt4;
+    o.target = WeightTargetType::kTernary;
     o.scales = SharingChoice::kChannel;
   });
   try {
     deployed();
-    FAIL() << "int4 was taken";
+    FAIL() << "ternary was taken";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
-    EXPECT_THAT(error.what(), HasSubstr("stem.conv.weight was trained for int4:channel"));
+    EXPECT_THAT(error.what(), HasSubstr("stem.conv.weight was trained for ternary:channel"));
   }
 }
 

@@ -46,7 +46,7 @@ class ExportTest(RunTest):
             self.refused(place + f"{format} can't hold {target}.*, for which "
                          r"compression\.0\.quantize trains; expected", quantize(target),
                          f"[{{format: {format}}}]")
-        for target in ("int4", "fp8", "gguf:q8_0"):
+        for target in ("ternary", "fp8", "gguf:q8_0"):
             self.refused(place + "onnx can't hold " + target, quantize(target), "[{format: onnx}]", MLP)
         self.refused(place + "a model of family gpt2 can't be written so: compressed-tensors is for "
                      "llama", quantize("int4"), "[{format: compressed-tensors}]", TINY_GPT)

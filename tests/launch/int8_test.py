@@ -205,6 +205,17 @@ class Int8Test(RunTest):
         self.assertLessEqual(sum(t["bytes_after"] for t in tensors), 1000)
         self.assertEqual(self.evaluation(config, ["evaluate.integers=true"])["integer_agreement"], 1)
 
+    def test_scales_in_groups_leave_biases_in_float(self):
+        groups = INT8.replace("freeze_batch_norm_step: 6, ", "").replace(
+            "target: int8,", "target: int8, scales: group, group_size: 4,")
+        config = self.config("run", groups, MLP)
+        self.train(config)
+        seen = [r for r in self.metrics("run") if r["phase"] == "evaluate"][-1]["eval_loss"]
+        self.assertEqual(self.evaluation(config)["loss"], seen)
+        done = self.train(config, arguments=("eval",), overrides=["evaluate.integers=true"],
+                          expect=1)
+        self.assertRegex(done.stderr, r"integers: hidden\.0: its weight has scales in groups")
+
     def test_activations_of_language_models_are_refused(self):
         done = self.train(self.text_config("bad", compression="[{quantize: {target: int8, "
                                            "activations: {}}}]"), expect=2)

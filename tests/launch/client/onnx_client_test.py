@@ -138,6 +138,53 @@ class OnnxClientTest(RunTest):
                           expect=1)
         self.assertRegex(done.stderr, r"evaluation with integers: .*16 bits")
 
+    def check_narrow(self, model: str, data: str, options: str, weight: str, scales: tuple):
+        """Weights of 4 bits alone: the client multiplies what training saw."""
+        compression = f"[{{quantize: {{begin_step: 10, freeze_batch_norm_step: 60, {options}}}}}]"
+        if model == MLP:
+            compression = compression.replace("freeze_batch_norm_step: 60, ", "")
+        inputs, outputs, _ = self.predicted(self.trained(model, data, compression))
+        exported = self.model()
+        constants = {t.name: t for t in exported.graph.initializer}
+        self.assertEqual(constants[weight].data_type, onnx.TensorProto.INT4)
+        self.assertEqual(tuple(constants[weight + ".scale"].dims), scales)
+        found = self.run_client(exported, inputs)
+        np.testing.assert_allclose(found, outputs, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(classes(found), classes(outputs))
+        return exported
+
+    def test_int4_by_channel(self):
+        self.check_narrow(RESNET, DIGITS, "target: int4, scales: channel", "stem.conv.weight", (8,))
+
+    def test_int4_in_groups(self):
+        exported = self.check_narrow(MLP, RANDOM, "target: int4, group_size: 4",
+                                     "hidden.1.weight", (32, 16))
+        blocks = [a.i for n in exported.graph.node if n.output[0] == "hidden.1.weight.dequantized"
+                  for a in n.attribute if a.name == "block_size"]
+        self.assertEqual(blocks, [4])
+
+    def test_int4_filters_in_groups_with_zero_points(self):
+        self.check_narrow(RESNET, DIGITS, "target: int4, group_size: 36, symmetric: false, "
+                          "targets: ['re:stages.*conv[12].weight']",
+                          "stages.1.0.conv2.weight", (16, 4))
+
+    def test_int2_by_tensor(self):
+        self.check_narrow(VGG, DIGITS, "target: int2, scales: tensor", "output.weight", ())
+
+    def test_widths_with_rounded_activations(self):
+        widths = INT8.replace("activations:", "widths: {formats: ['int2:channel', 'int4:channel', "
+                              "'int8:channel'], budget_bytes: 3500, samples: 32}, activations:")
+        exported, _ = self.check_int8(RESNET, DIGITS, widths)
+        kinds = {t.data_type for t in exported.graph.initializer if t.name.endswith(".weight")}
+        self.assertEqual(kinds, {onnx.TensorProto.INT4, onnx.TensorProto.INT8})
+
+    def test_gptq_after_training(self):
+        gptq = INT8.replace("begin_step: 10, freeze_batch_norm_step: 60, freeze_observers_step: 70, "
+                            "activations: {begin_step: 20}",
+                            "begin_step: 80, gptq: {samples: 64}, activations: {}")
+        self.assertIn("gptq", gptq)
+        self.check_int8(VGG, DIGITS, gptq)
+
     def test_layers_that_targets_leave_out_stay_float(self):
         some = INT8.replace("target: int8", "target: int8, targets: ['re:stages.*']").replace(
             "activations: {", "activations: {targets: ['re:stages.*relu1?'], ")
