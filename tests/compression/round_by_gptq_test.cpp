@@ -66,6 +66,17 @@ TEST(FormatRounder, GptqLeavesLessErrorInValuesThatTheFormatHolds) {
   }
 }
 
+TEST(FormatRounder, GptqLeavesLessErrorInTernaryBlocks) {
+  const at::Tensor weight = normal({12, 512}, 1);
+  const at::Tensor hessian = correlated(512);
+  const auto format = make_weight_format("gguf:tq2_0");
+  at::Tensor plain = weight.clone();
+  format->fake_quantise(plain);
+  const GptqWeight rounded = gptq_rounded(*format, weight, hessian, {});
+  EXPECT_LT(product_error(weight, rounded.values, hessian),
+            0.9 * product_error(weight, plain, hessian));
+}
+
 TEST(FormatRounder, ABlockOfZerosStaysOne) {
   at::Tensor weight = normal({4, 64}, 1);
   weight.narrow(1, 32, 32).zero_();

@@ -49,6 +49,7 @@ class EndOfTrainingTest(RunTest):
         "end": ("gguf:q4_0", ", end_step: 6", "gguf", TINY_LLAMA),
         "begin": ("gguf:q4_0", ", begin_step: 6", "gguf", TINY_LLAMA),
         "gptq": ("int4", ", begin_step: 6, gptq: {}", "safetensors", TINY_LLAMA),
+        "filters": ("int8", ", begin_step: 6, gptq: {}, activations: {}", "onnx", RESNET),
         "freeze": ("int8", ", freeze_observers_step: 6", "safetensors", TINY_LLAMA),
         "ranges": ("int8", ", weight_ranges: {observer: minmax}", "safetensors", TINY_LLAMA),
         "moving": ("int8", ", weight_ranges: {observer: ema, every: 3}", "safetensors", TINY_LLAMA),
