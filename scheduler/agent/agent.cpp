@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include "common/error.h"
+#include "scheduler/agent/link/place.h"
 #include "scheduler/agent/power/idle_watts.h"
 #include "scheduler/agent/runs/job_command.h"
 
@@ -39,11 +40,13 @@ Agent::Agent(Settings settings, NodeMeter& meter, std::shared_ptr<grpc::Channel>
       parts_{settings_, meter_.devices(), transfer_,
              [this](v1::AgentMessage message) { send(std::move(message)); },
              [](const std::string& text) { fmt::print(stderr, "wattle-agent: {}\n", text); }},
+      instance_id_(random_id()),
       newest_sequence_(settings_.devices.size(), 0),
       energy_(meter_.devices(), settings_.devices) {
   make_private_folder(settings_.work_dir,
                       fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
   lock_folder();
+  work_dir_id_ = work_dir_id(settings_.work_dir);
   keep_idle_watts(settings_.devices, settings_.work_dir + "/idle_watts.json");
   make_private_folder(settings_.work_dir + "/runs", fs::perms::owner_all);
   make_private_folder(settings_.jobs_dir,
@@ -163,6 +166,9 @@ void Agent::register_node(int64_t stream) {
   registration.set_node(settings_.node);
   registration.set_meter(meter_.label());
   registration.set_shares_jobs_dir(!settings_.stores_checkpoints);
+  registration.set_work_dir_id(work_dir_id_);
+  registration.set_boot_id(boot_id());
+  registration.set_instance_id(instance_id_);
   for (v1::DeviceGroup& group : groups_of(settings_.devices)) *registration.add_devices() = group;
   for (const auto& [token, run] : runs_) *registration.add_runs() = run->held(is_cut_off());
   for (const auto& [token, exited] : refused_) {

@@ -73,6 +73,8 @@ class Agent {
   RunParts parts_;
   std::unique_ptr<LeaseFile> lease_;
   int lock_fd_ = -1;
+  std::string work_dir_id_;
+  std::string instance_id_;
   std::map<int64_t, std::unique_ptr<Run>> runs_;
   std::map<int64_t, v1::RunExited> refused_;  // launches that could not even begin
   std::vector<int64_t> newest_sequence_;      // by device

@@ -116,8 +116,16 @@ Node* live_node(State& state, const std::string& name, int64_t epoch) {
   return node.state == NodeState::kUp && node.epoch == epoch ? &node : nullptr;
 }
 
-double planning_cap(const State& state, double now_seconds) {
+double cap_ahead(const State& state, double now_seconds) {
   return state.hard_cap.lowest(now_seconds, now_seconds + state.options.settle_seconds);
+}
+
+double planning_cap(const State& state, double now_seconds) {
+  double cap = cap_ahead(state, now_seconds);
+  for (const auto& [node, joining] : state.joining) {
+    if (now_seconds < joining.until_seconds) cap -= joining.watts;
+  }
+  return cap;
 }
 
 double planning_soft_cap(const State& state, double now_seconds) {

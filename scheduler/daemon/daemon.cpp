@@ -21,6 +21,8 @@ namespace {
 /// Time passes for the core at least this often, and soon after whatever happens.
 constexpr double kTickSeconds = 0.5;
 constexpr double kHousekeepingSeconds = 5;
+/// An agent that has sent none for so many heartbeats gives way to another of its name.
+constexpr double kSilentBeats = 2;
 
 CoreOptions core_options(const ClusterOptions& options) {
   CoreOptions core;
@@ -67,7 +69,8 @@ Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
       lock_(lock_folder(options.state_dir)),
       store_(below(options.state_dir, "wattle.db")),
       files_(below(options.state_dir, "files")),
-      logs_(below(options.state_dir, "logs")) {
+      logs_(below(options.state_dir, "logs")),
+      agents_(std::chrono::duration<double>(kSilentBeats * options.heartbeat_seconds)) {
   core_ = std::make_unique<JournalledCore>(
       store_, core_options(options), journal_limits(options), clock,
       [this](const Event& event, const std::vector<Decision>& decisions) {
@@ -208,8 +211,7 @@ void Daemon::welcome(const NodeUp& event) {
 
 void Daemon::carry_out(const Event& event, const std::vector<Decision>& decisions) {
   const auto* up = std::get_if<NodeUp>(&event.body);
-  const bool is_refused = !decisions.empty() && std::holds_alternative<Refused>(decisions.front());
-  if (up && !is_refused) welcome(*up);
+  if (up && !answer_to(*up, decisions)) welcome(*up);
   for (const Decision& decision : decisions) {
     std::vector<Addressed> commands;
     if (const auto* start = std::get_if<Start>(&decision)) {

@@ -274,9 +274,10 @@ void ClusterClient::drain(const std::string& node, bool off) {
   ask(*link_, *link_->cluster, &v1::Cluster::Stub::Drain, request);
 }
 
-void ClusterClient::remove_node(const std::string& node) {
+void ClusterClient::remove_node(const std::string& node, bool force) {
   v1::RemoveNodeRequest request;
   request.set_node(node);
+  request.set_force(force);
   ask(*link_, *link_->cluster, &v1::Cluster::Stub::RemoveNode, request);
 }
 

@@ -51,7 +51,7 @@ class ClusterClient {
 
   v1::NodesResponse nodes();
   void drain(const std::string& node, bool off);
-  void remove_node(const std::string& node);
+  void remove_node(const std::string& node, bool force);
   void set_cap(const v1::SetCapRequest& request);
   v1::GetCapResponse cap();
   void set_budget(const v1::SetBudgetRequest& request);

@@ -14,6 +14,7 @@ namespace {
 struct NodeArguments {
   ClientArguments client;
   std::vector<std::string> nodes;
+  bool force = false;
 };
 
 /// As scontrol and kubectl say it: UP, LOST, DOWN, with +DRAIN.
@@ -86,7 +87,7 @@ void undrain(const NodeArguments& arguments) {
 void remove(const NodeArguments& arguments) {
   ClusterClient cluster(arguments.client.connect());
   for (const std::string& node : arguments.nodes) {
-    cluster.remove_node(node);
+    cluster.remove_node(node, arguments.force);
     say(arguments, node, "is removed: its watts are free, its jobs start elsewhere");
   }
 }
@@ -100,6 +101,10 @@ void add_node_commands(CLI::App& wattle) {
     arguments->client.add_to(*command);
     if (run != nodes) {
       command->add_option("node", arguments->nodes, "names of the nodes")->required();
+    }
+    if (run == remove) {
+      command->add_flag("--force", arguments->force,
+                        "believe it of a node that may still run jobs: you know that it is off");
     }
     command->callback([arguments, run] { run(*arguments); });
   };

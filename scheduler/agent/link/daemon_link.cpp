@@ -101,10 +101,12 @@ void DaemonLink::serve(const std::shared_ptr<Stream>& stream) {
     const std::lock_guard lock(mutex_);
     stream_.reset();
   }
+  // Nothing can be read any more: the call is over. To cancel it first could hide why.
+  const grpc::Status status = stream->rpc->Finish();
   stream->context.TryCancel();  // or a write might wait for ever
   wake_.notify_all();
   writer.join();
-  on_event_(LinkBroken{stream->number, words_of(stream->rpc->Finish())});
+  on_event_(LinkBroken{stream->number, words_of(status)});
 }
 
 void DaemonLink::write_all(Stream& stream) {

@@ -46,6 +46,8 @@ struct Node {
   /// The terms of its registration: its watts and runs are its own for so long after it is lost.
   double lease_seconds = 0;
   double orphan_grace_seconds = 0;
+  std::string work_dir_id;  ///< of its newest registration, as the next one (NodeUp)
+  std::string boot_id;
   std::vector<DeviceGroup> groups;
   double idle_watts = 0;  ///< of all its devices
   double safe_watts = 0;

@@ -121,7 +121,7 @@ Accepted expect(State& state, const Job& job) {
   accepted.job = job.id;
   accepted.name = job.request.name;
   accepted.overrides = job.request.overrides;
-  const double watts = planning_cap(state, state.now_seconds) - state.least_cap_watts;
+  const double watts = cap_ahead(state, state.now_seconds) - state.least_cap_watts;
   const auto options = state.profiles.options(state.types, job);
   const Option* option = best_alone(state, *options, watts, state.widest);
   if (!option) {

@@ -102,11 +102,12 @@ std::vector<Job*> runs_waited_for(State& state) {
   return jobs;
 }
 
-/// The cap waits neither for a checkpoint nor for a limit that is never acknowledged: what still
-/// holds its watts then is killed, until the rest fits.
+/// The cap, but for what is kept for nodes that join, waits neither for a checkpoint nor for a
+/// limit that is never acknowledged: what still holds its watts then is killed, until the rest
+/// fits.
 void kill_for_cap(Round& round) {
   State& state = round.state;
-  const double over = -headroom(state);
+  const double over = state.ledger.possible_watts() - cap_ahead(state, state.now_seconds);
   if (over <= 0) {
     state.over_cap_seconds.reset();
     return;

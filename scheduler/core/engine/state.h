@@ -43,6 +43,12 @@ struct Outlook {
   double made_seconds = -std::numeric_limits<double>::infinity();
 };
 
+/// Of the cap, for a node that waits to join.
+struct Joining {
+  double watts = 0;
+  double until_seconds = 0;  ///< unless it asks again
+};
+
 struct Tenant {
   std::string name;
   double weight = 1;
@@ -65,9 +71,10 @@ struct State {
   std::map<std::string, NodeId> node_by_name;
   std::vector<Device> devices;
   std::set<NodeId> lost_nodes;
-  std::vector<int> installed;  ///< devices by type, of all nodes that are not removed
-  std::vector<int> widest;     ///< of them, the most by type that one job can have
-  double least_cap_watts = 0;  ///< idle devices, and lost nodes at safe limits
+  std::map<std::string, Joining> joining;  ///< by node
+  std::vector<int> installed;              ///< devices by type, of all nodes that are not removed
+  std::vector<int> widest;                 ///< of them, the most by type that one job can have
+  double least_cap_watts = 0;              ///< idle devices, and lost nodes at safe limits
   DevicePool pool;
 
   std::map<JobId, Job> jobs;                   ///< finished ones, too, for history_seconds
@@ -132,13 +139,22 @@ void renew_leases(Round& round);
 void lease_start(Round& round, Job& job);
 bool is_renewal_due(const State& state);
 
-// fleet.cpp: what happens to nodes
+// registration.cpp: agents that register
 void on(Round& round, const NodeUp& event);
+/// Why a registration that is not to be refused can't be taken yet; "" if it can.
+std::string must_wait(const State& state, const NodeUp& event);
+
+// fleet.cpp: what happens to nodes
 void on(Round& round, const NodeLost& event);
 void on(Round& round, const Restarted& event);
 void on(Round& round, const NodeRemoved& event);
 void expire_leases(Round& round);
 bool is_expiry_due(const State& state, double now_seconds);
+/// From then on a lost node is surely at its safe limits.
+double lease_end(const State& state, const Node& node);
+/// And from then on surely without runs.
+double orphans_end(const State& state, const Node& node);
+std::set<JobId> jobs_on(const State& state, const Node& node);
 
 // drains.cpp: nodes that take nothing more
 void on(Round& round, const Drain& event);
@@ -196,6 +212,8 @@ Node* live_node(State& state, const std::string& name, int64_t epoch);
 /// Gives a device that no run holds any more back to the pool, if it may be used.
 void free_device(State& state, DeviceId device);
 /// The cap on the sum of limits that holds for decisions made at a moment.
+double cap_ahead(const State& state, double now_seconds);
+/// The same without what is kept for nodes that wait to join.
 double planning_cap(const State& state, double now_seconds);
 /// The same of the soft cap on what is drawn; infinite where there is none.
 double planning_soft_cap(const State& state, double now_seconds);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <variant>
 #include <vector>
@@ -50,6 +51,11 @@ concept Set = !Map<T> && requires {
 };
 template <class T>
 concept List = std::is_same_v<T, std::vector<typename T::value_type>>;
+/// Has fields that older journals don't have: they keep their defaults where they are missing.
+template <class T>
+concept Extended = requires {
+  T::kAdded;
+};
 template <class T>
 concept Pair = requires {
   typename T::first_type;
@@ -165,7 +171,7 @@ class Reader {
     fields::visit(value, [&](const char* key, auto& field) {
       auto found = from.find(key);
       if (found == from.end()) {
-        if (is_lenient_) return;
+        if (is_lenient_ || is_added<T>(key)) return;
         refuse(path + "." + key, "is missing");
       }
       read(*found, field, path + "." + key);
@@ -175,6 +181,14 @@ class Reader {
   }
 
  private:
+  template <class T>
+  static bool is_added([[maybe_unused]] std::string_view key) {
+    if constexpr (Extended<T>) {
+      return std::find(std::begin(T::kAdded), std::end(T::kAdded), key) != std::end(T::kAdded);
+    }
+    return false;
+  }
+
   template <class T>
   static void read_plain(const json& from, T& value, const std::string& path) {
     const bool fits = std::is_same_v<T, std::string> ? from.is_string()

@@ -164,7 +164,18 @@ struct Noted {
   }
 };
 
+/// A registration can't be taken yet: the node is what it was. Its agent is to register again.
+struct Deferred {
+  static constexpr const char* kName = "deferred";
+  std::string node;
+  std::string why;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("node", s.node), v("why", s.why);
+  }
+};
+
 using Decision = std::variant<Accepted, Refused, Start, SetLimit, Stop, Resize, LeaseJoules, Kill,
-                              JobChanged, Noted>;
+                              JobChanged, Noted, Deferred>;
 
 }  // namespace wattle::scheduler

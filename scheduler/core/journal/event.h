@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -51,18 +52,26 @@ struct HeldRun {
   }
 };
 
-/// An agent has registered. `epoch` grows with every registration of that node.
+/// An agent has registered. `epoch` grows with every registration of that node. Where two
+/// registrations name the same work_dir (by an id of its own) in the same boot of the machine, the
+/// newer agent has taken over what the older one held: what it does not name has ended. "" says
+/// nothing.
 struct NodeUp {
   static constexpr const char* kName = "node_up";
+  /// What older journals don't have.
+  static constexpr std::string_view kAdded[] = {"work_dir_id", "boot_id"};
   std::string node;
   int64_t epoch = 0;
   std::vector<DeviceGroup> groups;
   std::vector<HeldRun> runs;
   bool shares_jobs_dir = false;  ///< with all others that do: a job may run on several of them
+  std::string work_dir_id = {};
+  std::string boot_id = {};
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("node", s.node), v("epoch", s.epoch), v("groups", s.groups), v("runs", s.runs);
-    v("shares_jobs_dir", s.shares_jobs_dir);
+    v("shares_jobs_dir", s.shares_jobs_dir), v("work_dir_id", s.work_dir_id);
+    v("boot_id", s.boot_id);
   }
 };
 
@@ -85,13 +94,16 @@ struct Restarted {
   static void visit(Self&, V&&) {}
 };
 
-/// The operator vouches that a node is switched off for good.
+/// The operator vouches that a node is switched off for good. Of one that may still hold its watts
+/// and runs that is believed only if it is forced.
 struct NodeRemoved {
   static constexpr const char* kName = "node_removed";
+  static constexpr std::string_view kAdded[] = {"force"};
   std::string node;
+  bool force = false;
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
-    v("node", s.node);
+    v("node", s.node), v("force", s.force);
   }
 };
 

@@ -66,6 +66,7 @@ void visit(Is<Node> auto& s, V&& v) {
   v("orphan_grace_seconds", s.orphan_grace_seconds), v("groups", s.groups);
   v("idle_watts", s.idle_watts), v("safe_watts", s.safe_watts), v("devices", s.devices);
   v("foreign_runs", s.foreign_runs);
+  v("work_dir_id", s.work_dir_id), v("boot_id", s.boot_id);
 }
 template <class V>
 void visit(Is<WorkEstimate> auto& s, V&& v) {
@@ -167,6 +168,10 @@ void visit(Is<Outlook> auto& s, V&& v) {
   v("capacity", s.capacity), v("made_seconds", s.made_seconds);
 }
 template <class V>
+void visit(Is<Joining> auto& s, V&& v) {
+  v("watts", s.watts), v("until_seconds", s.until_seconds);
+}
+template <class V>
 void visit(Is<Tenant> auto& s, V&& v) {
   v("name", s.name), v("weight", s.weight);
 }
@@ -187,6 +192,7 @@ void visit(Is<State> auto& s, V&& v) {
   v("planned_seconds", s.planned_seconds), v("planned_cap_watts", s.planned_cap_watts);
   v("planned_soft_cap_watts", s.planned_soft_cap_watts);
   v("outlook", s.outlook), v("forgot_seconds", s.forgot_seconds);
+  v("joining", s.joining);
 }
 
 }  // namespace wattle::scheduler::fields

@@ -16,6 +16,8 @@ double highest(double confirmed, const std::vector<std::pair<Sequence, double>>&
 
 }  // namespace
 
+double CapLedger::counted(double watts) { return static_cast<double>(milliwatts(watts)) / 1000; }
+
 DeviceId CapLedger::add(double in_force_watts, double safe_watts) {
   Entry& entry = entries_.emplace_back();
   entry.confirmed = in_force_watts;

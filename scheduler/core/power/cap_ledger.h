@@ -30,6 +30,9 @@ class CapLedger {
     double watts = 0;
   };
 
+  /// As a device's watts are summed here: whole milliwatts, rounded up.
+  static double counted(double watts);
+
   /// Adds the next device. `in_force_watts` is what its agent reports.
   DeviceId add(double in_force_watts, double safe_watts);
 

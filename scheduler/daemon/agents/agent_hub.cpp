@@ -2,32 +2,43 @@
 
 namespace wattle::scheduler {
 
-void AgentHub::attach(const std::string& node, std::shared_ptr<Outbox> outbox) {
+bool AgentHub::attach(const std::string& node, const std::string& instance,
+                      std::shared_ptr<Outbox> outbox) {
   const std::lock_guard lock(mutex_);
-  auto& place = outboxes_[node];
-  if (place) place->close();
-  place = std::move(outbox);
+  Place& place = places_[node];
+  if (place.outbox) {
+    const bool is_its_own = !instance.empty() && place.instance == instance;
+    if (!is_its_own && Clock::now() - place.heard < silence_) return false;
+    place.outbox->close();
+  }
+  place = {std::move(outbox), instance, Clock::now()};
+  return true;
 }
 
-bool AgentHub::detach(const std::string& node, const std::shared_ptr<Outbox>& outbox) {
+void AgentHub::note_alive(const std::string& node, const std::shared_ptr<Outbox>& outbox) {
+  const std::lock_guard lock(mutex_);
+  auto found = places_.find(node);
+  if (found != places_.end() && found->second.outbox == outbox) found->second.heard = Clock::now();
+}
+
+void AgentHub::detach(const std::string& node, const std::shared_ptr<Outbox>& outbox) {
   outbox->close();
   const std::lock_guard lock(mutex_);
-  auto found = outboxes_.find(node);
-  if (found == outboxes_.end() || found->second != outbox) return false;
-  outboxes_.erase(found);
+  auto found = places_.find(node);
+  if (found == places_.end() || found->second.outbox != outbox) return;
+  places_.erase(found);
   readings_.erase(node);
-  return true;
 }
 
 void AgentHub::send(const std::string& node, const v1::Command& command) {
   const std::lock_guard lock(mutex_);
-  auto found = outboxes_.find(node);
-  if (found != outboxes_.end()) found->second->put(command);
+  auto found = places_.find(node);
+  if (found != places_.end()) found->second.outbox->put(command);
 }
 
 void AgentHub::heard(const std::string& node, const NodeReading& reading) {
   const std::lock_guard lock(mutex_);
-  if (outboxes_.contains(node)) readings_[node] = reading;
+  if (places_.contains(node)) readings_[node] = reading;
 }
 
 std::optional<NodeReading> AgentHub::reading(const std::string& node) const {
@@ -45,7 +56,7 @@ double AgentHub::watts() const {
 
 void AgentHub::close() {
   const std::lock_guard lock(mutex_);
-  for (auto& [node, outbox] : outboxes_) outbox->close();
+  for (auto& [node, place] : places_) place.outbox->close();
 }
 
 }  // namespace wattle::scheduler

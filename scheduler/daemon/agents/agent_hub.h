@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -30,11 +31,17 @@ struct NodeReading {
 /// The streams to the agents that are there now: one a node. Any thread.
 class AgentHub {
  public:
-  /// A node's new stream; an older one of the node is closed. Commands that are sent to the node
-  /// from now on go to `outbox`.
-  void attach(const std::string& node, std::shared_ptr<Outbox> outbox);
-  /// The stream is gone; says whether it was still the node's newest.
-  bool detach(const std::string& node, const std::shared_ptr<Outbox>& outbox);
+  /// A stream on which nothing has come for so long is dead.
+  explicit AgentHub(std::chrono::duration<double> silence) : silence_(silence) {}
+
+  /// A node's new stream, of an agent's process; commands that are sent to the node from now on go
+  /// to `outbox`. An older stream is closed if it is of the same process ("" is none's) or dead;
+  /// false, and nothing is changed, where it is another one's and alive.
+  bool attach(const std::string& node, const std::string& instance, std::shared_ptr<Outbox> outbox);
+  /// Something has come on the node's stream.
+  void note_alive(const std::string& node, const std::shared_ptr<Outbox>& outbox);
+  /// The stream is gone.
+  void detach(const std::string& node, const std::shared_ptr<Outbox>& outbox);
 
   /// Puts a command on the node's stream; dropped where there is none: what still counts is said
   /// again after the next registration.
@@ -48,8 +55,16 @@ class AgentHub {
   void close();
 
  private:
+  using Clock = std::chrono::steady_clock;
+  struct Place {
+    std::shared_ptr<Outbox> outbox;
+    std::string instance;
+    Clock::time_point heard;
+  };
+
+  std::chrono::duration<double> silence_;
   mutable std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<Outbox>> outboxes_;
+  std::map<std::string, Place> places_;
   std::map<std::string, NodeReading> readings_;
 };
 

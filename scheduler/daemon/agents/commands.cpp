@@ -74,6 +74,16 @@ std::vector<Addressed> launch_commands(const Start& start, const LaunchParts& pa
   return commands;
 }
 
+std::optional<NotTaken> answer_to(const NodeUp& event, const std::vector<Decision>& decisions) {
+  for (const Decision& decision : decisions) {
+    const auto* refused = std::get_if<Refused>(&decision);
+    if (refused && refused->what == event.node) return NotTaken{refused->why, true};
+    const auto* deferred = std::get_if<Deferred>(&decision);
+    if (deferred && deferred->node == event.node) return NotTaken{deferred->why, false};
+  }
+  return std::nullopt;
+}
+
 std::vector<Addressed> commands_of(const Decision& decision) {
   Translate translate;
   std::visit(translate, decision);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "scheduler/core/engine/state.h"
@@ -25,6 +27,13 @@ struct LaunchParts {
 
 /// The commands of a start, one for each node; the first runs mpirun.
 std::vector<Addressed> launch_commands(const Start& start, const LaunchParts& parts);
+
+/// Why a registration was not taken, if it was not, and whether it may be taken later.
+struct NotTaken {
+  std::string why;
+  bool is_for_good = false;
+};
+std::optional<NotTaken> answer_to(const NodeUp& event, const std::vector<Decision>& decisions);
 
 /// The commands of any other decision; none for those that concern no agent.
 std::vector<Addressed> commands_of(const Decision& decision);

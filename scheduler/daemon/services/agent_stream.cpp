@@ -4,14 +4,21 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
 #include "common/text.h"
 #include "scheduler/core/engine/state.h"
+#include "scheduler/daemon/agents/commands.h"
 #include "scheduler/daemon/services/calls/caller.h"
 
 namespace wattle::scheduler {
 namespace {
 
 constexpr size_t kMostCauseBytes = 500;
+constexpr double kMostPatienceSeconds = 2;
+constexpr std::chrono::milliseconds kJoinPause{50};
 
 std::string day_of(double seconds) {
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
@@ -22,6 +29,8 @@ NodeUp event_of(const v1::Registration& registration, int64_t epoch) {
   event.node = registration.node();
   event.epoch = epoch;
   event.shares_jobs_dir = registration.shares_jobs_dir();
+  event.work_dir_id = registration.work_dir_id();
+  event.boot_id = registration.boot_id();
   for (const v1::DeviceGroup& group : registration.devices()) {
     event.groups.push_back(
         {{group.type(), group.idle_watts(), group.min_limit_watts(), group.max_limit_watts()},
@@ -54,32 +63,58 @@ std::vector<StoredFile> files_of(const google::protobuf::RepeatedPtrField<v1::Fi
 
 AgentStream::AgentStream(Daemon& daemon, const v1::Registration& registration,
                          std::shared_ptr<Outbox> outbox)
-    : daemon_(daemon),
-      node_(registration.node()),
-      epoch_(daemon.next_epoch()),
-      outbox_(std::move(outbox)) {
-  daemon_.agents().attach(node_, outbox_);
-  for (const Decision& decision : daemon_.core().apply(event_of(registration, epoch_))) {
-    const auto* refused = std::get_if<Refused>(&decision);
-    if (!refused || refused->what != node_) continue;
-    daemon_.agents().detach(node_, outbox_);
-    throw Refusal(RefusalCode::kPrecondition, fmt::format("node {}: {}", node_, refused->why));
-  }
+    : daemon_(daemon), node_(registration.node()), outbox_(std::move(outbox)) {
+  join(registration);
   for (const v1::HeldRun& run : registration.runs()) {
     if (run.has_exited()) exited(run.exited());
   }
 }
 
+/// What it has to wait for is often there within moments: it need not come again for that. Not for
+/// long: the lease that it is given counts from when it registered.
+void AgentStream::join(const v1::Registration& registration) {
+  using Clock = std::chrono::steady_clock;
+  const double patience = std::min(kMostPatienceSeconds, daemon_.options().lease_seconds / 3);
+  const auto until = Clock::now() + std::chrono::duration<double>(patience);
+  std::string why = try_to_join(registration);
+  while (!why.empty() && Clock::now() < until && !daemon_.is_stopping()) {
+    std::this_thread::sleep_for(kJoinPause);
+    const std::string still = daemon_.core().read(
+        [&](const Core& core) { return must_wait(core.state(), event_of(registration, 0)); });
+    if (still.empty()) why = try_to_join(registration);
+  }
+  if (!why.empty()) {
+    throw Refusal(RefusalCode::kUnavailable, fmt::format("node {}: {}", node_, why));
+  }
+}
+
+std::string AgentStream::try_to_join(const v1::Registration& registration) {
+  if (!daemon_.agents().attach(node_, registration.instance_id(), outbox_)) {
+    return "another agent of this name is connected and alive: it has to end, or to fall silent, "
+           "first";
+  }
+  epoch_ = daemon_.next_epoch();
+  const NodeUp event = event_of(registration, epoch_);
+  const auto not_taken = answer_to(event, daemon_.core().apply(event));
+  if (!not_taken) return "";
+  daemon_.agents().detach(node_, outbox_);
+  if (not_taken->is_for_good) {
+    throw Refusal(RefusalCode::kPrecondition, fmt::format("node {}: {}", node_, not_taken->why));
+  }
+  return not_taken->why;
+}
+
 AgentStream::~AgentStream() {
-  if (!daemon_.agents().detach(node_, outbox_)) return;
+  daemon_.agents().detach(node_, outbox_);
   try {
-    daemon_.core().post(NodeLost{node_, epoch_});
+    daemon_.core().post(NodeLost{node_, epoch_});  // nothing new where a newer stream is there
   } catch (const Error& e) {  // the daemon ends, and every node is lost to the next one
     spdlog::error("node {} is lost: {}", node_, e.what());
   }
 }
 
 void AgentStream::take(const v1::AgentMessage& message) {
+  daemon_.agents().note_alive(node_, outbox_);
   switch (message.body_case()) {
     case v1::AgentMessage::kHeartbeat:
       return heartbeat(message.heartbeat());

@@ -11,14 +11,17 @@ namespace wattle::scheduler {
 class AgentStream {
  public:
   /// Registers the node: the outbox then holds a Registered, and the commands that follow. Throws
-  /// Refusal if the core doesn't take it.
+  /// Refusal if the core doesn't take it: kUnavailable if that may change, after some waiting.
   AgentStream(Daemon& daemon, const v1::Registration& registration, std::shared_ptr<Outbox> outbox);
-  /// The node counts as lost, unless a newer stream of its is there.
+  /// The node counts as lost, unless a newer registration of its was taken.
   ~AgentStream();
 
   void take(const v1::AgentMessage& message);
 
  private:
+  void join(const v1::Registration& registration);
+  /// "" or why it has to wait. Throws Refusal.
+  std::string try_to_join(const v1::Registration& registration);
   void heartbeat(const v1::Heartbeat& message);
   void measured(const v1::Measured& message);
   void exited(const v1::RunExited& message);
@@ -33,7 +36,7 @@ class AgentStream {
 
   Daemon& daemon_;
   std::string node_;
-  int64_t epoch_;
+  int64_t epoch_ = 0;
   std::shared_ptr<Outbox> outbox_;
 };
 

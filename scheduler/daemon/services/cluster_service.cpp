@@ -61,7 +61,8 @@ class ClusterService : public v1::Cluster::Service {
     Caller caller(daemon_, *context, "RemoveNode");
     return caller.answer([&] {
       caller.require(Role::kOperator);
-      change(caller, NodeRemoved{request->node()}, request->node(), request->node());
+      change(caller, NodeRemoved{request->node(), request->force()}, request->node(),
+             request->node() + (request->force() ? " by force" : ""));
     });
   }
 

@@ -15,8 +15,9 @@ CoreOptions options_of(const std::string& policy, double cap_watts) {
   return options;
 }
 
-/// One random history: nodes, jobs, a bad network, agents that are cut off, die and come back, and
-/// an operator who moves the cap.
+/// One random history: nodes, jobs, a bad network, agents that are cut off, die and come back, with
+/// their runs or without, nodes that join, limits that are never acknowledged, and an operator who
+/// removes nodes and moves the cap.
 class History {
  public:
   History(uint64_t seed, const std::string& policy, bool cap_moves)
@@ -32,8 +33,8 @@ class History {
   void live(double seconds) {
     int jobs = 0;
     for (double passed = 0; passed < seconds; passed += 3) {
-      const double what = cluster_.uniform(0, 10);
-      const std::string node = fmt::format("n{}", static_cast<int>(cluster_.uniform(0, kNodes)));
+      const double what = cluster_.uniform(0, 12);
+      const std::string node = fmt::format("n{}", static_cast<int>(cluster_.uniform(0, nodes_)));
       if (what < 4 && jobs < 25) {
         const int ranks = 1 + static_cast<int>(cluster_.uniform(0, 6));
         cluster_.submit(fmt::format("job{}", ++jobs), std::min(ranks, 2), ranks,
@@ -46,6 +47,8 @@ class History {
         cluster_.reconnect(node);
       } else if (what < 9 && cap_moves_) {
         cluster_.apply(CapSet{"cap", cluster_.uniform(1000, 3500), CapTier::kHard, {}, {}});
+      } else if (what >= 10) {
+        unsettle(node, jobs);
       } else if (jobs > 0) {
         cluster_.apply(Cancel{1 + static_cast<JobId>(cluster_.uniform(0, jobs))});
       }
@@ -55,14 +58,28 @@ class History {
 
   bool heals_and_finishes() {
     cluster_.network = {};
-    for (int i = 0; i < kNodes; ++i) cluster_.reconnect(fmt::format("n{}", i));
+    cluster_.deaf.clear();
+    for (int i = 0; i < nodes_; ++i) cluster_.reconnect(fmt::format("n{}", i));
     return cluster_.run_until_idle(20000);
   }
 
   FakeCluster& cluster() { return cluster_; }
 
  private:
-  static constexpr int kNodes = 4;
+  static constexpr int kNodes = 4, kMostNodes = 8;
+
+  void unsettle(const std::string& node, int jobs) {
+    const double what = cluster_.uniform(0, 4);
+    if (what < 1 && nodes_ < kMostNodes) {
+      cluster_.add_node(fmt::format("n{}", nodes_++), {kV100, 4, 60});
+    } else if (what < 2) {
+      cluster_.start_elsewhere(node);
+    } else if (what < 3 && jobs > 0) {
+      cluster_.deaf.insert(1 + static_cast<JobId>(cluster_.uniform(0, jobs)));
+    } else {
+      cluster_.remove(node);
+    }
+  }
 
   void check() {
     const State& state = cluster_.core.state();
@@ -72,11 +89,15 @@ class History {
     // A cap that has just been lowered is met step by step: never upwards while above it.
     ASSERT_LE(possible, std::max(cap, possible_before_) + 1e-6) << "at " << cluster_.now();
     possible_before_ = possible;
+    // Whatever the core counts.
+    const double bound = cap_moves_ ? possible : cap;
+    ASSERT_LE(cluster_.in_force_watts(), bound + 1e-6) << "at " << cluster_.now();
     for (const auto& [id, job] : state.jobs) ASSERT_LE(cluster_.live_runs(id), 1) << "job " << id;
   }
 
   FakeCluster cluster_;
   bool cap_moves_;
+  int nodes_ = kNodes;
   double possible_before_ = 0;
 };
 

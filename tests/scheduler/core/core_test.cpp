@@ -255,6 +255,17 @@ TEST_F(CoreStory, TheJournalReplaysToTheSameBytes) {
   for (const std::string& line : decisions) EXPECT_EQ(to_line(decision_from_line(line)), line);
 }
 
+TEST(Journal, ReadsLinesOfOlderVersions) {
+  const auto event = [](const std::string& fields) {
+    return event_from_line("{\"time_seconds\":1,\"event\":" + fields + "}").body;
+  };
+  EXPECT_FALSE(std::get<NodeRemoved>(event("\"node_removed\",\"node\":\"a\"")).force);
+  const auto up =
+      std::get<NodeUp>(event("\"node_up\",\"node\":\"a\",\"epoch\":1,\"groups\":[],\"runs\":[],"
+                             "\"shares_jobs_dir\":false"));
+  EXPECT_EQ(up.work_dir_id + up.boot_id, "");
+}
+
 TEST(Journal, NamesWhatIsWrongWithALine) {
   auto error = [](const std::string& line) {
     try {

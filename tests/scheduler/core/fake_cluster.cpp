@@ -29,6 +29,9 @@ void FakeCluster::after(double seconds, std::function<void()> action) {
 std::vector<Decision> FakeCluster::apply(decltype(Event::body) body) {
   const Event event{now_, std::move(body)};
   std::vector<Decision> decisions = core.apply(event);
+  if (const auto* up = std::get_if<NodeUp>(&event.body); up && up->node == knocking_) {
+    answer(agents_.at(knocking_), *up, decisions);
+  }
   if (keep_journal) event_lines.push_back(to_line(event));
   for (const Decision& decision : decisions) {
     if (keep_journal) decision_lines.push_back(to_line(decision));
@@ -57,9 +60,46 @@ void FakeCluster::add_node(const std::string& name, const DeviceGroup& group) {
   Agent& agent = agents_[name];
   agent.name = name;
   agent.group = group;
-  agent.connected = true;
-  agent.epoch = 1;
-  apply(NodeUp{name, 1, {group}, {}, shares_jobs_dir});
+  knock(name);
+}
+
+void FakeCluster::knock(const std::string& node) {
+  Agent& agent = agents_.at(node);
+  agent.is_waiting = true;
+  fall_back(agent);
+  NodeUp up{node, ++agent.epoch, {agent.group}, {}, shares_jobs_dir};
+  up.work_dir_id = fmt::format("{} {}", node, agent.place);
+  up.boot_id = "boot";
+  for (const auto& [token, held] : agent.runs) {
+    up.runs.push_back({token, held.devices, held.limit, held.joules});
+  }
+  knocking_ = node;
+  apply(up);
+  knocking_.clear();
+}
+
+/// Before anything else of what the core has decided.
+void FakeCluster::answer(Agent& agent, const NodeUp& up, const std::vector<Decision>& decisions) {
+  const auto is_about_it = [&](const Decision& decision, auto* as, auto name) {
+    const auto* found = std::get_if<std::remove_pointer_t<decltype(as)>>(&decision);
+    return found && (*found).*name == up.node;
+  };
+  bool is_taken = true;
+  for (const Decision& decision : decisions) {
+    const bool is_deferred =
+        is_about_it(decision, static_cast<Deferred*>(nullptr), &Deferred::node);
+    is_taken = is_taken && !is_deferred &&
+               !is_about_it(decision, static_cast<Refused*>(nullptr), &Refused::what);
+    if (is_deferred) {
+      after(uniform(0.5, 4), [this, node = up.node] {
+        if (agents_.at(node).is_waiting) knock(node);
+      });
+    }
+  }
+  if (!is_taken) return;
+  agent.is_waiting = false;
+  agent.counts = agent.connected = true;
+  agent.last_delivery = now_;
 }
 
 JobId FakeCluster::submit(const std::string& name, int min_ranks, int max_ranks, double units,
@@ -226,6 +266,13 @@ void FakeCluster::progress_jobs() {
 }
 
 void FakeCluster::fall_back(Agent& agent) {
+  for (Orphan& orphan : agent.orphans) {
+    if (now_ >= orphan.lease_end) {
+      orphan.held.limit = std::min(orphan.held.limit, agent.group.safe_watts);
+    }
+  }
+  std::erase_if(agent.orphans, [&](const Orphan& orphan) { return now_ >= orphan.orphans_end; });
+  if (agent.connected) return;
   if (now_ >= agent.lease_end) {
     for (auto& [token, held] : agent.runs)
       held.limit = std::min(held.limit, agent.group.safe_watts);
@@ -235,7 +282,7 @@ void FakeCluster::fall_back(Agent& agent) {
 
 void FakeCluster::second() {
   for (auto& [name, agent] : agents_) {
-    if (!agent.connected) fall_back(agent);
+    fall_back(agent);
   }
   progress_jobs();
   if (core.is_tick_due(now_)) apply(Tick{});
@@ -245,18 +292,15 @@ void FakeCluster::second() {
 
 void FakeCluster::cut_off(const std::string& node) {
   Agent& agent = agents_.at(node);
+  agent.is_waiting = false;
   if (!agent.connected) return;
   agent.connected = false;
   const double noticed = uniform(0, 3);
   const CoreOptions& options = core.state().options;
   agent.lease_end = now_ + noticed + uniform(0, options.lease_seconds);
   agent.orphans_end = agent.lease_end + uniform(0, options.orphan_grace_seconds);
-  after(agent.lease_end - now_, [this, node] {
-    if (!agents_.at(node).connected) fall_back(agents_.at(node));
-  });
-  after(agent.orphans_end - now_, [this, node] {
-    if (!agents_.at(node).connected) fall_back(agents_.at(node));
-  });
+  after(agent.lease_end - now_, [this, node] { fall_back(agents_.at(node)); });
+  after(agent.orphans_end - now_, [this, node] { fall_back(agents_.at(node)); });
   after(noticed, [this, node, epoch = agent.epoch] { apply(NodeLost{node, epoch}); });
 }
 
@@ -266,27 +310,42 @@ void FakeCluster::power_off(const std::string& node) {
 }
 
 void FakeCluster::reconnect(const std::string& node) {
-  Agent& agent = agents_.at(node);
-  if (agent.connected) return;
-  fall_back(agent);
-  NodeUp up{node, ++agent.epoch, {agent.group}, {}, shares_jobs_dir};
-  for (const auto& [token, held] : agent.runs) {
-    up.runs.push_back({token, held.devices, held.limit, held.joules});
+  if (agents_.contains(node) && !agents_.at(node).connected && !agents_.at(node).is_waiting) {
+    knock(node);
   }
-  agent.connected = true;
-  agent.last_delivery = now_;
-  apply(up);
+}
+
+void FakeCluster::start_elsewhere(const std::string& node) {
+  cut_off(node);
+  Agent& agent = agents_.at(node);
+  for (const auto& [token, held] : agent.runs) {
+    agent.orphans.push_back({token, held, agent.lease_end, agent.orphans_end});
+  }
+  agent.runs.clear();
+  ++agent.place;
+  after(uniform(0, 2), [this, node] { reconnect(node); });
+}
+
+void FakeCluster::remove(const std::string& node) {
+  if (!agents_.contains(node) || agents_.at(node).connected) return;
+  const bool counted = std::exchange(agents_.at(node).counts, false);
+  for (const Decision& decision : apply(NodeRemoved{node})) {
+    const auto* refused = std::get_if<Refused>(&decision);
+    if (refused && refused->what == node) agents_.at(node).counts = counted;
+  }
 }
 
 double FakeCluster::in_force_watts() const {
   double watts = 0;
   for (const auto& [name, agent] : agents_) {
     int busy = 0;
-    for (const auto& [token, held] : agent.runs) {
+    const auto add = [&](const Held& held) {
       watts += held.limit * static_cast<double>(held.devices.size());
       busy += static_cast<int>(held.devices.size());
-    }
-    watts += (agent.group.count - busy) * agent.group.type.idle_watts;
+    };
+    for (const auto& [token, held] : agent.runs) add(held);
+    for (const Orphan& orphan : agent.orphans) add(orphan.held);
+    if (agent.counts) watts += std::max(0, agent.group.count - busy) * agent.group.type.idle_watts;
   }
   return watts;
 }
@@ -296,6 +355,9 @@ int FakeCluster::live_runs(JobId job) const {
   for (const auto& [name, agent] : agents_) {
     for (const auto& [token, held] : agent.runs) {
       if (held.job == job) tokens.insert(token);
+    }
+    for (const Orphan& orphan : agent.orphans) {
+      if (orphan.held.job == job) tokens.insert(orphan.token);
     }
   }
   return static_cast<int>(tokens.size());

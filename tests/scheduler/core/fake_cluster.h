@@ -41,6 +41,7 @@ class FakeCluster {
   /// What is checked after every event and at every moment at which something changes.
   std::function<void()> check;
 
+  /// A node that is switched on and registers, again and again until it is taken.
   void add_node(const std::string& name, const DeviceGroup& group);
   /// Gives the event to the core and carries out what it decides.
   std::vector<Decision> apply(decltype(Event::body) body);
@@ -56,9 +57,17 @@ class FakeCluster {
   /// The machine dies with all that runs on it.
   void power_off(const std::string& node);
   void reconnect(const std::string& node);
+  /// An agent of that name begins without what the one before left, which goes on as its lease lets
+  /// it: on the same devices, with another work_dir.
+  void start_elsewhere(const std::string& node);
+  /// The operator removes a node; what the core refuses is left out.
+  void remove(const std::string& node);
+  /// Whether the node's newest registration was taken.
+  bool is_connected(const std::string& node) const { return agents_.at(node).connected; }
 
   double now() const { return now_; }
-  /// The sum of the limits that are really in force, idle devices at their idle draw.
+  /// The sum of the limits that are really in force, idle devices at their idle draw; a node counts
+  /// from its first registration that was taken.
   double in_force_watts() const;
   /// Runs of a job that really exist somewhere.
   int live_runs(JobId job) const;
@@ -82,11 +91,20 @@ class FakeCluster {
     double joules = 0;
     double joules_lease = 1e300;
   };
+  struct Orphan {  ///< left by an agent that is gone
+    Token token = 0;
+    Held held;
+    double lease_end = 0, orphans_end = 0;
+  };
   struct Agent {
     std::string name;
     DeviceGroup group;
     int64_t epoch = 0;
     bool connected = false;
+    bool is_waiting = false;  ///< for its registration to be taken
+    bool counts = false;
+    int place = 1;  ///< its work_dir
+    std::vector<Orphan> orphans;
     bool powered = true;
     double lease_end = 0;  ///< while it is not connected
     double orphans_end = 0;
@@ -105,6 +123,8 @@ class FakeCluster {
     double units = 0, total = 0;
   };
 
+  void knock(const std::string& node);
+  void answer(Agent& agent, const NodeUp& up, const std::vector<Decision>& decisions);
   void after(double seconds, std::function<void()> action);
   double delay() { return uniform(network.shortest_seconds, network.longest_seconds); }
   void deliver(const Decision& decision);
@@ -123,6 +143,7 @@ class FakeCluster {
   std::mt19937_64 random_;
   double now_ = 1000;
   bool is_planning_ = false;
+  std::string knocking_;  ///< the node whose registration is being applied
   int64_t order_ = 0;
   std::priority_queue<Moment> moments_;
   std::map<std::string, Agent> agents_;
