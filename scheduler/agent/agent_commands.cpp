@@ -66,7 +66,9 @@ void Agent::registered(const v1::Registered& registered) {
   heartbeats_sent_.clear();
   parts_.say(fmt::format("registered as {} (epoch {}): {} devices, {} runs", settings_.node,
                          registered.epoch(), settings_.devices.size(), runs_.size()));
-  renew(registration_sent_);
+  // Also where an older lease goes on for longer: from now on the daemon counts by these terms.
+  const double until = registration_sent_ + terms_.lease_seconds;
+  lease_->renew({until, until + terms_.orphan_grace_seconds});
   watch_lease(boot_seconds());
   if (!is_registered_) return;
   for (const auto& [token, run] : runs_) {

@@ -70,6 +70,21 @@ class LeaseTest(AgentTest):
         self.daemon.launch(1, self.yaml(), inputs=self.text())
         self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 0)
 
+    def test_a_registration_on_shorter_terms_ends_a_longer_lease(self):
+        """The daemon counts by the newest terms: what an older one gave for longer is void."""
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 60, 60
+        agent = self.agent(train_program=self.program(SLEEPER))
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        self.daemon.stop()
+        self.daemon.lease_seconds, epoch = 3, self.daemon.epoch
+        self.daemon.start()
+        self.daemon.wait_registered(after=epoch)
+        self.daemon.stop()
+        stopped = time.monotonic()
+        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
+        self.assertLess(time.monotonic() - stopped, 3 + 3)
+
     def test_finds_a_daemon_that_comes_back(self):
         agent = self.agent(train_program=self.program(SLEEPER))
         self.daemon.launch(1, self.yaml(), watts=40)
