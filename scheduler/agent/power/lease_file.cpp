@@ -15,8 +15,8 @@
 
 namespace wattle::agent {
 
-// Both times move forward together, or back where a daemon has given shorter terms; whoever reads one
-// old and one new sees a lease that is shorter than the longer of the two.
+// Both times move forward together, or back where a daemon has given shorter terms; whoever reads
+// one old and one new sees a lease that is shorter than the longer of the two.
 struct LeaseFile::Content {
   std::atomic<uint64_t> boot;
   std::atomic<double> watts_until;
