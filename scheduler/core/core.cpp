@@ -74,7 +74,11 @@ std::string Core::explain(JobId id) const {
   std::string text = fmt::format("job {} ({}) of {}: {}", id, job.request.name, job.request.tenant,
                                  to_string(job.state));
   if (job.reason != Reason::kNone) text += fmt::format(" ({})", to_string(job.reason));
-  if (!job.explanation.empty()) text += ": " + job.explanation;
+  // Budgets change, and what is left of them, without a word to each job that waits for them.
+  const bool waits_for_joules = !job.run && !is_finished(job.state) && job.after.empty();
+  const std::string joules = waits_for_joules ? short_of_joules(*state_, job) : "";
+  const std::string& why = joules.empty() ? job.explanation : joules;
+  if (!why.empty()) text += ": " + why;
   text += "\n";
   if (auto history = state_->history.find(id); history != state_->history.end()) {
     for (const Remark& remark : history->second) {

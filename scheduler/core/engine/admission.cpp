@@ -1,3 +1,4 @@
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,6 +27,36 @@ const Option* best_alone(const State& state, const Options& options, double watt
     }
   }
   return best;
+}
+
+/// When the job's tenant, which is short of joules now, can pay a start; nothing if never.
+std::optional<double> next_payday(const State& state, const Job& job) {
+  const std::string& tenant = job.request.tenant;
+  const double least = std::max(1.0, least_start_joules(state, job));
+  if (state.joules.job_left(job.id).value_or(least) < least) return std::nullopt;
+  if (state.joules.tenant_budget(tenant).value_or(least) < least) return std::nullopt;
+  return state.joules.period_end_seconds(tenant);
+}
+
+/// What joules say of the start, and whether they are enough for the whole job.
+void expect_joules(const State& state, const Job& job, Accepted& accepted) {
+  const auto& own = job.request.energy_budget_joules;
+  if (own && accepted.joules && *accepted.joules > *own) {
+    accepted.why += fmt::format("; its own {:.0f} J are less than the {:.0f} J expected", *own,
+                                *accepted.joules);
+  }
+  if (const std::string why = short_of_joules(state, job); !why.empty()) {
+    accepted.why += "; " + why;
+    const auto payday = next_payday(state, job);
+    if (!payday) accepted.start_seconds.reset();
+    if (accepted.start_seconds) accepted.start_seconds = std::max(*accepted.start_seconds, *payday);
+    return;
+  }
+  const auto left = state.joules.tenant_left(job.request.tenant);
+  if (left && accepted.joules && *accepted.joules > *left) {
+    accepted.why += fmt::format("; tenant {} has {:.0f} J left, less than the {:.0f} J expected",
+                                job.request.tenant, *left, *accepted.joules);
+  }
 }
 
 void expect_start(const State& state, const Job& job, const Option& option, Accepted& accepted) {
@@ -66,22 +97,31 @@ bool has_joules(const State& state, const Job& job, double joules) {
 }
 
 std::string short_of_joules(const State& state, const Job& job) {
-  const double least = least_start_joules(state, job);
+  const double least = std::max(1.0, least_start_joules(state, job));
   if (has_joules(state, job, least)) return "";
   const auto own = state.joules.job_left(job.id);
-  if (own && *own < std::max(1.0, least)) {
-    return fmt::format("the job has {:.0f} J left, and a start takes {:.0f} J", *own, least);
+  if (own && *own < least) {
+    return fmt::format(
+        "the job has {:.0f} J left, and a start takes {:.0f} J: it can never start here", *own,
+        least);
   }
   const std::string& tenant = job.request.tenant;
+  if (!next_payday(state, job)) {
+    return fmt::format(
+        "no period of tenant {}, each with {:.0f} J, pays a start, which takes {:.0f} J: it can't "
+        "start before the budget is raised",
+        tenant, *state.joules.tenant_budget(tenant), least);
+  }
+  const auto next = static_cast<std::time_t>(state.joules.period_end_seconds(tenant));
   return fmt::format(
-      "tenant {} has {:.0f} J left, and a start takes {:.0f} J: its next period begins at {:.0f}",
-      tenant, state.joules.tenant_left(tenant).value_or(0), least,
-      state.joules.period_end_seconds(tenant));
+      "tenant {} has {:.0f} J left, and a start takes {:.0f} J: its next period begins at "
+      "{:%Y-%m-%dT%H:%M:%SZ}",
+      tenant, state.joules.tenant_left(tenant).value_or(0), least, fmt::gmtime(next));
 }
 
 std::string never_fits(State& state, const Job& job) {
   if (state.types.empty()) return "";  // no node has registered: nothing can be said yet
-  const double start = least_start_joules(state, job);
+  const double start = std::max(1.0, least_start_joules(state, job));
   if (job.request.energy_budget_joules.value_or(start) < start) {
     return fmt::format(
         "job.energy_budget_joules: {:.0f} J are less than the {:.0f} J that its start-up and a "
@@ -121,13 +161,14 @@ Accepted expect(State& state, const Job& job) {
   accepted.job = job.id;
   accepted.name = job.request.name;
   accepted.overrides = job.request.overrides;
-  const double watts = cap_ahead(state, state.now_seconds) - state.least_cap_watts;
+  const double watts = planning_cap(state, state.now_seconds) - state.least_cap_watts;
   const auto options = state.profiles.options(state.types, job);
   const Option* option = best_alone(state, *options, watts, state.widest);
   if (!option) {
     accepted.why = state.types.empty()
                        ? "no node has registered yet: nothing can be foretold"
                        : "it does not fit under the cap of now; a later one is higher";
+    expect_joules(state, job, accepted);
     return accepted;
   }
   const Performance& p = option->performance;
@@ -142,16 +183,7 @@ Accepted expect(State& state, const Job& job) {
   accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each (± {:.0f} %)",
                              option->point.ranks, state.types[option->point.type].name,
                              option->point.limit_watts, 100 * p.uncertainty);
-  const auto& own = job.request.energy_budget_joules;
-  if (own && accepted.joules && *accepted.joules > *own) {
-    accepted.why += fmt::format("; its own {:.0f} J are less than the {:.0f} J expected", *own,
-                                *accepted.joules);
-  }
-  const auto left = state.joules.tenant_left(job.request.tenant);
-  if (left && accepted.joules && *accepted.joules > *left) {
-    accepted.why += fmt::format("; tenant {} has {:.0f} J left, less than the {:.0f} J expected",
-                                job.request.tenant, *left, *accepted.joules);
-  }
+  expect_joules(state, job, accepted);
   return accepted;
 }
 

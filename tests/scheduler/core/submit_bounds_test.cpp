@@ -118,6 +118,45 @@ TEST_F(SubmitBounds, ADeadlineThatIsOverIsRefusedAndAShortBudgetSaid) {
   EXPECT_THAT(std::get<Accepted>(decisions.front()).why, HasSubstr("its own 5000 J are less than"));
 }
 
+TEST_F(SubmitBounds, AStartThatTheTenantCannotPayIsSaidWithItsMoment) {
+  cluster.run(1);
+  Submit submit = request();
+  submit.spec.tenant = "team-a";
+  submit.work = {100, "", {}, 1};
+  const auto accepted = [&](const char* id) {
+    submit.request_id = id;
+    return std::get<Accepted>(cluster.apply(submit).front());
+  };
+  EXPECT_EQ(accepted("rich").start_seconds, cluster.now());
+  give_joules("team-a", 0, 86400);
+  const Accepted never = accepted("never");
+  EXPECT_FALSE(never.start_seconds);
+  EXPECT_THAT(never.why, HasSubstr("no period of tenant team-a, each with 0 J, pays a start, which "
+                                   "takes 3000 J: it can't start before the budget is raised"));
+  give_joules("team-a", 2999, 86400);
+  EXPECT_FALSE(accepted("nearly").start_seconds);
+  give_joules("team-a", 3500, 86400);
+  cluster.run(30);  // one of them has taken some
+  give_joules("team-a", 3100, 86400);
+  const Accepted later = accepted("later");
+  EXPECT_EQ(later.start_seconds, cluster.core.state().joules.period_end_seconds("team-a"));
+  EXPECT_THAT(later.why, HasSubstr("its next period begins at 1970-01-02T00:"));
+  EXPECT_THAT(cluster.core.explain(later.job), HasSubstr("its next period begins at 1970-01-02T"));
+  give_joules("team-a", 100, 86400);
+  EXPECT_THAT(cluster.core.explain(later.job), HasSubstr("before the budget is raised"));
+}
+
+TEST_F(SubmitBounds, AJobThatCanNeverPayItsStartSaysSo) {
+  Submit submit = request();
+  FakeCluster empty(options(), 7);
+  submit.spec.energy_budget_joules = 200;
+  empty.apply(submit);
+  empty.add_node("a", {kV100, 1, 60});
+  empty.run(10);
+  EXPECT_THAT(empty.core.explain(1), HasSubstr("the job has 200 J left, and a start takes 3000 J: "
+                                               "it can never start here"));
+}
+
 TEST_F(SubmitBounds, DependenciesAreCountedOverASweep) {
   const auto sweep_of = [](size_t jobs) {
     Sweep sweep;
