@@ -69,7 +69,7 @@ class Keeper {
 };
 
 void Keeper::signal_all(int signal) const {
-  for (const ProcessId& process : descendants(::getpid())) send_signal(process, signal);
+  for (const ProcessId& process : own_descendants()) send_signal(process, signal);
 }
 
 void Keeper::reap() {
@@ -115,12 +115,14 @@ void Keeper::end_if_childless() {
   const double now = boot_seconds();
   if (!order_.childless_seconds || exit_code_ || now < looked_ + kLookSeconds) return;
   looked_ = now;
-  if (!descendants(command_).empty()) {
+  const auto command = find_process(command_);
+  if (!command) return;
+  if (!descendants(*command).empty()) {
     had_processes_ = now;
   } else if (had_processes_ > 0 && now > had_processes_ + *order_.childless_seconds) {
     say(fmt::format("{} hangs: all of its processes have ended {:.0f} s ago; it is killed",
                     order_.argv.front(), now - had_processes_));
-    if (const auto command = find_process(command_)) send_signal(*command, SIGKILL);
+    send_signal(*command, SIGKILL);
   }
 }
 

@@ -58,7 +58,7 @@ std::optional<Ending> KeptCommand::ending() {
 
 void KeptCommand::kill() {
   if (!keeper_) return;
-  for (const ProcessId& process : descendants(keeper_->pid)) send_signal(process, SIGKILL);
+  for (const ProcessId& process : descendants(*keeper_)) send_signal(process, SIGKILL);
 }
 
 double KeptCommand::cpu_seconds() const {

@@ -99,12 +99,18 @@ bool send_signal(const ProcessId& process, int signal) {
                                           std::strerror(errno)));
 }
 
-std::vector<ProcessId> descendants(int ancestor) {
+std::vector<ProcessId> own_descendants() {
+  return descendants(ProcessId{::getpid(), read_stat(::getpid()).value_or(Stat{}).start_ticks});
+}
+
+std::vector<ProcessId> descendants(const ProcessId& ancestor) {
   const std::map<int, Stat> all = all_processes();
+  const auto first = all.find(ancestor.pid);
+  if (first == all.end() || first->second.start_ticks != ancestor.start_ticks) return {};
   std::multimap<int, int> children;
   for (const auto& [pid, stat] : all) children.emplace(stat.parent, pid);
   std::vector<ProcessId> found;
-  std::vector<int> parents{ancestor};
+  std::vector<int> parents{ancestor.pid};
   for (size_t next = 0; next < parents.size() && parents.size() <= all.size(); ++next) {
     const auto [begin, end] = children.equal_range(parents[next]);
     for (auto child = begin; child != end; ++child) {

@@ -25,8 +25,11 @@ bool is_running(const ProcessId& process);
 /// has ended. Throws Error(kIo) if the system refuses.
 bool send_signal(const ProcessId& process, int signal);
 
-/// All that run below `ancestor`, nearest first.
-std::vector<ProcessId> descendants(int ancestor);
+/// All that run below `ancestor`, nearest first; none if that has ended and its number is
+/// another's.
+std::vector<ProcessId> descendants(const ProcessId& ancestor);
+/// Of this process.
+std::vector<ProcessId> own_descendants();
 
 /// All processes that were started with `variable` in their environment, as far as this process may
 /// see that, and its value there.

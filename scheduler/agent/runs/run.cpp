@@ -293,7 +293,7 @@ void Run::hold_back(double seconds, double joules, bool is_cut_off) {
   if (is_over == is_frozen_ || is_cut_off) return;
   is_frozen_ = is_over;
   if (const auto command = command_.command()) {
-    for (const ProcessId& rank : descendants(command->pid)) {
+    for (const ProcessId& rank : descendants(*command)) {
       send_signal(rank, is_over ? SIGSTOP : SIGCONT);
     }
   }

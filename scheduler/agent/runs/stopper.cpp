@@ -19,7 +19,7 @@ void signal_all(const std::vector<ProcessId>& processes, int signal) {
 }
 
 /// Those below the command: for mpirun and for its daemon, the ranks.
-std::vector<ProcessId> ranks_below(const ProcessId& command) { return descendants(command.pid); }
+std::vector<ProcessId> ranks_below(const ProcessId& command) { return descendants(command); }
 
 }  // namespace
 
@@ -38,9 +38,9 @@ bool minds(const ProcessId& process, int signal) {
 void Stopper::step(const ProcessId& keeper, const ProcessId& command, bool is_remote,
                    double since_stop) {
   if (since_stop >= grace_seconds_ + kTermSeconds) {
-    signal_all(descendants(keeper.pid), SIGKILL);
+    signal_all(descendants(keeper), SIGKILL);
   } else if (since_stop >= grace_seconds_) {
-    if (!has_terminated_) signal_all(descendants(keeper.pid), SIGTERM);
+    if (!has_terminated_) signal_all(descendants(keeper), SIGTERM);
     has_terminated_ = true;
   } else if (signalled_at_ < 0 || since_stop >= signalled_at_ + kAgainSeconds) {
     const std::vector<ProcessId> ranks = ranks_below(command);
