@@ -41,6 +41,11 @@ void ClusterPriorityOptions::describe(Fields& f) {
   });
 }
 
+void ClusterJobsOptions::describe(Fields& f) {
+  f("user", user, "of one user").at_least(1).at_most(1000000000);
+  f("tenant", tenant, "of all users of a tenant").at_least(1).at_most(1000000000);
+}
+
 void ClusterTenantOptions::describe(Fields& f) {
   f("name", name, "as in its users' certificates").required();
   f("weight", weight, "worth of its jobs' progress").greater_than(0).at_most(1e6);
@@ -65,6 +70,8 @@ void ClusterOptions::describe(Fields& f) {
       .at_most(1e12);
   f("policy", policy, "who runs where");
   f("max_priority", max_priority, "the highest job.priority that a role may give");
+  f("max_jobs", max_jobs,
+    "jobs that have not ended; more are refused until others have; an operator's have no bound");
   f("tenants", tenants, "who may pay for joules; others count with weight 1, without a budget");
   f("metrics_listen", metrics_listen, "HOST:PORT of /metrics for Prometheus; empty for none");
   f("insecure_metrics", insecure_metrics,
@@ -98,6 +105,15 @@ void ClusterOptions::describe(Fields& f) {
   f("uploads_per_user", uploads_per_user, "files that one user may send at the same time")
       .at_least(1)
       .at_most(10000);
+  f("streams_per_user", streams_per_user,
+    "answers that go on and on (logs --follow, queue --watch, submit --wait) that one user may "
+    "have "
+    "at the same time")
+      .at_least(1)
+      .at_most(10000);
+  f("log_bytes_per_run", log_bytes_per_run, "what is kept of what a run prints, from its beginning")
+      .unit("B")
+      .at_least(1000);
   f("history_days", history_days,
     "jobs that ended so long ago are forgotten, with their logs and the inputs that no other job "
     "has used since; audit and joules never")

@@ -30,6 +30,13 @@ struct ClusterPriorityOptions {
   void describe(Fields& f);
 };
 
+/// Jobs that have not ended, at a time; an operator's have no bound.
+struct ClusterJobsOptions {
+  int64_t user = 20000;
+  int64_t tenant = 50000;
+  void describe(Fields& f);
+};
+
 /// A tenant as the file has it. `wattle budget set` changes it later; the file's word counts anew
 /// when it has changed.
 struct ClusterTenantOptions {
@@ -48,6 +55,7 @@ struct ClusterOptions {
   double cap_watts = 0;
   ClusterPolicyOptions policy;
   ClusterPriorityOptions max_priority;
+  ClusterJobsOptions max_jobs;
   std::vector<ClusterTenantOptions> tenants;
   std::string metrics_listen = "127.0.0.1:9443";
   bool insecure_metrics = false;
@@ -58,6 +66,8 @@ struct ClusterOptions {
   int64_t reserve_bytes = 64 << 20;
   double upload_idle_seconds = 30;
   int64_t uploads_per_user = 16;
+  int64_t streams_per_user = 64;
+  int64_t log_bytes_per_run = 64 << 20;
   double history_days = 90;
   std::vector<std::string> shared_paths;
   ClusterJournalOptions journal;

@@ -20,6 +20,17 @@ State::State(const CoreOptions& options)
       hard_cap(options.cap_watts),
       planned_cap_watts(options.cap_watts) {}
 
+void State::count_unended(const Job& job, int change) {
+  const JobRequest& request = job.request;
+  const auto count = [&](const std::string& user) {
+    int64_t& jobs = unended_jobs[{request.tenant, user}];
+    jobs += change;
+    if (jobs == 0) unended_jobs.erase({request.tenant, user});
+  };
+  count("");
+  if (!request.user.empty()) count(request.user);
+}
+
 Core::Core(const CoreOptions& options) {
   if (!(options.cap_watts > 0)) {
     throw Error(ErrorCode::kConfig,
@@ -103,6 +114,7 @@ void Round::change(Job& job, JobState to, Reason reason, const std::string& why)
   job.reason = reason;
   job.explanation = why;
   if (is_finished(to)) {
+    state.count_unended(job, -1);
     job.ended_seconds = state.now_seconds;
     state.ended.emplace(job.ended_seconds, job.id);
     state.waiting.erase(job.id);

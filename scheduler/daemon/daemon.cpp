@@ -69,7 +69,7 @@ Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
       lock_(lock_folder(options.state_dir)),
       store_(below(options.state_dir, "wattle.db")),
       files_(below(options.state_dir, "files")),
-      logs_(below(options.state_dir, "logs")),
+      logs_(below(options.state_dir, "logs"), options.log_bytes_per_run),
       agents_(std::chrono::duration<double>(kSilentBeats * options.heartbeat_seconds)) {
   core_ = std::make_unique<JournalledCore>(
       store_, core_options(options), journal_limits(options), clock,
@@ -87,14 +87,24 @@ Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
   housekeeper_ = std::thread([this] { keep_house(); });
 }
 
+/// The record of what cluster.yaml changes, unless that is refused.
+JournalledCore::Attachment Daemon::audited(const std::string& change) {
+  return [record = AuditRecord{now(), "wattled", "options", change}](
+             const std::vector<Decision>& decided, const State&, StoreBatch& batch) {
+    const auto is_refused = [](const Decision& d) { return std::holds_alternative<Refused>(d); };
+    if (std::ranges::any_of(decided, is_refused)) return;
+    spdlog::info("cluster.yaml: {}", record.outcome);
+    batch.audit.push_back(record);
+  };
+}
+
 /// What the file says anew since the last start.
 void Daemon::take_options() {
   const Configured now = configured(core_options(options_));
   const Configured before =
       core_->read([](const Core& core) { return configured(core.state().options); });
   if (now != before) {
-    core_->apply(now);
-    audit("wattled", "options", to_line(Event{this->now(), now}));
+    core_->apply(now, audited(to_line(Event{this->now(), now})));
   }
   take_cap();
   for (const ClusterTenantOptions& tenant : options_.tenants) {
@@ -105,7 +115,7 @@ void Daemon::take_options() {
     const std::string text =
         fmt::format("{} {} {}", event.joules.value_or(-1), event.period_seconds, event.weight);
     if (store_.setting(key) == text) continue;
-    core_->apply(event);
+    core_->apply(event, audited(to_line(Event{this->now(), event})));
     core_->read_store([&](Store& store) { store.set_setting(key, text); });
   }
 }
@@ -117,13 +127,13 @@ void Daemon::take_cap() {
   if (before == text) return;
   if (!before.empty()) {
     for (const Decision& decision :
-         core_->apply(CapSet{"cluster.yaml", options_.cap_watts, CapTier::kHard, {}, {}})) {
+         core_->apply(CapSet{"cluster.yaml", options_.cap_watts, CapTier::kHard, {}, {}},
+                      audited(fmt::format("cap_watts {}", text)))) {
       const auto* refused = std::get_if<Refused>(&decision);
       if (refused && refused->what == "cluster.yaml") {
         throw Error(ErrorCode::kConfig, fmt::format("cap_watts: {}", refused->why));
       }
     }
-    audit("wattled", "options", fmt::format("cap_watts {}", text));
   }
   core_->read_store([&](Store& store) { store.set_setting("cap_watts", text); });
 }
@@ -285,6 +295,12 @@ RunReading Daemon::reading(Token token) const {
   const std::lock_guard lock(readings_mutex_);
   auto found = readings_.find(token);
   return found == readings_.end() ? RunReading{} : found->second;
+}
+
+bool Daemon::has_room() const {
+  std::error_code unknown;
+  const auto space = std::filesystem::space(options_.state_dir, unknown);
+  return unknown || space.available >= static_cast<uintmax_t>(options_.reserve_bytes);
 }
 
 void Daemon::require_room(int64_t coming_bytes) const {

@@ -52,6 +52,8 @@ class Daemon {
   int64_t next_epoch() { return ++last_epoch_; }
   void heard(Token token, const RunReading& reading);
   RunReading reading(Token token) const;
+  /// Whether the disk has more room than the reserve.
+  bool has_room() const;
   /// Throws Error(kIo) if the disk has less room than the reserve and what is to come, or the
   /// journal stands still, and CoreHalted: what users ask is then refused, so that what runs can
   /// still be recorded.
@@ -76,6 +78,7 @@ class Daemon {
   void keep_house();
   void drop_readings();
   void count_refusals();
+  JournalledCore::Attachment audited(const std::string& change);
   void take_options();
   void take_cap();
 

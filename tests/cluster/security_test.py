@@ -48,6 +48,7 @@ class SecurityTest(ClusterTest):
         cls.site = Cluster(agents=1, daemon=f"""
 upload_idle_seconds: {IDLE}
 uploads_per_user: {UPLOADS}
+max_jobs: {{user: 50}}
 """)
         cls.addClassCleanup(cls.site.__exit__)
         cls.site.__enter__()
@@ -270,6 +271,12 @@ uploads_per_user: {UPLOADS}
         self.assert_logged("amy", "upload", "nothing of the file has come")
         self.site.wait_for_state(job, "COMPLETED")
         eventually(lambda: self.daemon_threads() < threads + UPLOADS / 2, "threads come back", 60)
+
+    def test_more_jobs_than_a_user_may_have(self):
+        refused = self.site.run("ada", "submit", self.site.job_file("many", steps=2), "--array",
+                                "0-60", "--no-plan")
+        self.assertEqual(refused.returncode, 1, refused.stdout)
+        self.assertIn("at most 50 at a time: 61 more were to come", refused.stderr)
 
     def test_an_agent_that_says_nothing(self):
         began = time.monotonic()

@@ -59,7 +59,9 @@ struct WorkEstimate {
 struct JobRequest {
   std::string name;
   std::string tenant;
+  std::string user;  ///< "" = unknown
   int priority = 0;
+  std::optional<int64_t> most_priority;  ///< that the user may give; none = any
   int min_ranks = 1;
   int max_ranks = 1;
   std::optional<double> deadline_seconds;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <iterator>
+#include <string_view>
 
 #include "scheduler/core/engine/state.h"
 
@@ -33,6 +34,13 @@ void erase_from(IdsByKey& ids_by_key, const std::set<JobId>& jobs) {
   }
 }
 
+/// What was learnt of a kind of job stays as long as one of its jobs does.
+void keep_pages(State& state) {
+  std::set<std::string_view> pages;
+  for (const auto& [id, job] : state.jobs) pages.insert(job.profile);
+  state.profiles.keep_only(pages);
+}
+
 }  // namespace
 
 bool is_forgetting_due(const State& state, double now_seconds) {
@@ -48,12 +56,12 @@ void forget_old_jobs(Round& round) {
   for (const JobId id : old) {
     const Job& job = state.jobs.at(id);
     state.ended.erase({job.ended_seconds, id});
-    state.profiles.forget(job);
     state.joules.forget_job(id);
     state.acceptances.erase(id);
     state.history.erase(id);
     state.jobs.erase(id);
   }
+  keep_pages(state);
   erase_from(state.jobs_of_request, old);
   erase_from(state.jobs_by_name, old);
   std::erase_if(state.owner_of_token, [&](const auto& run) { return old.contains(run.second); });

@@ -52,6 +52,8 @@ JobRequest request_of(const Submit& event, std::vector<std::string> overrides, s
   JobRequest request;
   request.name = jobs > 1 ? fmt::format("{}[{}]", event.name, index) : event.name;
   request.tenant = event.spec.tenant;
+  request.user = event.submitter.user;
+  request.most_priority = event.submitter.most_priority;
   request.priority = static_cast<int>(event.spec.priority);
   request.min_ranks = static_cast<int>(event.spec.ranks.min);
   request.max_ranks = static_cast<int>(event.spec.ranks.max);
@@ -108,6 +110,23 @@ std::string check(State& state, Job& job) {
   return never_fits(state, job);
 }
 
+/// "" or whose jobs would be too many.
+std::string too_many(const State& state, const Submit& event, size_t jobs) {
+  const auto fault = [&](const std::string& who, const std::string& user, int64_t most) {
+    const auto found = state.unended_jobs.find({event.spec.tenant, user});
+    const int64_t present = found == state.unended_jobs.end() ? 0 : found->second;
+    if (most <= 0 || present + static_cast<int64_t>(jobs) <= most) return std::string();
+    return fmt::format(
+        "{} has {} jobs that have not ended, and at most {} at a time: {} more were to come; hand "
+        "them in when others have ended, or ask the operator (max_jobs)",
+        who, present, most, jobs);
+  };
+  const Submitter& by = event.submitter;
+  std::string wrong;
+  if (!by.user.empty()) wrong = fault("user " + by.user, by.user, by.most_user_jobs);
+  return wrong.empty() ? fault("tenant " + event.spec.tenant, "", by.most_tenant_jobs) : wrong;
+}
+
 void take(Round& round, Job job) {
   State& state = round.state;
   if (job.request.energy_budget_joules) {
@@ -121,6 +140,7 @@ void take(Round& round, Job job) {
   const JobId id = job.id;
   state.waiting.insert(id);
   if (!job.after.empty()) state.dependent.insert(id);
+  state.count_unended(job, 1);
   state.jobs.emplace(id, std::move(job));
   round.decide(id, std::move(accepted), "accepted: " + why);
 }
@@ -166,6 +186,10 @@ void on(Round& round, const Submit& event) {
   std::vector<Job> jobs;
   try {
     jobs = jobs_of(state, event);
+    if (const std::string wrong = too_many(state, event, jobs.size()); !wrong.empty()) {
+      round.decide(0, Refused{event.request_id, wrong, std::nullopt, true}, "");
+      return;
+    }
   } catch (const Error& e) {
     if (e.code() != ErrorCode::kConfig) throw;
     round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");
@@ -187,7 +211,8 @@ void on(Round& round, const Submit& event) {
 void on(Round& round, const Cancel& event) {
   auto found = round.state.jobs.find(event.job);
   if (found == round.state.jobs.end() || is_finished(found->second.state)) {
-    round.decide(0, Refused{std::to_string(event.job), "there is no such job to cancel", {}}, "");
+    const std::string id = std::to_string(event.job);
+    round.decide(0, Refused{id, fmt::format("job {} is finished, or there is none", id), {}}, "");
     return;
   }
   Job& job = found->second;

@@ -20,7 +20,7 @@ void rebuild_nodes(State& state) {
 
 void rebuild_jobs(State& state) {
   state.waiting.clear(), state.running.clear(), state.dependent.clear(), state.ended.clear();
-  state.resting.clear();
+  state.resting.clear(), state.unended_jobs.clear();
   state.job_of_token.clear(), state.jobs_of_request.clear();
   for (const auto& [id, job] : state.jobs) {
     state.jobs_of_request[job.submit_id].push_back(id);
@@ -31,6 +31,7 @@ void rebuild_jobs(State& state) {
       state.ended.emplace(job.ended_seconds, id);
       continue;
     }
+    state.count_unended(job, 1);
     (job.run ? state.running : state.waiting).insert(id);
     if (job.run) state.job_of_token[job.run->token] = id;
     if (!job.after.empty()) state.dependent.insert(id);

@@ -58,6 +58,8 @@ struct Tenant {
 struct State {
   explicit State(const CoreOptions& options);
 
+  /// Counts a job of a user among those that have not ended, or no more.
+  void count_unended(const Job& job, int change);
   /// Something has happened that a plan should know of.
   void note_change() { changed_event = events; }
 
@@ -88,6 +90,8 @@ struct State {
   std::map<Token, JobId> owner_of_token;       ///< of all runs of these jobs
   std::map<std::string, std::vector<JobId>> jobs_of_request;
   std::map<JobId, Accepted> acceptances;  ///< what was answered, for a request that comes again
+  /// Of (tenant, user), and of (tenant, "") in all.
+  std::map<std::pair<std::string, std::string>, int64_t> unended_jobs;
   std::map<std::pair<std::string, std::string>, std::vector<JobId>>
       jobs_by_name;  ///< (tenant, name)
   std::map<JobId, std::vector<Remark>> history;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace wattle::scheduler {
 namespace {
@@ -18,14 +19,24 @@ double urgency(const Job& job, const Options& options, double now_seconds) {
   return share > 1 ? 1 : 1 + 8 * share * share;
 }
 
+double lift_of(double priority) { return std::exp2(std::clamp(priority / 10, -10.0, 10.0)); }
+
+/// How far a user's job may be lifted over others; infinite for an operator's.
+double most_lift(const JobRequest& request, double priority) {
+  if (!request.most_priority) return std::numeric_limits<double>::infinity();
+  return std::max(priority, lift_of(static_cast<double>(*request.most_priority)));
+}
+
 }  // namespace
 
 double weight_of(const State& state, const Job& job, const Options& options, double now_seconds) {
-  const double priority = std::exp2(std::clamp(job.request.priority / 10.0, -10.0, 10.0));
-  const double waited = job.run ? 0 : now_seconds - job.eligible_seconds;
-  const double age = 1 + std::max(0.0, waited) / state.options.aging_seconds;
-  return state.tenants.at(job.request.tenant).weight * priority * age *
-         urgency(job, options, now_seconds);
+  constexpr double kStarvingSeconds = 86400;
+  const double priority = lift_of(job.request.priority);
+  const double waited = job.run ? 0 : std::max(0.0, now_seconds - job.eligible_seconds);
+  const double age = 1 + waited / state.options.aging_seconds;
+  const double lift = priority * urgency(job, options, now_seconds) * age;
+  const double most = most_lift(job.request, priority) * (1 + waited / kStarvingSeconds);
+  return state.tenants.at(job.request.tenant).weight * std::min(lift, most);
 }
 
 }  // namespace wattle::scheduler

@@ -38,9 +38,11 @@ struct Refused {
   std::string what;  ///< the request's id, or the node's name
   std::string why;
   std::optional<double> needed_watts;  ///< the cap that would have worked
+  bool is_exhausted = false;           ///< it is as much as may be had at a time: later it may do
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("what", s.what), v("why", s.why), v("needed_watts", s.needed_watts);
+    v("is_exhausted", s.is_exhausted);
   }
 };
 

@@ -15,18 +15,33 @@ namespace wattle::scheduler {
 /// What can happen to the core. Every event is a plain value: the daemon records it before it is
 /// applied, the simulator makes it up. `visit` names the fields of its JSON line.
 
+/// Who hands a job in, and what the operator allows such a one.
+struct Submitter {
+  std::string user;                      ///< "" = nobody's jobs are counted
+  std::optional<int64_t> most_priority;  ///< none = any
+  int64_t most_user_jobs = 0;            ///< that have not ended; 0 = any number
+  int64_t most_tenant_jobs = 0;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("user", s.user), v("most_priority", s.most_priority);
+    v("most_user_jobs", s.most_user_jobs), v("most_tenant_jobs", s.most_tenant_jobs);
+  }
+};
+
 /// A client hands in one YAML file. The same request_id again changes nothing.
 struct Submit {
   static constexpr const char* kName = "submit";
+  static constexpr std::string_view kAdded[] = {"submitter"};
   std::string request_id;
   std::string name;
   JobSpec spec;
   WorkEstimate work;
   std::vector<WorkEstimate> point_work;  ///< of each job of the sweep; empty: `work` is that of all
+  Submitter submitter;
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("request_id", s.request_id), v("name", s.name), v("spec", s.spec), v("work", s.work);
-    v("point_work", s.point_work);
+    v("point_work", s.point_work), v("submitter", s.submitter);
   }
 };
 

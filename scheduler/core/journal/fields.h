@@ -78,7 +78,8 @@ void visit(Is<JobRequest> auto& s, V&& v) {
   v("name", s.name), v("tenant", s.tenant), v("priority", s.priority), v("min_ranks", s.min_ranks);
   v("max_ranks", s.max_ranks), v("deadline_seconds", s.deadline_seconds);
   v("energy_budget_joules", s.energy_budget_joules), v("after", s.after);
-  v("overrides", s.overrides), v("work", s.work);
+  v("overrides", s.overrides), v("work", s.work), v("user", s.user);
+  v("most_priority", s.most_priority);
 }
 template <class V>
 void visit(Is<NodeShare> auto& s, V&& v) {

@@ -38,8 +38,8 @@ std::string ProfileBook::page_name(const Job& job) {
   return kind.empty() || !is_alike ? own_page(job) : fmt::format("kind:{}", kind);
 }
 
-void ProfileBook::forget(const Job& job) {
-  if (job.profile == own_page(job)) pages_.erase(job.profile);
+void ProfileBook::keep_only(const std::set<std::string_view>& pages) {
+  std::erase_if(pages_, [&](const auto& page) { return !pages.contains(page.first); });
 }
 
 ProfileBook::Page& ProfileBook::page_of(const Job& job) {

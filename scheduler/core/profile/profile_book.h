@@ -2,7 +2,9 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -40,8 +42,9 @@ class ProfileBook {
   /// next measurement of that kind; the pointer stays alive as long as it is held.
   std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
-  /// The job has ended long ago: its page goes if it is its own.
-  void forget(const Job& job);
+  /// Of the other pages nothing is known any more. A page that a plan may yet ask for must stay:
+  /// plans are no events, and whatever they make anew a replay would not.
+  void keep_only(const std::set<std::string_view>& pages);
 
   /// Its fields, for the journal; the fits follow from the samples: refit() after they are set.
   template <class Self, class V>

@@ -17,9 +17,14 @@ int64_t size_of(const std::string& path) {
   return missing ? 0 : static_cast<int64_t>(size);
 }
 
+std::string cut_line(int64_t bytes) {
+  return fmt::format("\nwattled: the log of this run ends here: {} bytes of it are kept\n", bytes);
+}
+
 }  // namespace
 
-JobLogs::JobLogs(std::string folder) : folder_(std::move(folder)) {
+JobLogs::JobLogs(std::string folder, int64_t most_bytes)
+    : folder_(std::move(folder)), most_bytes_(most_bytes) {
   std::filesystem::create_directories(folder_);
 }
 
@@ -43,8 +48,12 @@ void JobLogs::append(int64_t job, int64_t token, int64_t offset, std::string_vie
   const std::string path = fmt::format("{}/{}.log", folder, token);
   const int64_t size = size_of(path);
   if (offset > size || offset + static_cast<int64_t>(data.size()) <= size) return;
+  if (size > most_bytes_) return;
+  std::string_view rest = data.substr(static_cast<size_t>(size - offset));
+  const auto room = static_cast<size_t>(most_bytes_ - size);
   std::ofstream file(path, std::ios::binary | std::ios::app);
-  file << data.substr(static_cast<size_t>(size - offset));
+  file << rest.substr(0, room);
+  if (rest.size() > room) file << cut_line(most_bytes_);
   if (!file.flush()) throw Error(ErrorCode::kIo, fmt::format("{}: can't be written", path));
 }
 

@@ -13,7 +13,8 @@ namespace wattle::scheduler {
 /// it. Any thread. Throws Error(kIo) naming the path.
 class JobLogs {
  public:
-  explicit JobLogs(std::string folder);
+  /// Of a run `most_bytes` are kept, and a line that says so.
+  JobLogs(std::string folder, int64_t most_bytes);
 
   /// Appends what is new of a piece; a piece that begins beyond the end is dropped, for the agent
   /// goes on from size() when it registers again.
@@ -30,6 +31,7 @@ class JobLogs {
   std::map<int64_t, std::string> runs_of(int64_t job) const;
 
   std::string folder_;
+  int64_t most_bytes_;
   mutable std::mutex mutex_;
 };
 

@@ -205,7 +205,9 @@ void AgentStream::log(const v1::LogChunk& message) {
     const Job* found = job_of(core.state(), message.token());
     return found ? found->id : JobId{0};
   });
-  if (job != 0) daemon_.logs().append(job, message.token(), message.offset(), message.data());
+  // Without room it is left out: the agent sends again from there when it registers anew.
+  if (job != 0 && daemon_.has_room())
+    daemon_.logs().append(job, message.token(), message.offset(), message.data());
 }
 
 bool AgentStream::holds(Token token, const std::string& node) const {

@@ -23,16 +23,6 @@ std::string day_of(double seconds) {
 /// The last day that counts: the moment itself does not.
 std::string last_day(double until_seconds) { return day_of(until_seconds - 1e-3); }
 
-/// A refusal among the decisions about `what`.
-void throw_if_refused(const std::vector<Decision>& decisions, const std::string& what) {
-  for (const Decision& decision : decisions) {
-    const auto* refused = std::get_if<Refused>(&decision);
-    if (refused && refused->what == what) {
-      throw Refusal(RefusalCode::kPrecondition, refused->why);
-    }
-  }
-}
-
 class ClusterService : public v1::Cluster::Service {
  public:
   explicit ClusterService(Daemon& daemon) : daemon_(daemon) {}
@@ -51,8 +41,8 @@ class ClusterService : public v1::Cluster::Service {
     Caller caller(daemon_, *context, "Drain");
     return caller.answer([&] {
       caller.require(Role::kOperator);
-      change(caller, scheduler::Drain{request->node(), !request->off()}, request->node(),
-             request->node() + (request->off() ? " off" : ""));
+      caller.change(scheduler::Drain{request->node(), !request->off()}, request->node(),
+                    request->node() + (request->off() ? " off" : ""));
     });
   }
 
@@ -61,8 +51,8 @@ class ClusterService : public v1::Cluster::Service {
     Caller caller(daemon_, *context, "RemoveNode");
     return caller.answer([&] {
       caller.require(Role::kOperator);
-      change(caller, NodeRemoved{request->node(), request->force()}, request->node(),
-             request->node() + (request->force() ? " by force" : ""));
+      caller.change(NodeRemoved{request->node(), request->force()}, request->node(),
+                    request->node() + (request->force() ? " by force" : ""));
     });
   }
 
@@ -135,12 +125,6 @@ class ClusterService : public v1::Cluster::Service {
   }
 
  private:
-  void change(const Caller& caller, EventBody event, const std::string& refused_as,
-              const std::string& what) {
-    throw_if_refused(daemon_.core().apply(std::move(event)), refused_as);
-    caller.audit(what, "done");
-  }
-
   /// Users see the nodes, and of the jobs there only their tenant's.
   void nodes(const Caller& caller, v1::NodesResponse& response) {
     daemon_.core().read([&](const Core& core) {
@@ -170,8 +154,8 @@ class ClusterService : public v1::Cluster::Service {
     event.tier = request.soft() ? CapTier::kSoft : CapTier::kHard;
     if (request.has_from_time()) event.from_seconds = request.from_time();
     if (request.has_until_time()) event.until_seconds = request.until_time();
-    change(
-        caller, event, event.request_id,
+    caller.change(
+        event, event.request_id,
         fmt::format("{} W{}{}{}", event.watts, request.soft() ? " soft" : "",
                     event.from_seconds ? fmt::format(" from {:.0f}", *event.from_seconds) : "",
                     event.until_seconds ? fmt::format(" until {:.0f}", *event.until_seconds) : ""));
@@ -204,9 +188,9 @@ class ClusterService : public v1::Cluster::Service {
     if (request.has_joules()) event.joules = request.joules();
     event.period_seconds = request.period_seconds();
     event.weight = request.weight();
-    change(caller, event, event.tenant,
-           fmt::format("{}: {} J", event.tenant,
-                       event.joules ? fmt::format("{}", *event.joules) : "unlimited"));
+    caller.change(event, event.tenant,
+                  fmt::format("{}: {} J", event.tenant,
+                              event.joules ? fmt::format("{}", *event.joules) : "unlimited"));
   }
 
   static void fill(const JouleLedger& joules, const Tenant& tenant, v1::TenantBudget& budget) {

@@ -40,7 +40,9 @@ v1::Acceptance to_message(const Accepted& accepted) {
 class JobsService : public v1::Jobs::Service {
  public:
   explicit JobsService(Daemon& daemon)
-      : daemon_(daemon), uploads_(static_cast<int>(daemon.options().uploads_per_user)) {}
+      : daemon_(daemon),
+        uploads_(static_cast<int>(daemon.options().uploads_per_user)),
+        streams_(static_cast<int>(daemon.options().streams_per_user)) {}
 
   Status Submit(ServerContext* context, const v1::SubmitRequest* request,
                 v1::SubmitResponse* response) override {
@@ -57,7 +59,7 @@ class JobsService : public v1::Jobs::Service {
     Caller caller(daemon_, *context, "Upload");
     return caller.answer([&] {
       caller.require(Role::kUser);
-      const Places::Place place = place_of(caller);
+      const Places::Place place = place_among(uploads_, caller, "files on their way");
       *response = receive_file(daemon_, *context, *reader);
       daemon_.core().read_store(
           [&](Store& store) { store.own_file(caller.identity().tenant, response->sha256()); });
@@ -101,22 +103,29 @@ class JobsService : public v1::Jobs::Service {
   Status Logs(ServerContext* context, const v1::LogsRequest* request,
               grpc::ServerWriter<v1::LogPiece>* writer) override {
     Caller caller(daemon_, *context, "Logs");
-    return caller.answer([&] { logs(caller, *context, *request, *writer); });
+    return caller.answer([&] {
+      const Places::Place place = place_among(streams_, caller, "streams");
+      logs(caller, *context, *request, *writer);
+    });
   }
 
   Status Watch(ServerContext* context, const v1::WatchRequest* request,
                grpc::ServerWriter<v1::WatchEvent>* writer) override {
     Caller caller(daemon_, *context, "Watch");
-    return caller.answer([&] { watch(caller, *context, *request, *writer); });
+    return caller.answer([&] {
+      const Places::Place place = place_among(streams_, caller, "streams");
+      watch(caller, *context, *request, *writer);
+    });
   }
 
  private:
-  Places::Place place_of(const Caller& caller) {
-    if (auto place = uploads_.take(caller.name())) return std::move(*place);
-    throw Refusal(RefusalCode::kExhausted,
-                  fmt::format("{} sends {} files at this moment, which is as many as are taken: "
-                              "wait for one of them",
-                              caller.name(), daemon_.options().uploads_per_user));
+  static Places::Place place_among(Places& places, const Caller& caller, const char* what) {
+    if (auto place = places.take(caller.name())) return std::move(*place);
+    throw Refusal(
+        RefusalCode::kExhausted,
+        fmt::format("{} has {} {} at this moment, which is as many as are taken: wait for "
+                    "one of them",
+                    caller.name(), places.most(), what));
   }
 
   void submit(const Caller& caller, const v1::SubmitRequest& request,
@@ -138,7 +147,8 @@ class JobsService : public v1::Jobs::Service {
     for (const Decision& decision : decisions) {
       const auto* refused = std::get_if<Refused>(&decision);
       if (refused && refused->what == id) {
-        throw Refusal(RefusalCode::kPrecondition, refused->why);
+        throw Refusal(refused->is_exhausted ? RefusalCode::kExhausted : RefusalCode::kPrecondition,
+                      refused->why);
       }
       const auto* accepted = std::get_if<Accepted>(&decision);
       if (accepted && accepted->request_id == id) *response.add_jobs() = to_message(*accepted);
@@ -209,9 +219,12 @@ class JobsService : public v1::Jobs::Service {
     for (v1::JobSummary& job : jobs) job.set_user(user_of(job.job()));
   }
 
+  /// "" of a job that is forgotten.
   std::string user_of(JobId id) {
-    const std::string request =
-        daemon_.core().read([&](const Core& core) { return core.state().jobs.at(id).submit_id; });
+    const std::string request = daemon_.core().read([&](const Core& core) {
+      const auto job = core.state().jobs.find(id);
+      return job == core.state().jobs.end() ? "" : job->second.submit_id;
+    });
     return daemon_.core().read_store([&](Store& store) { return store.user_of(request); });
   }
 
@@ -255,18 +268,14 @@ class JobsService : public v1::Jobs::Service {
     daemon_.core().read([&](const Core& core) { caller.job(core.state().jobs, id); });
     if (user_of(id) != caller.identity().name) caller.require(Role::kTenantAdmin);
     const std::string key = std::to_string(id);
-    for (const Decision& decision : daemon_.core().apply(scheduler::Cancel{id})) {
-      const auto* refused = std::get_if<Refused>(&decision);
-      if (refused && refused->what == key) {
-        throw Refusal(RefusalCode::kPrecondition, fmt::format("job {} is finished", id));
-      }
-    }
-    caller.audit("job " + key, "done");
+    caller.change(scheduler::Cancel{id}, key, "job " + key);
   }
 
   bool is_over(JobId id) {
-    return daemon_.core().read(
-        [&](const Core& core) { return is_finished(core.state().jobs.at(id).state); });
+    return daemon_.core().read([&](const Core& core) {
+      const auto job = core.state().jobs.find(id);
+      return job == core.state().jobs.end() || is_finished(job->second.state);
+    });
   }
 
   void logs(const Caller& caller, ServerContext& context, const v1::LogsRequest& request,
@@ -341,6 +350,7 @@ class JobsService : public v1::Jobs::Service {
 
   Daemon& daemon_;
   Places uploads_;
+  Places streams_;
 };
 
 }  // namespace

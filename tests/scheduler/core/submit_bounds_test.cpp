@@ -1,6 +1,8 @@
 #include <chrono>
 
 #include "scheduler/core/domain/rank_counts.h"
+#include "scheduler/core/engine/weight.h"
+#include "scheduler/core/journal/state_text.h"
 #include "tests/scheduler/core/core_story.h"
 
 namespace wattle::scheduler {
@@ -8,6 +10,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 /// A client that says what it likes.
 class SubmitBounds : public CoreStory {
@@ -155,6 +158,90 @@ TEST_F(SubmitBounds, AJobThatCanNeverPayItsStartSaysSo) {
   empty.run(10);
   EXPECT_THAT(empty.core.explain(1), HasSubstr("the job has 200 J left, and a start takes 3000 J: "
                                                "it can never start here"));
+}
+
+TEST_F(SubmitBounds, AUsersDeadlineLiftsAJobNoFurtherThanItsPriorityCould) {
+  const auto weight = [&](const char* id, int priority, std::optional<int64_t> most) {
+    Submit submit = request();
+    submit.request_id = id;
+    submit.spec.tenant = "team-a";
+    submit.spec.priority = priority;
+    submit.spec.deadline = "1970-01-01T00:20:00Z";
+    submit.work = {190, "", {}, 1};
+    submit.submitter.most_priority = most;
+    const auto& accepted = std::get<Accepted>(cluster.apply(submit).front());
+    const State& state = cluster.core.state();
+    const Job& job = state.jobs.at(accepted.job);
+    ProfileBook profiles = state.profiles;
+    return weight_of(state, job, *profiles.options(state.types, job), cluster.now());
+  };
+  EXPECT_GT(weight("operator", 0, std::nullopt), 7);
+  EXPECT_DOUBLE_EQ(weight("user", 0, 10), 2);
+  EXPECT_DOUBLE_EQ(weight("user with all", 10, 10), 2);
+  EXPECT_DOUBLE_EQ(weight("admin", 10, 30), 8);
+}
+
+TEST_F(SubmitBounds, AgingGoesBeyondTheBoundOnlyByDays) {
+  Submit submit = request();
+  submit.spec.tenant = "team-a";
+  submit.spec.priority = 10;
+  submit.submitter.most_priority = 10;
+  cluster.apply(submit);
+  const State& state = cluster.core.state();
+  const Job& job = state.jobs.at(1);
+  ProfileBook profiles = state.profiles;
+  const auto weight_after = [&](double hours) {
+    return weight_of(state, job, *profiles.options(state.types, job), cluster.now() + hours * 3600);
+  };
+  EXPECT_LT(weight_after(9), 3) << "not 20: an admin's priority 30 goes before";
+  EXPECT_GT(weight_after(24 * 10), 20) << "but nothing starves";
+}
+
+TEST_F(SubmitBounds, UnendedJobsOfAUserAndATenantAreCounted) {
+  Submit submit = request();
+  submit.spec.tenant = "team-a";
+  submit.submitter = {"ada", {}, 3, 4};
+  const auto refused = [&](const char* id, const char* user, size_t jobs) {
+    submit.request_id = id;
+    submit.submitter.user = user;
+    submit.spec.sweep = {};
+    if (jobs > 1) submit.spec.sweep.list.assign(jobs, {{"run.seed", "1"}});
+    for (const Decision& decision : cluster.apply(submit)) {
+      if (const auto* no = std::get_if<Refused>(&decision)) {
+        EXPECT_TRUE(no->is_exhausted);
+        return no->why;
+      }
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refused("a", "ada", 2), "");
+  EXPECT_THAT(refused("b", "ada", 2), HasSubstr("user ada has 2 jobs that have not ended, and at "
+                                                "most 3 at a time: 2 more were to come"));
+  EXPECT_EQ(refused("c", "ada", 1), "");
+  EXPECT_THAT(refused("d", "bob", 2), HasSubstr("tenant team-a has 3 jobs that have not ended"));
+  EXPECT_EQ(refused("a", "ada", 2), "") << "the same request is no new one";
+  cluster.apply(Cancel{1});
+  cluster.run(60);
+  EXPECT_EQ(refused("e", "ada", 1), "");
+  const auto again = state_from_text(to_text(cluster.core.state()));
+  EXPECT_EQ(again->unended_jobs, cluster.core.state().unended_jobs);
+}
+
+TEST_F(SubmitBounds, WhatWasLearntOfAKindGoesWithTheLastOfItsJobs) {
+  Configured short_memory{"energy", 0, 6, 20, 1000};
+  cluster.apply(short_memory);
+  for (int number = 0; number < 30; ++number) {
+    cluster.submit(fmt::format("job{}", number), 1, 1, 1, [&](Submit& s) {
+      s.work.kind = fmt::format("team-a/kind{}", number);
+      s.work.units = 1;
+    });
+  }
+  cluster.submit("long", 1, 1, 1e9, [](Submit& s) { s.work.kind = "team-a/kind3"; });
+  cluster.run(100);
+  EXPECT_THAT(to_text(cluster.core.state()), HasSubstr("kind:team-a/kind7"));
+  cluster.run(1500);
+  EXPECT_THAT(to_text(cluster.core.state()), Not(HasSubstr("kind:team-a/kind7")));
+  EXPECT_THAT(to_text(cluster.core.state()), HasSubstr("kind:team-a/kind3"));
 }
 
 TEST_F(SubmitBounds, DependenciesAreCountedOverASweep) {

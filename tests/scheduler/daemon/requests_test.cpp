@@ -79,6 +79,41 @@ TEST_F(RequestsTest, AUserSendsSoManyFilesAtATime) {
   EXPECT_EQ(begin_upload(-1)->writer->Finish().error_code(), StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_F(RequestsTest, AUserHasSoManyStreamsAtATime) {
+  restart_with([](ClusterOptions& o) { o.streams_per_user = 2; });
+  struct Stream {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::WatchEvent>> reader;
+  };
+  const auto watch = [&] {
+    auto stream = std::make_unique<Stream>();
+    stream->reader = jobs_->Watch(&stream->context, v1::WatchRequest());
+    return stream;
+  };
+  std::vector<std::unique_ptr<Stream>> taken;
+  for (int i = 0; i < 2; ++i) taken.push_back(watch());
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  const grpc::Status status = watch()->reader->Finish();
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("has 2 streams at this moment"));
+  for (const auto& stream : taken) {
+    stream->context.TryCancel();
+    stream->reader->Finish();
+  }
+}
+
+TEST_F(RequestsTest, ARunsLogIsKeptFromItsBeginning) {
+  JobLogs logs(folder_.path("logs-of-jobs"), 10);
+  logs.append(1, 7, 0, "0123456");
+  logs.append(1, 7, 7, "789abc");
+  logs.append(1, 7, 13, "never");
+  logs.append(1, 7, logs.size(1, 7), "never");
+  EXPECT_EQ(logs.read(1, 0, 1000),
+            "0123456789\nwattled: the log of this run ends here: 10 bytes of it are kept\n");
+  logs.append(1, 8, 0, "another");
+  EXPECT_THAT(logs.read(1, 0, 1000), HasSubstr("kept\nanother"));
+}
+
 TEST_F(RequestsTest, RefusalsAreWrittenDownShortAndNotWithoutEnd) {
   for (int i = 0; i < 3 * Refusals::kMost; ++i) {
     grpc::ClientContext context;

@@ -36,5 +36,24 @@ TEST(SubmitRequest, BoundsThePriorityByRole) {
   EXPECT_EQ(refusal(Role::kOperator, 1000), "");
 }
 
+TEST(SubmitRequest, SaysWhoHandsInAndWhatTheRoleAllows) {
+  const auto submitter = [](Role role) {
+    v1::SubmitRequest request;
+    request.set_request_id("x");
+    request.set_yaml("job: {}\n");
+    const Identity caller{Identity::Kind::kUser, "lab", "ada", "team-a", role};
+    return check_submission(request, caller, ClusterOptions{}).event.submitter;
+  };
+  const Submitter user = submitter(Role::kUser), admin = submitter(Role::kTenantAdmin);
+  EXPECT_EQ(user.user, "ada");
+  EXPECT_EQ(user.most_priority, 10);
+  EXPECT_EQ(user.most_user_jobs, 20000);
+  EXPECT_EQ(admin.most_priority, 30);
+  EXPECT_EQ(admin.most_tenant_jobs, 50000);
+  const Submitter site = submitter(Role::kOperator);
+  EXPECT_EQ(site.most_priority, std::nullopt);
+  EXPECT_EQ(site.most_user_jobs + site.most_tenant_jobs, 0);
+}
+
 }  // namespace
 }  // namespace wattle::scheduler

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
 
 #include "common/error.h"
 #include "common/text.h"
@@ -24,6 +25,14 @@ grpc::StatusCode code_of(ErrorCode code) {
     default:
       return grpc::StatusCode::INTERNAL;
   }
+}
+
+const Refused* refusal_of(const std::vector<Decision>& decisions, const std::string& subject) {
+  for (const Decision& decision : decisions) {
+    const auto* refused = std::get_if<Refused>(&decision);
+    if (refused && refused->what == subject) return refused;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -86,6 +95,18 @@ const Job& Caller::job(const std::map<JobId, Job>& jobs, JobId id) const {
     throw Refusal(RefusalCode::kNotFound, fmt::format("there is no job {}", id));
   }
   return found->second;
+}
+
+void Caller::change(EventBody event, const std::string& subject, const std::string& what) const {
+  const AuditRecord record{daemon_.now(), name(), method_ + " " + brief(what), "done"};
+  const auto attach = [&](const std::vector<Decision>& decided, const State&, StoreBatch& batch) {
+    if (!refusal_of(decided, subject)) batch.audit.push_back(record);
+  };
+  const std::vector<Decision> decided = daemon_.core().apply(std::move(event), attach);
+  if (const Refused* refused = refusal_of(decided, subject)) {
+    throw Refusal(RefusalCode::kPrecondition, refused->why);
+  }
+  spdlog::info("{}: {}: {}", record.who, record.what, record.outcome);
 }
 
 void Caller::audit(const std::string& what, const std::string& outcome) const {

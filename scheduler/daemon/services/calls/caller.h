@@ -6,6 +6,7 @@
 #include <string>
 
 #include "scheduler/core/domain/job.h"
+#include "scheduler/core/journal/event.h"
 #include "scheduler/rpc/identity.h"
 
 namespace grpc {
@@ -16,6 +17,7 @@ class Status;
 namespace wattle::scheduler {
 
 class Daemon;
+using EventBody = decltype(Event::body);
 
 /// Why a request is refused: the gRPC status codes that the services use, by their numbers.
 enum class RefusalCode {
@@ -57,7 +59,10 @@ class Caller {
   /// The job if it is there and the caller may see it. Throws Refusal(kNotFound), worded alike in
   /// both cases, so that nobody learns of another tenant's jobs.
   const Job& job(const std::map<JobId, Job>& jobs, JobId id) const;
-  /// Writes a change into the audit log.
+  /// Makes a change, with its record in the audit log in the same transaction. Throws
+  /// Refusal(kPrecondition) with the reason if one of the decisions refuses `subject`.
+  void change(EventBody event, const std::string& subject, const std::string& what) const;
+  /// Writes what has been done into the audit log.
   void audit(const std::string& what, const std::string& outcome) const;
 
  private:

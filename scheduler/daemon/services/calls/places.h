@@ -33,6 +33,7 @@ class Places {
     std::string who_;
   };
 
+  int most() const { return most_; }
   /// Nothing if all of the caller's are taken.
   std::optional<Place> take(const std::string& who) {
     const std::lock_guard lock(mutex_);

@@ -232,11 +232,12 @@ void choose_tenant(JobSpec& spec, const Identity& caller) {
                                                       caller.name, brief(spec.tenant)));
 }
 
-/// A priority goes over other tenants' jobs, too.
-void check_priority(int64_t priority, const Identity& caller, const ClusterPriorityOptions& most) {
-  if (caller.role == Role::kOperator) return;
+/// A priority goes over other tenants' jobs, too. Gives the highest one; none = any.
+std::optional<int64_t> check_priority(int64_t priority, const Identity& caller,
+                                      const ClusterPriorityOptions& most) {
+  if (caller.role == Role::kOperator) return std::nullopt;
   const int64_t bound = caller.role == Role::kTenantAdmin ? most.tenant_admin : most.user;
-  if (priority <= bound) return;
+  if (priority <= bound) return bound;
   throw Refusal(RefusalCode::kPermission,
                 fmt::format("job.priority: the role {} may give at most {}, got {}: {} would be "
                             "taken",
@@ -253,7 +254,13 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
   Sections sections = read_sections(request);
   check_output_dir(sections.run.output_dir);
   choose_tenant(sections.job, caller);
-  check_priority(sections.job.priority, caller, options.max_priority);
+  Submitter submitter;
+  submitter.user = caller.name;
+  submitter.most_priority = check_priority(sections.job.priority, caller, options.max_priority);
+  if (caller.role != Role::kOperator) {
+    submitter.most_user_jobs = options.max_jobs.user;
+    submitter.most_tenant_jobs = options.max_jobs.tenant;
+  }
   check_name("job.tenant", sections.job.tenant);
   for (const std::string& name : sections.job.after) check_name("job.after", name);
   if (!request.array().empty()) {
@@ -262,6 +269,7 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
   }
   CheckedSubmission checked;
   Submit& event = checked.event;
+  event.submitter = submitter;
   event.request_id = sections.job.tenant + "/" + request.request_id();
   event.name = !request.name().empty()      ? request.name()
                : !sections.run.name.empty() ? sections.run.name
