@@ -62,12 +62,13 @@ std::vector<NamedTensor> round_biases(
       {[&model](int64_t index) { return model.parameters[index]->value().detach(); },
        [&](int64_t weight) { return rounder_of(weight, *model.parameters[weight], transforms); }});
   for (size_t i = 0; i < model.parameters.size(); ++i) {
-    const Parameter& parameter = *model.parameters[i];
+    Parameter& parameter = *model.parameters[i];
     const auto index = static_cast<int64_t>(i);
     if (!biases.applies_to(index, parameter)) continue;
     at::Tensor values = parameter.value().detach();
     before.push_back({parameter.name(), values.clone()});
     biases.transform(index, values);
+    parameter.set_folded(biases.folds_norm(index));
   }
   return before;
 }
@@ -78,10 +79,11 @@ Deployment quantise_model(const std::vector<std::unique_ptr<WeightQuantizer>>& q
   Deployment deployment;
   for (const auto& quantizer : quantizers) {
     for (const int64_t index : quantizer->indices()) {
-      const Parameter& parameter = *model.parameters[index];
+      Parameter& parameter = *model.parameters[index];
       at::Tensor values = parameter.value().detach();
       deployment[parameter.name()] = deployed(*quantizer, index, values.clone());
-      quantizer->transform(index, values);
+      quantizer->transform_or_throw(index, values);
+      parameter.set_folded(quantizer->folds_norm(index));
     }
   }
   return deployment;

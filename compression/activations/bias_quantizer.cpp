@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "compression/quantize/norm_fold.h"
 #include "trainer/nn/graph/graph.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 namespace wattle {
 namespace {
@@ -94,25 +94,39 @@ const ActivationQuantizer* BiasQuantizer::rounds_input(const BiasTarget& target)
   return nullptr;
 }
 
+std::optional<BiasQuantizer::Rounding> BiasQuantizer::rounding_of(int64_t index) const {
+  const auto target = std::ranges::find_if(
+      targets_, [&](const BiasTarget& t) { return t.bias == index || t.norm_bias == index; });
+  if (target == targets_.end()) return std::nullopt;
+  const WeightQuantizer* weights = sources_.rounds_weight(target->weight);
+  const ActivationQuantizer* input = rounds_input(*target);
+  if (weights == nullptr || input == nullptr) return std::nullopt;
+  const std::optional<FollowingNorm>& norm = weights->target_of(target->weight).norm;
+  if (index != (norm ? target->norm_bias : target->bias)) return std::nullopt;
+  return Rounding{&*target, weights, input, norm ? &*norm : nullptr};
+}
+
+bool BiasQuantizer::folds_norm(int64_t index) const {
+  const std::optional<Rounding> rounding = rounding_of(index);
+  return rounding && rounding->norm != nullptr;
+}
+
 void BiasQuantizer::transform(int64_t index, at::Tensor& values) {
   const at::NoGradGuard no_grad;
-  const BiasTarget& target = *std::ranges::find_if(
-      targets_, [&](const BiasTarget& t) { return t.bias == index || t.norm_bias == index; });
-  const WeightQuantizer* weights = sources_.rounds_weight(target.weight);
-  const ActivationQuantizer* input = rounds_input(target);
-  if (weights == nullptr || input == nullptr) return;
-  const std::optional<FollowingNorm>& norm = weights->target_of(target.weight).norm;
-  if (index != (norm ? target.norm_bias : target.bias)) return;
-  const at::Tensor scales =
-      weights->scales_for(target.weight, sources_.master_of(target.weight)).scale;
+  const std::optional<Rounding> rounding = rounding_of(index);
+  if (!rounding) return;
+  if (rounding->norm != nullptr) values.copy_(folded_bias(*rounding->norm, values));
+  // Where the weight's values are not finite its quantiser complains, and no step is made.
+  const int64_t weight = rounding->target->weight;
+  const at::Tensor master = sources_.master_of(weight);
+  if (!rounding->weights->folded(weight, master).isfinite().all().item<bool>()) return;
+  const at::Tensor scales = rounding->weights->scales_for(weight, master).scale;
   if (!gives_bias_steps(scales, values.numel())) return;
-  const at::Tensor steps = bias_steps(scales, *input->scale());
-  const at::Tensor bias = norm ? folded_bias(*norm, values) : values;
-  const at::Tensor codes = bias_in_steps(bias, steps);
-  const at::Tensor error = codes * steps.to(at::kDouble) - bias.to(at::kDouble);
-  const at::Tensor rounded = (values.to(at::kDouble) + error).to(values.scalar_type());
+  const at::Tensor steps = bias_steps(scales, *rounding->input->scale());
+  const at::Tensor codes = bias_in_steps(values, steps);
+  const at::Tensor decoded = (codes.to(at::kFloat) * steps).to(values.scalar_type());
   const at::Tensor fits = codes.abs().le(std::numeric_limits<int32_t>::max());
-  values.copy_(at::where(fits, rounded, values));
+  values.copy_(at::where(fits, decoded, values));
 }
 
 }  // namespace wattle

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,10 +41,10 @@ std::vector<BiasTarget> bias_targets(Model& model);
 
 /// Rounds biases as they are deployed, between master and working values: those of products whose
 /// weight is rounded, by whatever entry, to scales of its outputs or one for all, and whose input
-/// one of `activations` rounds. A folded
-/// batch norm's bias is moved so that the bias of the folded product, bias - mean * factor, lies on
-/// its steps. A value that int32 can't hold stays as it is, and is refused at export. Gradients
-/// pass straight through. Publish when a scale of an activation has changed.
+/// one of `activations` rounds. A folded batch norm's bias becomes that of the folded product, bias
+/// - mean * factor, which is rounded. What forward adds is to the last bit what a reader of the
+/// codes decodes in float32. A value that int32 can't hold stays as it is, and is refused at
+/// export. Gradients pass straight through. Publish when a scale of an activation has changed.
 class BiasQuantizer : public WorkingTransform {
  public:
   using Activations = std::vector<std::unique_ptr<ActivationQuantizer>>;
@@ -62,8 +63,17 @@ class BiasQuantizer : public WorkingTransform {
   /// Whether this may round the parameter, at some time.
   bool applies_to(int64_t index, const Parameter& parameter) const override;
   void transform(int64_t index, at::Tensor& values) override;
+  bool folds_norm(int64_t index) const override;
 
  private:
+  /// How a parameter is rounded now.
+  struct Rounding {
+    const BiasTarget* target = nullptr;
+    const WeightQuantizer* weights = nullptr;
+    const ActivationQuantizer* input = nullptr;
+    const FollowingNorm* norm = nullptr;  ///< that is folded into the weight; may be nullptr
+  };
+  std::optional<Rounding> rounding_of(int64_t index) const;
   const ActivationQuantizer* rounds_input(const BiasTarget& target) const;
 
   std::string name_;

@@ -12,7 +12,7 @@
 #include "common/error.h"
 #include "compression/activations/bias_quantizer.h"
 #include "compression/export/export_refusals.h"
-#include "compression/quantize/norm_fold.h"
+#include "trainer/nn/layers/norm_fold.h"
 #include "trainer/nn/model.h"
 
 namespace wattle {

@@ -33,22 +33,25 @@ std::vector<WeightTarget> targets_in(const Model& model, const QuantisedParts& p
   return targets;
 }
 
-/// Puts values back as they were when this ends.
+/// Puts values of a model in float back as they were when this ends.
 class Kept {
  public:
   Kept() = default;
   ~Kept() {
-    for (auto& [values, before] : kept_) values.copy_(before);
+    for (auto& [parameter, before] : kept_) {
+      parameter->value().detach().copy_(before);
+      parameter->set_folded(false);
+    }
   }
   Kept(const Kept&) = delete;
   Kept& operator=(const Kept&) = delete;
 
-  void keep(const at::Tensor& values, const at::Tensor& before) {
-    kept_.emplace_back(values, before);
+  void keep(Parameter& parameter, const at::Tensor& before) {
+    kept_.emplace_back(&parameter, before);
   }
 
  private:
-  std::vector<std::pair<at::Tensor, at::Tensor>> kept_;
+  std::vector<std::pair<Parameter*, at::Tensor>> kept_;
 };
 
 /// A model that is rounded, evaluated and put back, also if that throws.
@@ -59,7 +62,7 @@ class Rounding {
     quantizers_.push_back(
         std::make_unique<WeightQuantizer>("baseline", targets_, model.parameters, false));
     for (const int64_t index : quantizers_.front()->indices()) {
-      kept_.keep(value_of(index), value_of(index).clone());
+      kept_.keep(*model.parameters[index], value_of(index).clone());
     }
   }
 
@@ -77,7 +80,7 @@ class Rounding {
   double evaluate(const std::function<double()>& evaluate) {
     const HookedActivations hooked(model_, activations_);
     for (const NamedTensor& bias : round_biases(quantizers_, activations_, model_)) {
-      kept_.keep(value_of(index_of(bias.name)), bias.value);
+      kept_.keep(*model_.parameters[index_of(bias.name)], bias.value);
     }
     quantise_model(quantizers_, model_);
     return evaluate();

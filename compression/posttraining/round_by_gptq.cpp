@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <span>
 
-#include "compression/quantize/norm_fold.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 namespace wattle {
 namespace {

@@ -103,10 +103,11 @@ void QuantizeCallback::step_begins(const TrainingView& view) {
     set_active(false);
     note(step, "ends");
   }
-  if (active_ && adaptive_ && !frozen_) adapt_formats(view);
-  if (active_ && options_.weight_ranges && !frozen_) observe_ranges(step);
-  if (active_ && !frozen_ && options_.freeze_observers_step &&
-      step >= *options_.freeze_observers_step) {
+  // Of values that are not finite nothing is learned; the loop says what comes of the step.
+  const bool looks = active_ && !frozen_ && quantizer_.complaint().empty();
+  if (looks && adaptive_) adapt_formats(view);
+  if (looks && options_.weight_ranges) observe_ranges(step);
+  if (looks && options_.freeze_observers_step && step >= *options_.freeze_observers_step) {
     freeze_scales();
     note(step, "scales are frozen");
   }

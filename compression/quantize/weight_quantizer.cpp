@@ -1,12 +1,14 @@
 #include "compression/quantize/weight_quantizer.h"
 
-#include <ATen/ops/zeros_like.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/where.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "common/error.h"
-#include "compression/quantize/norm_fold.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 namespace wattle {
 
@@ -62,16 +64,44 @@ void WeightQuantizer::round(int64_t index, const at::Tensor& values, at::Tensor&
 void WeightQuantizer::transform_master(int64_t index, const at::Tensor& master,
                                        at::Tensor& values) {
   if (entry_of(index).target.norm) return WorkingTransform::transform_master(index, master, values);
-  round(index, master, values);
+  leave_non_finite(index, values, [&] { round(index, master, values); });
 }
 
 void WeightQuantizer::transform(int64_t index, at::Tensor& values) {
+  leave_non_finite(index, values, [&] { transform_or_throw(index, values); });
+}
+
+void WeightQuantizer::transform_or_throw(int64_t index, at::Tensor& values) const {
   const std::optional<FollowingNorm>& norm = entry_of(index).target.norm;
-  const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
-  const at::Tensor before = norm ? values.clone() : at::Tensor();
-  if (norm) multiply_channels(values, factor);
+  if (!norm) return round(index, values, values);
+  const at::Tensor off = fold_factor(*norm).eq(0);
+  const at::Tensor kept = off.any().item<bool>() ? values.clone() : at::Tensor();
+  multiply_channels(values, fold_factor(*norm));
   round(index, values, values);
-  if (norm) divide_channels(values, factor, before);
+  if (!kept.defined()) return;
+  std::vector<int64_t> shape(values.dim(), 1);
+  shape.front() = -1;
+  values.copy_(at::where(off.view(shape), kept, values));
+}
+
+void WeightQuantizer::leave_non_finite(int64_t index, at::Tensor& values,
+                                       const std::function<void()>& work) {
+  std::string& complaint = entry_of(index).complaint;
+  complaint.clear();
+  try {
+    work();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNonFinite) throw;
+    complaint = error.what();
+    values.fill_(std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
+std::string WeightQuantizer::complaint() const {
+  for (const auto& entry : entries_) {
+    if (entry && !entry->complaint.empty()) return entry->complaint;
+  }
+  return "";
 }
 
 at::Tensor WeightQuantizer::folded(int64_t index, const at::Tensor& master) const {
@@ -85,20 +115,18 @@ at::Tensor WeightQuantizer::folded(int64_t index, const at::Tensor& master) cons
 void WeightQuantizer::transform_gradient(int64_t index, const at::Tensor& master,
                                          at::Tensor& gradient) {
   Entry& entry = entry_of(index);
+  if (!entry.complaint.empty()) return;  // nothing finite comes of this step
   const at::Tensor rounded = folded(index, master);
-  if (entry.learning == ScaleLearning::kNone) {
-    if (!clip_gradients_ || (!entry.scales && !entry.target.format->clips_by_its_rule())) return;
+  if (entry.learning != ScaleLearning::kNone) {
+    entry.scale_gradient =
+        learn_scales_gradient(*entry.target.format->grid(), entry.learning, rounded,
+                              entry.scales->scale, gradient, shard_of(index));
+  } else if (clip_gradients_ && (entry.scales || entry.target.format->clips_by_its_rule())) {
     const std::optional<WeightScales> scales = given_scales(index, rounded);
     entry.target.format->clip_gradient(rounded, scales ? &*scales : nullptr, gradient);
-    return;
   }
   const std::optional<FollowingNorm>& norm = entry.target.norm;
-  const at::Tensor factor = norm ? fold_factor(*norm) : at::Tensor();
-  if (norm) divide_channels(gradient, factor, at::zeros_like(gradient));
-  entry.scale_gradient =
-      learn_scales_gradient(*entry.target.format->grid(), entry.learning, rounded,
-                            entry.scales->scale, gradient, shard_of(index));
-  if (norm) multiply_channels(gradient, factor);
+  if (norm) multiply_channels(gradient, fold_divisor(fold_factor(*norm)));
 }
 
 std::vector<NamedTensor> WeightQuantizer::state() {

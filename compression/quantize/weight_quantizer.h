@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,11 +14,13 @@ namespace wattle {
 /// Rounds weights to the formats that they will be deployed in, between master and working values.
 /// What forward reads is what WeightFormat::encode() of the same values decodes to.
 ///
-/// Where batch norm is folded in (Jacob et al. 2018, section 3.2), the weight times the norm's
-/// factor is rounded, and forward, whose norm follows, reads that divided by the factor: one
-/// float32 rounding away from what the file holds. So before its statistics are frozen a norm
-/// corrects for the batch's own (Krishnamoorthi 2018, arXiv:1806.08342, section 3.2.2), and its
-/// parameters have their gradients from the norm itself.
+/// Where batch norm is folded in (Jacob et al. 2018, section 3.2), forward reads the weight times
+/// the norm's factor, rounded: the very values of the file. The norm knows (folds_norm()) and adds
+/// a bias, or corrects for a batch's own statistics until they are frozen; its parameters have
+/// their gradients from the norm itself. A channel that the norm turns off keeps its values.
+///
+/// Values that are not finite have no rounding: forward then reads NaN, complaint() says where, and
+/// what comes of such a step is train.on_non_finite's to say. quantise_model() names the place.
 ///
 /// Of a weight that lies on several ranks (WeightTarget::shard) this rounds the part that is here
 /// to the very values that the whole one would be rounded to. Where values on several ranks share a
@@ -38,8 +41,10 @@ class WeightQuantizer : public WorkingTransform {
   bool applies_to(int64_t index, const Parameter& parameter) const override;
   void transform(int64_t index, at::Tensor& values) override;
   void transform_master(int64_t index, const at::Tensor& master, at::Tensor& values) override;
+  bool folds_norm(int64_t index) const override { return entry_of(index).target.norm.has_value(); }
   void transform_gradient(int64_t index, const at::Tensor& master, at::Tensor& gradient) override;
   void update() override;
+  std::string complaint() const override;
   std::vector<NamedTensor> state() override;
 
   /// The indices of the weights that this applies to, ascending.
@@ -60,6 +65,8 @@ class WeightQuantizer : public WorkingTransform {
   /// What is rounded of parameter `index` where its master values are these: they themselves, or
   /// with batch norm folded in.
   at::Tensor folded(int64_t index, const at::Tensor& master) const;
+  /// As transform(), but throws Error(kNonFinite) that names weight and place.
+  void transform_or_throw(int64_t index, at::Tensor& values) const;
   /// Changes the format of a weight; fixed scales are dropped. Publish afterwards.
   void set_format(int64_t index, std::shared_ptr<const WeightFormat> format);
   /// Fixes the scales of a weight whose format takes them: they become part of state(). Publish
@@ -78,10 +85,12 @@ class WeightQuantizer : public WorkingTransform {
     double rate = 0;
     std::optional<ScaleOptimizer> optimizer = {};
     at::Tensor scale_gradient = {};  ///< of the last step; undefined after update()
+    std::string complaint = {};      ///< of the last transform()
   };
   Entry& entry_of(int64_t index);
   const Entry& entry_of(int64_t index) const;
   void round(int64_t index, const at::Tensor& values, at::Tensor& rounded) const;
+  void leave_non_finite(int64_t index, at::Tensor& values, const std::function<void()>& work);
 
   std::string name_;
   std::vector<std::optional<Entry>> entries_;  ///< by the parameter's index

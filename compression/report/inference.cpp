@@ -16,7 +16,7 @@ std::map<std::string, double> loss_effects(Model& model, FlatParameters& paramet
   const double rounded = probe.read().loss;
   std::map<std::string, double> effects;
   for (size_t i = 0; i < parameters.parameters().size(); ++i) {
-    const Parameter& parameter = *parameters.parameters()[i];
+    Parameter& parameter = *parameters.parameters()[i];
     const auto index = static_cast<int64_t>(i);
     const bool quantised = std::ranges::any_of(parameters.transforms(), [&](WorkingTransform* t) {
       return t->applies_to(index, parameter);
@@ -24,14 +24,20 @@ std::map<std::string, double> loss_effects(Model& model, FlatParameters& paramet
     if (!quantised) continue;
     at::Tensor value = parameter.value().detach();
     const at::Tensor kept = value.clone();
+    const bool folded = parameter.is_folded();
+    const auto put_back = [&] {
+      value.copy_(kept);
+      parameter.set_folded(folded);
+    };
     value.copy_(parameters.master_of(index));
+    parameter.set_folded(false);
     try {
       effects[parameter.name()] = rounded - probe.read().loss;
     } catch (...) {
-      value.copy_(kept);
+      put_back();
       throw;
     }
-    value.copy_(kept);
+    put_back();
   }
   return effects;
 }

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "compression/formats/weight_checks.h"
-#include "compression/quantize/norm_fold.h"
 #include "trainer/state/flat_parameters.h"
 
 namespace wattle {
@@ -31,20 +30,16 @@ size_t present_of(const AdaptableWeight& weight, const WeightQuantizer& quantize
   return static_cast<size_t>(found - weight.formats.begin());
 }
 
-/// Of what forward reads: with batch norm folded in, the rounded values divided by its factor.
+/// Of what forward reads, with batch norm folded in: there the noise is measured, too.
 double squared_error(const WeightFormat& format, const WeightScales* scales,
-                     const at::Tensor& values, const std::optional<FollowingNorm>& norm) {
+                     const at::Tensor& values) {
   at::Tensor rounded = values.clone();
   format.fake_quantise(rounded, scales);
   const float* x = weight_data(values);
   const float* y = weight_data(rounded);
-  const at::Tensor factors = norm ? fold_factor(*norm).contiguous() : at::Tensor();
-  const float* factor = norm ? factors.const_data_ptr<float>() : nullptr;
-  const int64_t row = values.numel() / values.size(0);
   double sum = 0;
   for (int64_t i = 0; i < values.numel(); ++i) {
-    double difference = static_cast<double>(x[i]) - y[i];
-    if (factor != nullptr) difference = factor[i / row] == 0 ? 0 : difference / factor[i / row];
+    const double difference = static_cast<double>(x[i]) - y[i];
     sum += difference * difference;
   }
   return sum;
@@ -150,8 +145,7 @@ Choices AdaptiveWidths::choices_of(const TrainingView& view,
     choices.emplace_back();
     for (size_t i = 0; i < weight.formats.size(); ++i) {
       const WeightScales* scales = i == present ? quantizer.scales_of(weight.index) : nullptr;
-      const double error =
-          squared_error(*weight.formats[i], scales, values, quantizer.target_of(weight.index).norm);
+      const double error = squared_error(*weight.formats[i], scales, values);
       choices.back().push_back(
           {options_.cost_of(weight.formats[i]->bytes_of(values.sizes())), 0.5 * curvature * error});
     }

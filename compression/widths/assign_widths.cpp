@@ -8,9 +8,9 @@
 #include <limits>
 
 #include "common/error.h"
-#include "compression/quantize/norm_fold.h"
 #include "compression/widths/choose_widths.h"
 #include "compression/widths/loss_probe.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 namespace wattle {
 namespace {

@@ -7,10 +7,10 @@
 
 #include <limits>
 
-#include "compression/quantize/norm_fold.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "tests/compression/image_support.h"
 #include "trainer/nn/graph/activation_point.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 namespace wattle {
 namespace {

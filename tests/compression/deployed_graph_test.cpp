@@ -10,9 +10,9 @@
 
 #include "common/error.h"
 #include "compression/make_callbacks.h"
-#include "compression/quantize/norm_fold.h"
 #include "compression/quantize/weight_quantizer.h"
 #include "trainer/models/build_model.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 namespace wattle {
 namespace {
@@ -76,7 +76,9 @@ TEST_F(Deploying, ForwardReadsTheFoldedWeightThatIsDeployed) {
     const FollowingNorm& norm = *model_.weights.front().norm;
     EXPECT_TRUE(at::equal(stem.bias, folded_bias(norm, norm.bias->value())))
         << "the bias is training's to the last bit";
-    const at::Tensor y = at::conv2d(x, model_.weights.front().weight->value(), {}, 1, 1);
+    EXPECT_TRUE(at::equal(decoded(*stem.codes), model_.weights.front().weight->value()));
+    const at::Tensor unfolded = decoded(*stem.codes) / fold_factor(norm).view({-1, 1, 1, 1});
+    const at::Tensor y = at::conv2d(x, unfolded, {}, 1, 1);
     const auto wide = [](const at::Tensor& t) { return t.view({1, -1, 1, 1}); };
     const at::Tensor normed = (y - wide(norm.running_mean)) /
                                   wide((norm.running_variance + norm.eps).sqrt()) *
@@ -129,7 +131,7 @@ TEST_F(Deploying, LearnedScalesOfAFoldedWeightHaveTheGradientOfTheFoldedProduct)
     quantizer->learn_scales(0, ScaleLearning::kStep, 0.1);
   }
   const at::Tensor gradient = at::randn(master.sizes());  // of what forward reads
-  at::Tensor at_master = gradient.clone(), at_product = gradient / factor.view({-1, 1, 1, 1});
+  at::Tensor at_master = gradient.clone(), at_product = gradient.clone();
   folded.transform_gradient(0, master, at_master);
   plain.transform_gradient(0, product, at_product);
   EXPECT_TRUE(at::equal(at_master, at_product * factor.view({-1, 1, 1, 1})));

@@ -15,11 +15,11 @@
 
 #include "compression/activations/activation_quantizer.h"
 #include "compression/posttraining/round_by_gptq.h"
-#include "compression/quantize/norm_fold.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "tests/compression/compression_support.h"
 #include "tests/compression/gptq_reference.h"
 #include "tests/compression/image_support.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 namespace wattle {
 namespace {

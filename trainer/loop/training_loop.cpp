@@ -142,8 +142,10 @@ void TrainingLoop::check_finite(const StepOutcome& outcome) {
     skipped_in_a_row_ = 0;
     return;
   }
-  const std::string what =
+  std::string what =
       fmt::format("step {}: loss {}, gradient norm {}", step_ + 1, outcome.loss, outcome.grad_norm);
+  const std::string complaint = parts_.state.parameters.complaint();
+  if (!complaint.empty()) what += fmt::format(" ({})", complaint);
   if (settings_.train.on_non_finite == TrainOptions::NonFinite::kError) {
     throw Error(ErrorCode::kNonFinite,
                 what +

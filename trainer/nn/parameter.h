@@ -35,6 +35,12 @@ class Parameter {
   /// The working value, a leaf that requires grad.
   const at::Tensor& value() const { return value_; }
 
+  /// Whether the working value has the batch norm around it folded in, with its running statistics:
+  /// a product's weight is multiplied by the norm's factor, a norm's bias is less the mean times
+  /// that. The norm then does only what is left to do. Said by who makes the working value.
+  bool is_folded() const { return folded_; }
+  void set_folded(bool folded) { folded_ = folded; }
+
   /// Moves the parameter into flat storage: `value` and `grad` are views of its shape. The current
   /// content is not copied.
   void bind(at::Tensor value, at::Tensor grad);
@@ -76,6 +82,7 @@ class Parameter {
   LayerKind kind_;
   bool decays_;
   bool fresh_ = true;
+  bool folded_ = false;
   int expected_ = 0;
   std::function<void()> ready_;
   std::function<void(const at::Tensor&)> watcher_;

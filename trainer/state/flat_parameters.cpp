@@ -87,6 +87,7 @@ void FlatParameters::rebind() {
   chains_.clear();
   for (size_t i = 0; i < parameters_.size(); ++i) {
     chains_.push_back(chain_of(i));
+    parameters_[i]->set_folded(false);
     const at::Tensor& unrounded = chains_[i].empty() ? master_ : transformed_;
     parameters_[i]->bind(view(rounded_.defined() ? rounded_ : unrounded, i), view(gradients_, i));
   }
@@ -116,6 +117,13 @@ void FlatParameters::update_transforms() {
   for (WorkingTransform* transform : transforms_) transform->update();
 }
 
+std::string FlatParameters::complaint() const {
+  for (const WorkingTransform* transform : transforms_) {
+    if (std::string found = transform->complaint(); !found.empty()) return found;
+  }
+  return "";
+}
+
 void FlatParameters::publish() {
   const at::NoGradGuard no_grad;
   if (rounded_.defined()) rounded_.copy_(master_);
@@ -124,6 +132,8 @@ void FlatParameters::publish() {
     at::Tensor values = view(transformed_, i);
     chains_[i].front()->transform_master(i, master_of(i), values);
     for (size_t t = 1; t < chains_[i].size(); ++t) chains_[i][t]->transform(i, values);
+    parameters_[i]->set_folded(
+        std::ranges::any_of(chains_[i], [i](const auto* t) { return t->folds_norm(i); }));
     if (rounded_.defined()) view(rounded_, i).copy_(values);
   }
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
 #include <vector>
 
 #include "parallel/reducers/flat_layout.h"
@@ -57,6 +58,9 @@ class FlatParameters {
   /// Makes the working values from the master's. Call after each change of the master, and after a
   /// change of a transform's state.
   void publish();
+
+  /// "" or the first of the transforms' complaints about what was published last.
+  std::string complaint() const;
 
  private:
   at::Tensor view(const at::Tensor& flat, int64_t index) const;

@@ -37,6 +37,9 @@ class WorkingTransform {
     transform(index, values);
   }
 
+  /// Whether what transform() leaves has batch norm folded in (Parameter::is_folded()).
+  virtual bool folds_norm(int64_t /*index*/) const { return false; }
+
   /// Turns in place the gradient at the transformed values into that at the values before, once a
   /// step after reduction. Straight through unless said otherwise. `master` has the same shape.
   virtual void transform_gradient(int64_t /*index*/, const at::Tensor& /*master*/,
@@ -45,6 +48,9 @@ class WorkingTransform {
   /// Moves what the transform itself learns, by the gradients of the step that was just made: once
   /// after the optimizer's update, and not at all if that was left out.
   virtual void update() {}
+
+  /// "" or which parameter's working values are not finite, as transform() found, and why.
+  virtual std::string complaint() const { return ""; }
 
   /// The same tensors on every rank, at fixed addresses.
   virtual std::vector<NamedTensor> state() { return {}; }

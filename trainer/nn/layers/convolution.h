@@ -34,6 +34,10 @@ class Convolution {
 /// Batch norm (Ioffe and Szegedy 2015) over the channels of a convolution's output, [batch,
 /// channels, height, width]. When training it normalises with the micro-batch's own statistics and
 /// appends them to the context's, unless they are frozen; otherwise with the running ones.
+///
+/// Where it is folded into the convolution's weight (Parameter::is_folded()), running statistics
+/// leave only the folded bias to add, and a batch's own are taken of the product divided by the
+/// factor (Krishnamoorthi 2018, arXiv:1806.08342, section 3.2.2).
 class BatchNorm {
  public:
   /// Enters itself into the registry as what follows the convolution's weight.
@@ -49,6 +53,10 @@ class BatchNorm {
  private:
   at::Tensor normalised_by_batch(const at::Tensor& x, const ForwardContext& context);
   at::Tensor normalised_by_running(const at::Tensor& x);
+  at::Tensor with_folded_bias(const at::Tensor& product);
+  FollowingNorm as_following();
+
+  Parameter& product_;
 
   Parameter weight_;
   Parameter bias_;

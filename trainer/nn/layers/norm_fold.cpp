@@ -1,7 +1,8 @@
-#include "compression/quantize/norm_fold.h"
+#include "trainer/nn/layers/norm_fold.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
@@ -36,6 +37,10 @@ void multiply_channels(at::Tensor& values, const at::Tensor& factor) {
 void divide_channels(at::Tensor& values, const at::Tensor& factor, const at::Tensor& otherwise) {
   const at::Tensor wide = spread(factor, values);
   values.copy_(at::where(wide.eq(0), otherwise, values / wide));
+}
+
+at::Tensor fold_divisor(const at::Tensor& factor) {
+  return at::where(factor.eq(0), at::ones_like(factor), factor);
 }
 
 }  // namespace wattle
