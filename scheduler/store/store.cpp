@@ -80,8 +80,9 @@ std::vector<StoredFile> files_from_text(const std::string& text) {
   return files;
 }
 
+/// A request whose jobs are forgotten may come again before its row is removed.
 void insert_submissions(Database& database, const std::vector<Submission>& submissions) {
-  Statement insert(database, "INSERT INTO submission VALUES(?, ?, ?, ?, ?, ?)");
+  Statement insert(database, "INSERT OR REPLACE INTO submission VALUES(?, ?, ?, ?, ?, ?)");
   for (const Submission& s : submissions) {
     insert.bind(1, s.request).bind(2, s.user).bind(3, s.yaml);
     insert.bind(4, nlohmann::json(s.overrides).dump()).bind(5, files_to_text(s.inputs));

@@ -70,16 +70,17 @@ void Housekeeping::remove_logs_of_forgotten_jobs() {
   for (const int64_t job : jobs) logs_.remove(job);
 }
 
+/// Looks at the core with the store locked: a request that comes again meanwhile is in the core
+/// before it is in the store.
 void Housekeeping::forget_submissions() {
-  std::vector<std::string> requests =
+  const std::vector<std::string> requests =
       core_.read_store([](Store& store) { return store.requests(); });
-  core_.read([&](const Core& core) {
-    std::erase_if(requests, [&](const std::string& request) {
-      return core.state().jobs_of_request.contains(request);
-    });
-  });
   for (const std::string& request : requests) {
-    core_.read_store([&](Store& store) { store.forget_submission(request); });
+    core_.read_store([&](Store& store) {
+      const bool is_known = core_.read(
+          [&](const Core& core) { return core.state().jobs_of_request.contains(request); });
+      if (!is_known) store.forget_submission(request);
+    });
   }
 }
 

@@ -124,6 +124,18 @@ TEST_F(StoreTest, ACheckpointDropsTheOneBeforeIt) {
   EXPECT_EQ(dropped[0].reported_seconds, 11);
 }
 
+TEST_F(StoreTest, ARequestThatIsForgottenMayComeAgain) {
+  Store store(path());
+  const auto submit = [&](const char* user) {
+    StoreBatch batch;
+    batch.submissions.push_back({"team-a/nightly", user, "yaml", {}, {}, ""});
+    store.commit(batch);
+  };
+  submit("ada");
+  submit("bob");
+  EXPECT_EQ(store.user_of("team-a/nightly"), "bob");
+}
+
 TEST_F(StoreTest, ALostRunsLateCheckpointDoesNotTakeThePlaceOfItsSuccessors) {
   Store store(path());
   const auto report = [&](int64_t token, const std::string& sha256, double seconds) {
