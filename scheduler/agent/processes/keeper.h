@@ -47,10 +47,10 @@ struct KeeperOrder {
   std::optional<double> childless_seconds;
 };
 
-/// Why a command could not even begin, where that is no fault of the job's.
+/// Why a command could not begin, or go on, where that is no fault of the job's.
 enum class StartFault {
   kNone,
-  kElsewhere,  ///< e.g. the daemon does not give a file
+  kElsewhere,  ///< e.g. the daemon does not give a file, the machine went down
   kNode,       ///< its disk, its processes, its devices: other jobs will fare no better
 };
 

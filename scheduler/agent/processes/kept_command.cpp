@@ -53,7 +53,9 @@ std::optional<Ending> KeptCommand::ending() {
   if (!keeper_of(folder_)) {
     return Ending{127, 0, boot_seconds(), "no keeper could be started", StartFault::kNode};
   }
-  return Ending{128 + SIGKILL, 0, boot_seconds(), "the process that kept the run was killed"};
+  // So it is, too, when the machine went down.
+  return Ending{128 + SIGKILL, 0, boot_seconds(), "the process that kept the run was killed",
+                StartFault::kElsewhere};
 }
 
 void KeptCommand::kill() {

@@ -197,7 +197,8 @@ class CrashTest(AgentTest):
                                 capture_output=True, text=True).stdout.split()
         os.kill(int(keeper[0]), signal.SIGKILL)
         exited = self.daemon.wait_said("run_exited", token=1)
-        self.assertEqual(exited.exit_code, 137)
+        self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
+                         (137, True, False))
         self.assertIn("killed", exited.error)
         self.assertFalse(processes_of(self.folder))
 
