@@ -1,18 +1,19 @@
 """What an attacker, or a broken client, may try: all of it is refused and logged, and the daemon
 goes on for everyone else. The client is Debian's Python gRPC, speaking the .proto file by itself."""
 
-import importlib
 import pathlib
 import socket
-import subprocess
 import sys
-import tempfile
 import time
+import types
 import unittest
 
 import grpc
 
 from cluster import ROOT, Cluster, ClusterTest, eventually
+
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from wattle_messages import MESSAGES
 
 MEGABYTE = 1 << 20
 IDLE, UPLOADS = 8, 12  # seconds that a stream may stall, and how many of them a user may have
@@ -21,16 +22,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + last] * 9)}]\n" for last, name in zip("abcdefgh", "bcdefghi"))
 
 
-def load_messages():
-    """The classes of wattle.proto, made by protoc for this process alone."""
-    with tempfile.TemporaryDirectory(prefix="wattle-proto-") as folder:
-        subprocess.run(["protoc", f"--python_out={folder}", "-I", ROOT / "scheduler" / "rpc",
-                        ROOT / "scheduler" / "rpc" / "wattle.proto"], check=True)
-        sys.path.insert(0, folder)
-        return importlib.import_module("wattle_pb2")
-
-
-pb = load_messages()
+pb = types.SimpleNamespace(**MESSAGES)
 
 
 def endless(first=None):

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <random>
 
-#include "scheduler/rpc/wattle.grpc.pb.h"
+#include "scheduler/rpc/agent.grpc.pb.h"
 
 namespace wattle::agent {
 namespace {

@@ -10,7 +10,7 @@
 #include <thread>
 #include <variant>
 
-#include "scheduler/rpc/wattle.pb.h"
+#include "scheduler/rpc/agent.pb.h"
 
 namespace grpc {
 class Channel;

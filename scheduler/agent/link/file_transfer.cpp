@@ -13,7 +13,7 @@
 #include "common/atomic_file.h"
 #include "common/error.h"
 #include "scheduler/digest/sha256.h"
-#include "scheduler/rpc/wattle.grpc.pb.h"
+#include "scheduler/rpc/agent.grpc.pb.h"
 
 namespace wattle::agent {
 namespace {

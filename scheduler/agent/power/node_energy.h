@@ -7,6 +7,7 @@
 #include "energy/accounting/integrator.h"
 #include "scheduler/agent/power/node_device.h"
 #include "scheduler/agent/power/node_meter.h"
+#include "scheduler/rpc/agent.pb.h"
 
 namespace wattle::agent {
 

@@ -6,7 +6,7 @@
 
 #include "scheduler/agent/link/file_transfer.h"
 #include "scheduler/agent/settings.h"
-#include "scheduler/rpc/wattle.pb.h"
+#include "scheduler/rpc/agent.pb.h"
 
 namespace wattle::agent {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "scheduler/agent/power/run_energy.h"
-#include "scheduler/rpc/wattle.pb.h"
+#include "scheduler/rpc/agent.pb.h"
 
 namespace wattle::agent {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "scheduler/core/engine/state.h"
-#include "scheduler/rpc/wattle.pb.h"
+#include "scheduler/rpc/agent.pb.h"
 #include "scheduler/store/store.h"
 
 namespace wattle::scheduler {

@@ -5,7 +5,7 @@
 #include <mutex>
 #include <optional>
 
-#include "scheduler/rpc/wattle.pb.h"
+#include "scheduler/rpc/agent.pb.h"
 
 namespace wattle::scheduler {
 

@@ -10,7 +10,7 @@
 #include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/calls/deadline.h"
 #include "scheduler/daemon/services/calls/file_chunks.h"
-#include "scheduler/rpc/wattle.grpc.pb.h"
+#include "scheduler/rpc/agent.grpc.pb.h"
 
 namespace wattle::scheduler {
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "scheduler/daemon/daemon.h"
-#include "scheduler/rpc/wattle.pb.h"
+#include "scheduler/rpc/agent.pb.h"
 
 namespace wattle::scheduler {
 

@@ -2,12 +2,15 @@
 
 import concurrent.futures
 import hashlib
+import pathlib
 import queue
+import sys
 import threading
 import time
 
 import grpc
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 from wattle_messages import MESSAGES
 
 SERVICE = "wattle.v1.Agent"

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "common/error.h"
-#include "scheduler/rpc/wattle.grpc.pb.h"
+#include "scheduler/rpc/agent.grpc.pb.h"
 #include "tests/support/scratch_folder.h"
 
 namespace wattle::agent {

@@ -15,6 +15,7 @@
 #include "scheduler/daemon/metrics.h"
 #include "scheduler/daemon/server.h"
 #include "scheduler/digest/sha256.h"
+#include "scheduler/rpc/agent.grpc.pb.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
 #include "tests/support/scratch_folder.h"
 

@@ -9,7 +9,7 @@
 #include <mutex>
 #include <vector>
 
-#include "scheduler/rpc/wattle.grpc.pb.h"
+#include "scheduler/rpc/agent.grpc.pb.h"
 
 namespace wattle::bench {
 namespace {

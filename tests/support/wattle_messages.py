@@ -1,4 +1,5 @@
-"""The messages of wattle.proto, straight from the file: protoc's description of it, no generated code."""
+"""The messages of wattle.proto and agent.proto, straight from the files: protoc's description of them,
+no generated code."""
 
 import pathlib
 import subprocess
@@ -6,20 +7,19 @@ import tempfile
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def load() -> dict:
     """Every message of the package by its name ("Launch", "Launch.Host")."""
     with tempfile.NamedTemporaryFile(suffix=".pb") as file:
         subprocess.run(["protoc", "-I", str(ROOT), f"--descriptor_set_out={file.name}",
-                        "scheduler/rpc/wattle.proto"], check=True)
+                        "scheduler/rpc/wattle.proto", "scheduler/rpc/agent.proto"], check=True)
         files = descriptor_pb2.FileDescriptorSet.FromString(pathlib.Path(file.name).read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
         pool.Add(file)
     factory = message_factory.MessageFactory(pool)
-    package = files.file[0].package
     found = {}
 
     def add(descriptor, name):
@@ -27,8 +27,9 @@ def load() -> dict:
         for nested in descriptor.nested_types:
             add(nested, f"{name}.{nested.name}")
 
-    for message in files.file[0].message_type:
-        add(pool.FindMessageTypeByName(f"{package}.{message.name}"), message.name)
+    for file in files.file:
+        for message in file.message_type:
+            add(pool.FindMessageTypeByName(f"{file.package}.{message.name}"), message.name)
     return found
 
 
