@@ -89,10 +89,11 @@ void ClusterOptions::describe(Fields& f) {
       .unit("s")
       .at_least(0.05)
       .at_most(600);
+  // Joules are leased for 60 s, and anew when half of them is seen to be used.
   f("report_seconds", report_seconds, "time between two measurements of a run")
       .unit("s")
       .at_least(0.05)
-      .at_most(600);
+      .at_most(15);
   f("reserve_bytes", reserve_bytes,
     "with less free space in state_dir no changes are taken from users")
       .unit("B")

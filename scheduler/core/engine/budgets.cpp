@@ -15,6 +15,9 @@ constexpr double kCheckpointSeconds = 5;
 constexpr double kNoEnd = std::numeric_limits<double>::infinity();
 constexpr double kNoCap = std::numeric_limits<double>::infinity();  ///< on what is drawn
 
+/// Of windows and periods: later times are no dates any more.
+constexpr double kMostSeconds = 100 * 365.25 * 86400;
+
 /// So many changes of a cap may lie ahead.
 constexpr size_t kMostChanges = 1000;
 
@@ -30,7 +33,8 @@ std::string wrong_with(const State& state, const CapSet& event) {
   }
   const double from = event.from_seconds.value_or(state.now_seconds);
   const double until = event.until_seconds.value_or(from + 1);
-  if (!std::isfinite(from) || !std::isfinite(until)) return "expected times in seconds since 1970";
+  const double latest = state.now_seconds + kMostSeconds;
+  if (!(from <= latest && until <= latest)) return "expected times within the next 100 years";
   if (until <= from) return "the window ends before it begins";
   if (event.until_seconds && until <= state.now_seconds) return "the window is over";
   const CapSchedule* caps = schedule_of(state, event.tier);
@@ -54,9 +58,9 @@ std::string wrong_with(const BudgetSet& event) {
     return fmt::format("expected joules and a weight of at least 0, got {} and {}",
                        event.joules.value_or(0), event.weight);
   }
-  if (event.period_seconds != 0 &&
-      !(event.period_seconds >= 1 && is_number(event.period_seconds))) {
-    return fmt::format("expected a period of at least 1 s, got {}", event.period_seconds);
+  const double period = event.period_seconds;
+  if (period != 0 && !(period >= 1 && period <= kMostSeconds)) {
+    return fmt::format("expected a period of 1 s to 100 years, got {} s", period);
   }
   return "";
 }
@@ -76,15 +80,16 @@ struct Renewal {
   bool is_last = false;  ///< no more than a checkpoint's worth is left
 };
 
-/// Nothing for a share whose lease is long enough, or that needs none.
+/// Nothing for a share whose lease is long enough, or that needs none. One that has a lease is
+/// stopped when it is used, though its budget may have been lifted meanwhile.
 std::optional<Renewal> renewal(const State& state, const Job& job, const NodeShare& share) {
   const Token token = job.run->token;
   if (share.gone || state.nodes[share.node].state != NodeState::kUp) return std::nullopt;
-  if (!state.joules.limited(token, share.node)) return std::nullopt;
+  const double before = state.joules.leased(token, share.node);
+  if (before == 0 && !state.joules.limited(token, share.node)) return std::nullopt;
   const double watts = job.run->issued_watts * static_cast<double>(share.devices.size());
   const double need = watts * state.options.joule_lease_seconds;
   const double reported = state.joules.reported(token, share.node);
-  const double before = state.joules.leased(token, share.node);
   if (before - reported >= need / 2) return std::nullopt;
   const double after = state.joules.offer(token, share.node, reported + need);
   const bool is_last = after - reported < watts * kCheckpointSeconds;

@@ -32,6 +32,18 @@ std::set<JobId> jobs_on(const State& state, const Node& node) {
   return jobs;
 }
 
+NodeShare* share_on(Job& job, NodeId node) {
+  for (NodeShare& share : job.run->shares) {
+    if (share.node == node && !share.gone) return &share;
+  }
+  return nullptr;
+}
+
+bool may_report(const State& state, Token token, const std::string& node) {
+  const auto found = state.node_by_name.find(node);
+  return found != state.node_by_name.end() && state.joules.has_share(token, found->second);
+}
+
 void free_device(State& state, DeviceId id) {
   Device& device = state.devices[id];
   device.job = 0;

@@ -16,10 +16,16 @@ constexpr double kForever = std::numeric_limits<double>::infinity();
 constexpr double kJoiningSeconds = 15;
 
 std::string wrong_with(const std::vector<DeviceGroup>& groups) {
+  constexpr int64_t kMostDevices = 1024;
   if (groups.empty()) return "has no devices";
+  int64_t devices = 0;
   for (const DeviceGroup& group : groups) {
     const DeviceType& t = group.type;
-    if (group.count < 1) return fmt::format("{}: expected at least one device", t.name);
+    devices += group.count;
+    if (group.count < 1 || devices > kMostDevices) {
+      return fmt::format("{}: expected at least one device, and at most {} of all types, got {}",
+                         t.name, kMostDevices, group.count);
+    }
     if (!(0 <= t.idle_watts && t.idle_watts <= t.min_limit_watts &&
           t.min_limit_watts <= t.max_limit_watts && t.max_limit_watts > 0)) {
       return fmt::format("{}: expected 0 <= idle <= min <= max watts, got {}, {}, {}", t.name,
@@ -97,13 +103,6 @@ Node& add_node(State& state, const NodeUp& event) {
   return node;
 }
 
-NodeShare* share_on(Job& job, NodeId node) {
-  for (NodeShare& share : job.run->shares) {
-    if (share.node == node && !share.gone) return &share;
-  }
-  return nullptr;
-}
-
 /// A run that the agent holds and the core still counts on goes on; its limit is commanded anew.
 void adopt(Round& round, Job& job, const NodeShare& share, const HeldRun& held) {
   State& state = round.state;
@@ -111,24 +110,27 @@ void adopt(Round& round, Job& job, const NodeShare& share, const HeldRun& held) 
   state.joules.report(held.token, share.node, held.joules);
   job.run->issued_watts = held.limit_watts;
   state.to_adjust.insert(job.id);
+  const std::string& node = state.nodes[share.node].name;
+  if (const double lease = state.joules.leased(held.token, share.node); lease > 0) {
+    round.decide(job.id, LeaseJoules{job.id, held.token, node, lease}, "");
+  }
   if (job.run->exit_code || job.run->killed) {
-    round.decide(job.id, Kill{state.nodes[share.node].name, held.token}, "");
+    round.decide(job.id, Kill{node, held.token}, "");
   } else if (job.run->phase == Run::Phase::kStopping) {
     round.decide(job.id,
-                 Stop{job.id,
-                      held.token,
-                      job.run->stop_reason,
-                      {state.nodes[share.node].name},
-                      "is to be stopped already"},
+                 Stop{job.id, held.token, job.run->stop_reason, {node}, "is to be stopped already"},
                  "");
   }
 }
 
+/// A device that a run of ours has now is no more the foreign one's, which has ended there.
 void end_foreign(Round& round, Node& node, const HeldRun& held) {
   State& state = round.state;
+  node.foreign_runs[held.token];
   for (int index : held.devices) {
     if (index < 0 || index >= static_cast<int>(node.devices.size())) continue;
     const DeviceId device = node.devices[index];
+    if (state.devices[device].job > 0) continue;
     state.ledger.restate(device, held.limit_watts);
     state.devices[device].job = kForeignRun;
     node.foreign_runs[held.token].push_back(device);

@@ -20,8 +20,7 @@ struct Ending {
   std::string why;
 };
 
-Ending ending_after_stop(const Run& run, int exit_code) {
-  if (exit_code == kExitDone) return {JobState::kCompleted, Reason::kNone, ""};
+Ending ending_after_stop(const Run& run) {
   switch (run.stop_reason) {
     case Reason::kCancelled:
       return {JobState::kCancelled, Reason::kCancelled, "cancelled while it ran"};
@@ -49,8 +48,10 @@ Ending ending_without_blame(const State& state, const Job& job) {
 Ending ending(const State& state, const Job& job) {
   const Run& run = *job.run;
   const int code = run.exit_code.value_or(kExitFailed);
-  if (run.phase == Run::Phase::kStopping && !run.node_failed) return ending_after_stop(run, code);
-  if (run.stop_reason == Reason::kCancelled) return ending_after_stop(run, kExitFailed);
+  // Its first node has seen all ranks end: what became of the others since is no matter.
+  if (code == kExitDone) return {JobState::kCompleted, Reason::kNone, ""};
+  const bool is_stopped = run.phase == Run::Phase::kStopping && !run.node_failed;
+  if (is_stopped || run.stop_reason == Reason::kCancelled) return ending_after_stop(run);
   if (run.node_failed) {
     const int failures = job.node_failures + 1;
     if (failures > state.options.node_failure_limit) {
@@ -61,8 +62,6 @@ Ending ending(const State& state, const Job& job) {
   }
   if (run.blameless) return ending_without_blame(state, job);
   switch (code) {
-    case kExitDone:
-      return {JobState::kCompleted, Reason::kNone, ""};
     case kExitBudgetSpent:
       return {JobState::kTimeout, Reason::kEnergyBudget, "the energy budget of its run is spent"};
     case kExitStopped:
@@ -213,7 +212,8 @@ void on(Round& round, const LimitAcknowledged& event) {
 void on(Round& round, const JobStarted& event) {
   State& state = round.state;
   Job* job = job_of(state, event.token);
-  if (!job || !live_node(state, event.node, event.epoch)) return;
+  const Node* node = live_node(state, event.node, event.epoch);
+  if (!job || !node || !share_on(*job, node->id)) return;
   if (job->run->phase == Run::Phase::kStarting) job->run->phase = Run::Phase::kRunning;
 }
 
@@ -241,7 +241,7 @@ void on(Round& round, const JobExited& event) {
   Node* node = live_node(state, event.node, event.epoch);
   if (!node) return;
   state.joules.report(event.token, node->id, event.joules);
-  if (Job* job = job_of(state, event.token)) {
+  if (Job* job = job_of(state, event.token); job && share_on(*job, node->id)) {
     note_cause(round, *job->run, *node, event);
     end_share(round, *job, node->id, event.exit_code);
     return;

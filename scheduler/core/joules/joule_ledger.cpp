@@ -77,11 +77,13 @@ void JouleLedger::set_outstanding(Share& share) {
 double JouleLedger::offer(Token token, NodeId node, double total) const {
   const Share* share = find(token, node);
   if (!share || !share->open) return 0;
-  double grow = total - share->lease;
+  // What it used before it was limited is spent, and needs no lease.
+  const double base = std::max(share->lease, share->charged);
+  double grow = total - base;
   for (const std::optional<double>& left : {tenant_left(share->tenant), job_left(share->job)}) {
     if (left) grow = std::min(grow, *left);
   }
-  return share->lease + std::max(0.0, grow);
+  return base + std::max(0.0, grow);
 }
 
 double JouleLedger::lease(Token token, NodeId node, double total) {

@@ -46,6 +46,8 @@ class JouleLedger {
   /// Nothing will be asked of the job any more.
   void forget_job(JobId job);
 
+  /// Until it is closed, or its job forgotten.
+  bool has_share(Token token, NodeId node) const { return find(token, node) != nullptr; }
   /// What is neither spent nor leased; none = unlimited.
   std::optional<double> tenant_left(const std::string& tenant) const;
   std::optional<double> job_left(JobId job) const;

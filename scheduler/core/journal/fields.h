@@ -177,7 +177,7 @@ void visit(Is<Tenant> auto& s, V&& v) {
   v("name", s.name), v("weight", s.weight);
 }
 
-/// What can't be told from the rest (engine/restore.cpp).
+/// What can't be told from the rest (engine/rebuild.cpp).
 template <class V>
 void visit(Is<State> auto& s, V&& v) {
   v("options", s.options), v("now_seconds", s.now_seconds), v("events", s.events);

@@ -95,6 +95,38 @@ TEST_F(Registration, OtherDevicesAreRefusedUntilTheNodeIsRemoved) {
   EXPECT_TRUE(node().drained);
 }
 
+TEST_F(Registration, ARunThatHasEndedDoesNotTakeItsSuccessorsDevice) {
+  cluster.apply(Drain{"b", true});
+  const JobId job = cluster.submit("train", 1, 1, 1e6);
+  cluster.run(5);
+  const scheduler::Run run = run_of(job);
+  const DeviceId device = run.shares.front().devices.front();
+  const int index = device - node().devices.front();
+  EXPECT_EQ(register_again({kV100, 4, 60},
+                           {{run.token, {index}, run.issued_watts, 10}, {999, {index}, 100, 10}}),
+            "");
+  cluster.apply(JobExited{"a", epoch_, 999, 0, 10});
+  EXPECT_EQ(cluster.core.state().devices[device].job, job);
+  EXPECT_EQ(cluster.core.state().ledger.possible_watts(device), run.issued_watts);
+}
+
+TEST_F(Registration, AJobThatEndedWellIsCompletedThoughAnotherNodeIsLostThen) {
+  const JobId job = cluster.submit("train", 8, 8, 1e6);
+  cluster.run(5);
+  const State& now = cluster.core.state();
+  const Node &first = now.nodes[run_of(job).shares[0].node],
+             &other = now.nodes[run_of(job).shares[1].node];
+  cluster.power_off(other.name);
+  cluster.apply(JobExited{first.name, first.epoch, run_of(job).token, 0, 10});
+  cluster.run(200);
+  EXPECT_EQ(state(job), JobState::kCompleted);
+}
+
+TEST_F(Registration, MoreDevicesThanANodeCanHaveAreRefused) {
+  EXPECT_THAT(register_again({kV100, 1025, 60}), HasSubstr("at most 1024 of all types, got 1025"));
+  EXPECT_THAT(register_again({kV100, 0, 60}), HasSubstr("expected at least one device"));
+}
+
 TEST_F(Registration, MoreIdleWattsThanTheCapLeavesAreRefused) {
   set_cap(8 * 25 + 20);
   EXPECT_THAT(register_again(with_idle(35)), HasSubstr("more than the cap of 220 W leaves"));

@@ -57,6 +57,22 @@ TEST_F(StartFailures, AJobThatNoNodeCanBeginEndsOneDay) {
   EXPECT_FALSE(node("a").drained);
 }
 
+TEST_F(StartFailures, OfRunsThatANodeDoesNotHoldChangeNothing) {
+  const JobId job = submit();
+  cluster.run(5);
+  ASSERT_EQ(state(job), JobState::kRunning);
+  const Token token = run_of(job).token;
+  const int64_t epoch = node("b").epoch;
+  cluster.apply(Measured{"b", epoch, token, 100, 1e6, 1e9, 1e5, 1e5});
+  cluster.apply(JobExited{"b", epoch, token, 0, 1e9, true, true, "says b"});
+  EXPECT_EQ(state(job), JobState::kRunning);
+  EXPECT_FALSE(run_of(job).blameless);
+  EXPECT_EQ(run_of(job).cause, "");
+  EXPECT_EQ(node("b").start_failures, 0);
+  EXPECT_LT(cluster.core.state().joules.job_spent(job), 1e5);
+  EXPECT_LT(cluster.job(job).units_done, 1e5);
+}
+
 TEST_F(StartFailures, OfOneShareEndTheOthers) {
   cluster.apply(Drain{"b", false});
   const JobId job = submit(8);
