@@ -47,6 +47,16 @@ Configured configured(const CoreOptions& core) {
           core.history_seconds};
 }
 
+/// Throws Error(kConfig) that names the key if what it says was refused.
+void require_taken(const std::vector<Decision>& decisions, const std::string& subject,
+                   const std::string& key) {
+  for (const Decision& decision : decisions) {
+    const auto* refused = std::get_if<Refused>(&decision);
+    if (!refused || refused->what != subject) continue;
+    throw Error(ErrorCode::kConfig, fmt::format("{}: {}", key, refused->why));
+  }
+}
+
 std::string below(const std::string& folder, const char* name) { return folder + "/" + name; }
 
 int lock_folder(const std::string& folder) {
@@ -115,7 +125,8 @@ void Daemon::take_options() {
     const std::string text =
         fmt::format("{} {} {}", event.joules.value_or(-1), event.period_seconds, event.weight);
     if (store_.setting(key) == text) continue;
-    core_->apply(event, audited(to_line(Event{this->now(), event})));
+    require_taken(core_->apply(event, audited(to_line(Event{this->now(), event}))), tenant.name,
+                  "tenants." + tenant.name);
     core_->read_store([&](Store& store) { store.set_setting(key, text); });
   }
 }
@@ -126,14 +137,9 @@ void Daemon::take_cap() {
   const std::string before = store_.setting("cap_watts");
   if (before == text) return;
   if (!before.empty()) {
-    for (const Decision& decision :
-         core_->apply(CapSet{"cluster.yaml", options_.cap_watts, CapTier::kHard, {}, {}},
-                      audited(fmt::format("cap_watts {}", text)))) {
-      const auto* refused = std::get_if<Refused>(&decision);
-      if (refused && refused->what == "cluster.yaml") {
-        throw Error(ErrorCode::kConfig, fmt::format("cap_watts: {}", refused->why));
-      }
-    }
+    require_taken(core_->apply(CapSet{"cluster.yaml", options_.cap_watts, CapTier::kHard, {}, {}},
+                               audited(fmt::format("cap_watts {}", text))),
+                  "cluster.yaml", "cap_watts");
   }
   core_->read_store([&](Store& store) { store.set_setting("cap_watts", text); });
 }
@@ -148,6 +154,7 @@ Daemon::~Daemon() {
 
 void Daemon::stop() {
   is_stopping_ = true;
+  core_->end_patience();
   agents_.close();
   changes_.close();
 }

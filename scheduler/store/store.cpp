@@ -349,8 +349,4 @@ bool Store::is_owned(const std::string& sha256) {
   return read.bind(1, sha256).step();
 }
 
-void Store::disown_file(const std::string& sha256) {
-  Statement(database_, "DELETE FROM file_owner WHERE sha256 = ?").bind(1, sha256).run();
-}
-
 }  // namespace wattle::scheduler

@@ -140,8 +140,6 @@ class Store {
   bool owns_file(const std::string& tenant, const std::string& sha256);
   /// Whether any tenant does.
   bool is_owned(const std::string& sha256);
-  /// No tenant owns it any more.
-  void disown_file(const std::string& sha256);
 
  private:
   void migrate();

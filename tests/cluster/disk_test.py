@@ -7,6 +7,7 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -47,6 +48,20 @@ class DiskTest(FaultCase):
             self.assertNotIn(f"no{seed}", cluster.wattle("eve", "queue", "--all", "--json"))
 
         self.for_each_seed(scenario)
+
+    def test_a_daemon_ends_while_its_disk_is_full(self):
+        """Though an agent waits for what can't be recorded."""
+        mount = self.small_disk(24)
+        cluster = self.start_cluster(agents=1, state_dir=mount / "state").__enter__()
+        with self.full(mount):
+            cluster.kill("n1")
+            eventually(lambda: "journal stands still" in cluster.log(), "nothing is recorded", 30)
+            cluster.start("n1")
+            time.sleep(2)
+            cluster.processes["wattled"].send_signal(signal.SIGTERM)
+            cluster.processes["wattled"].wait(timeout=15)
+        cluster.start("wattled")
+        cluster.wait_for_nodes()
 
     def test_disk_full_at_a_node(self):
         """It swallows no jobs: after a few it is drained, and says why."""

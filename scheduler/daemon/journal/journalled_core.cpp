@@ -139,6 +139,20 @@ void JournalledCore::settle() {
   done_.wait(lock, [&] { return done_ticket_ >= ticket || !fault_.empty() || is_stopping_; });
 }
 
+void JournalledCore::catch_up() {
+  std::unique_lock lock(mutex_);
+  const int64_t ticket = last_ticket_;
+  done_.wait(lock, [&] { return done_ticket_ >= ticket || gives_up(); });
+}
+
+void JournalledCore::end_patience() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_patient_ = false;
+  }
+  done_.notify_all();
+}
+
 void JournalledCore::tick() {
   const std::lock_guard lock(mutex_);
   if (core_->is_tick_due(now())) enqueue(Tick{}, {}, nullptr);
@@ -163,7 +177,7 @@ void JournalledCore::record(StoreBatch batch, Wait wait) {
 
 void JournalledCore::wait_for(int64_t ticket) {
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return done_ticket_ >= ticket || is_stopping_; });
+  done_.wait(lock, [&] { return done_ticket_ >= ticket || gives_up(); });
   if (done_ticket_ < ticket) {
     throw Error(ErrorCode::kIo, "the daemon stops; what was asked may or may not be recorded");
   }

@@ -67,6 +67,10 @@ class JournalledCore {
   double now() { return clock_.now(); }
   /// Waits until everything so far is durable and delivered, or the store fails.
   void settle();
+  /// Waits until everything so far is durable and delivered, however long the store fails.
+  void catch_up();
+  /// The daemon stops: from now on nobody waits for a store that fails.
+  void end_patience();
   /// Lets time pass: applies a Tick if one would do anything.
   void tick();
   /// What a plan is to be made from, if one is due; it comes back as an event.
@@ -110,6 +114,8 @@ class JournalledCore {
   void commit_until_done(const StoreBatch& batch);
   void keep_last_state();
   void wait_for(int64_t ticket);
+  /// Whether nothing more is to be waited for. With the core locked.
+  bool gives_up() const { return is_stopping_ || (!is_patient_ && !fault_.empty()); }
 
   Store& store_;
   SteadyClock clock_;
@@ -128,6 +134,7 @@ class JournalledCore {
   std::string fault_;
   std::string halted_;  ///< by which event and why
   bool is_stopping_ = false;
+  bool is_patient_ = true;
   std::thread committer_;
 };
 

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <fstream>
 #include <thread>
 
 #include "scheduler/daemon/services/agent_stream.h"
+#include "scheduler/daemon/services/calls/agent_message.h"
 #include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/calls/deadline.h"
 #include "scheduler/daemon/services/calls/file_chunks.h"
@@ -69,6 +71,7 @@ class AgentService : public v1::Agent::Service {
     if (!stream.Read(&first) || !first.has_registration()) {
       throw Refusal(RefusalCode::kInvalid, "expected a registration within 5 s");
     }
+    require_sound(first);
     const std::string& node = first.registration().node();
     if (caller.identity().kind == Identity::Kind::kNode && node != caller.identity().name) {
       throw Refusal(
@@ -84,19 +87,21 @@ class AgentService : public v1::Agent::Service {
     const auto outbox = std::make_shared<Outbox>();
     // A refusal leaves here as the call's status: nothing may have cancelled the call before.
     AgentStream agent(daemon_, registration, outbox);
+    std::atomic<bool> is_over = false;
     // Writes until the outbox is closed; that ends the reads as well.
     std::thread writer([&] {
       while (const auto command = outbox->take()) {
         if (!stream.Write(*command)) break;
       }
       outbox->close();
-      context.TryCancel();
+      if (!is_over) context.TryCancel();
     });
     try {
       caller.audit(registration.node(), "registered");
       v1::AgentMessage message;
       while (stream.Read(&message)) agent.take(message);
     } catch (...) {
+      is_over = true;
       outbox->close();
       writer.join();
       throw;

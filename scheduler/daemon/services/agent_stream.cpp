@@ -11,6 +11,7 @@
 #include "common/text.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/agents/commands.h"
+#include "scheduler/daemon/services/calls/agent_message.h"
 #include "scheduler/daemon/services/calls/caller.h"
 
 namespace wattle::scheduler {
@@ -19,6 +20,8 @@ namespace {
 constexpr size_t kMostCauseBytes = 500;
 constexpr double kMostPatienceSeconds = 2;
 constexpr std::chrono::milliseconds kJoinPause{50};
+/// Of messages that are not durable yet.
+constexpr int kMostAhead = 64;
 
 std::string day_of(double seconds) {
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
@@ -89,6 +92,9 @@ void AgentStream::join(const v1::Registration& registration) {
 }
 
 std::string AgentStream::try_to_join(const v1::Registration& registration) {
+  if (const std::string fault = daemon_.core().store_fault(); !fault.empty()) {
+    throw Refusal(RefusalCode::kUnavailable, "nothing can be recorded: " + fault);
+  }
   if (!daemon_.agents().attach(node_, registration.instance_id(), outbox_)) {
     return "another agent of this name is connected and alive: it has to end, or to fall silent, "
            "first";
@@ -115,6 +121,13 @@ AgentStream::~AgentStream() {
 
 void AgentStream::take(const v1::AgentMessage& message) {
   daemon_.agents().note_alive(node_, outbox_);
+  require_sound(message);
+  handle(message);
+  // An agent that says more than can be written down waits: gRPC holds what it sends meanwhile.
+  if (++taken_ % kMostAhead == 0) daemon_.core().catch_up();
+}
+
+void AgentStream::handle(const v1::AgentMessage& message) {
   switch (message.body_case()) {
     case v1::AgentMessage::kHeartbeat:
       return heartbeat(message.heartbeat());
@@ -122,7 +135,7 @@ void AgentStream::take(const v1::AgentMessage& message) {
       return daemon_.core().post(
           LimitAcknowledged{node_, epoch_, message.acknowledged().sequence()});
     case v1::AgentMessage::kRunStarted:
-      return daemon_.core().post(JobStarted{node_, epoch_, message.run_started().token()});
+      return started(message.run_started());
     case v1::AgentMessage::kRunExited:
       return exited(message.run_exited());
     case v1::AgentMessage::kMeasured:
@@ -151,6 +164,20 @@ void AgentStream::heartbeat(const v1::Heartbeat& message) {
   outbox_->put(command);
 }
 
+bool AgentStream::may_report(Token token) {
+  const bool may = daemon_.core().read(
+      [&](const Core& core) { return scheduler::may_report(core.state(), token, node_); });
+  if (!may) {
+    daemon_.note_refusal("node " + node_, "Attach",
+                         fmt::format("a report of run {}, which this node does not hold", token));
+  }
+  return may;
+}
+
+void AgentStream::started(const v1::RunStarted& message) {
+  if (may_report(message.token())) daemon_.core().post(JobStarted{node_, epoch_, message.token()});
+}
+
 template <class Message>
 JournalledCore::Attachment AgentStream::accounts_of(const Message& message) {
   return [this, message](const std::vector<Decision>&, const State& state, StoreBatch& batch) {
@@ -169,6 +196,7 @@ JournalledCore::Attachment AgentStream::accounts_of(const Message& message) {
 }
 
 void AgentStream::measured(const v1::Measured& message) {
+  if (!may_report(message.token())) return;
   Measured event{node_,           epoch_,           message.token(), message.limit_watts(),
                  message.watts(), message.joules(), std::nullopt,    std::nullopt};
   if (message.has_units()) event.units = message.units();
@@ -178,11 +206,13 @@ void AgentStream::measured(const v1::Measured& message) {
     daemon_.heard(message.token(), {message.metrics(), message.tokens()});
 }
 
+/// One that was recorded already comes again until the agent hears of that: it is answered.
 void AgentStream::exited(const v1::RunExited& message) {
+  const bool may = may_report(message.token());
   daemon_.core().post(JobExited{node_, epoch_, message.token(), message.exit_code(),
                                 message.joules(), message.blameless(), message.node_at_fault(),
                                 brief(message.error(), kMostCauseBytes)},
-                      accounts_of(message));
+                      may ? accounts_of(message) : JournalledCore::Attachment{});
 }
 
 void AgentStream::power(const v1::PowerSample& message) {
@@ -201,6 +231,7 @@ void AgentStream::power(const v1::PowerSample& message) {
 }
 
 void AgentStream::log(const v1::LogChunk& message) {
+  if (!may_report(message.token())) return;
   const JobId job = daemon_.core().read([&](const Core& core) {
     const Job* found = job_of(core.state(), message.token());
     return found ? found->id : JobId{0};
@@ -242,7 +273,7 @@ void AgentStream::remote_start(v1::RemoteStart message) {
 }
 
 void AgentStream::remote_result(v1::RemoteResult message) {
-  if (!holds(message.token(), node_)) return;
+  if (!holds(message.token(), node_) || !holds(message.token(), message.node())) return;
   v1::Command command;
   const std::string asking = message.node();
   *command.mutable_remote_result() = std::move(message);

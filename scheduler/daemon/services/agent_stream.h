@@ -22,7 +22,11 @@ class AgentStream {
   void join(const v1::Registration& registration);
   /// "" or why it has to wait. Throws Refusal.
   std::string try_to_join(const v1::Registration& registration);
+  void handle(const v1::AgentMessage& message);
+  /// Whether the node has a say about the run; writes down that it has none.
+  bool may_report(Token token);
   void heartbeat(const v1::Heartbeat& message);
+  void started(const v1::RunStarted& message);
   void measured(const v1::Measured& message);
   void exited(const v1::RunExited& message);
   void power(const v1::PowerSample& message);
@@ -37,6 +41,7 @@ class AgentStream {
   Daemon& daemon_;
   std::string node_;
   int64_t epoch_ = 0;
+  int64_t taken_ = 0;  ///< messages
   std::shared_ptr<Outbox> outbox_;
 };
 

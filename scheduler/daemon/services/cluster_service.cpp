@@ -125,7 +125,8 @@ class ClusterService : public v1::Cluster::Service {
   }
 
  private:
-  /// Users see the nodes, and of the jobs there only their tenant's.
+  /// Users see the nodes, and of the jobs there only their tenant's: neither what else failed
+  /// there.
   void nodes(const Caller& caller, v1::NodesResponse& response) {
     daemon_.core().read([&](const Core& core) {
       for (const Node& node : core.state().nodes) {
@@ -136,6 +137,9 @@ class ClusterService : public v1::Cluster::Service {
           if (caller.may_see(core.state().jobs.at(job).request.tenant)) seen.Add(job);
         }
         summary.mutable_jobs()->Swap(&seen);
+        if (!summary.drain_reason().empty() && caller.identity().role != Role::kOperator) {
+          summary.set_drain_reason("runs in a row could not be started, or go on");
+        }
         *response.add_nodes() = std::move(summary);
       }
     });

@@ -37,8 +37,18 @@ class ScriptedAgent {
     stream_->Write(first);
   }
   ~ScriptedAgent() {
+    if (is_over_) return;
     context_.TryCancel();
     stream_->Finish();
+  }
+
+  /// Waits until the daemon ends the stream, and says how.
+  grpc::Status end() {
+    v1::Command command;
+    while (stream_->Read(&command)) {
+    }
+    is_over_ = true;
+    return stream_->Finish();
   }
 
   /// The next command of a kind; others before it are dropped.
@@ -50,6 +60,8 @@ class ScriptedAgent {
     ADD_FAILURE() << "the stream has ended";
     return {};
   }
+
+  void say(const v1::AgentMessage& message) { stream_->Write(message); }
 
   void acknowledge(int64_t sequence) {
     v1::AgentMessage message;
@@ -113,6 +125,7 @@ class ScriptedAgent {
   }
 
  private:
+  bool is_over_ = false;
   grpc::ClientContext context_;
   std::unique_ptr<v1::Agent::Stub> stub_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::AgentMessage, v1::Command>> stream_;

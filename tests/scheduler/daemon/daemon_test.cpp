@@ -181,6 +181,15 @@ TEST_F(DaemonTest, WhatCanNotBeRightIsRefusedAndNothingIsTaken) {
     EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << yaml.substr(0, 60);
     EXPECT_THAT(status.error_message(), HasSubstr(message)) << yaml.substr(0, 60);
   }
+  for (const char* cycle : {"model=&a [*a]", "model=&a {b: *a}", "job.sweep=&a {grid: *a}"}) {
+    grpc::ClientContext context;
+    v1::SubmitRequest request;
+    v1::SubmitResponse answer;
+    request.set_request_id("x"), request.set_yaml(kYaml), request.add_overrides(cycle);
+    const grpc::Status status = jobs_->Submit(&context, request, &answer);
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << cycle;
+    EXPECT_THAT(status.error_message(), HasSubstr("is nested deeper than 32")) << cycle;
+  }
   EXPECT_TRUE(daemon_->core().read([](const Core& core) { return core.state().jobs.empty(); }));
 }
 
@@ -190,7 +199,9 @@ TEST_F(DaemonTest, NoJobNamesAPlaceThatIsNotItsOwn) {
        {"data: {path: /var/lib/wattle/jobs/1/run.yaml}", "model: {init_from: ../1/run}",
         "export: [{path: /tmp/x}]", "compression: [{distil: {teacher: a/../../b}}]",
         "job: {sweep: {grid: {data.path: [ok.txt, /etc/passwd]}}}",
-        "a: &a [/etc/passwd]\nb: {c: *a}", "data: {path: /shared/../etc}"}) {
+        "job: {sweep: {grid: {data: ['{path: ok.txt}', '{path: /etc/passwd}']}}}",
+        "job: {sweep: {list: [{data: 'path: /etc/passwd'}]}}", "a: &a [/etc/passwd]\nb: {c: *a}",
+        "data: {path: /shared/../etc}"}) {
     const grpc::Status status = submit(run + text);
     EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << text;
     EXPECT_THAT(status.error_message(), HasSubstr("leaves the job's directory")) << text;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "common/text.h"
+
 namespace wattle::scheduler {
 namespace {
 
@@ -33,11 +35,43 @@ std::string fault_of(const std::string& text, const std::vector<std::string>& sh
       shared_paths.empty() ? "" : fmt::format(", or one below {}", fmt::join(shared_paths, ", ")));
 }
 
-std::string walk(const YAML::Node& node, const std::string& place,
-                 const std::vector<std::string>& shared_paths) {
+bool is_sweep(const std::string& place) {
+  return place == "job.sweep" || place.starts_with("job.sweep.");
+}
+
+}  // namespace
+
+JobPaths::JobPaths(BoundedYaml& yaml, const std::vector<std::string>& shared_paths)
+    : yaml_(yaml), shared_paths_(shared_paths) {}
+
+std::string JobPaths::fault_of_file(const YAML::Node& root) { return walk(root, ""); }
+
+std::string JobPaths::fault_of_override(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) return "";
+  const std::string key = text.substr(0, equals);
+  return is_free_text(key) ? "" : fault_of_yaml(text.substr(equals + 1), key);
+}
+
+std::string JobPaths::fault_of_text(const std::string& text, const std::string& place) const {
+  const std::string fault = fault_of(text, shared_paths_);
+  return fault.empty() ? "" : fmt::format("{}: {}", place, fault);
+}
+
+std::string JobPaths::fault_of_yaml(const std::string& text, const std::string& place) {
+  try {
+    const YAML::Node node = yaml_.parse(text, fmt::format("'{}'", brief(place)));
+    return node.IsScalar() ? fault_of_text(node.Scalar(), place) : walk(node, place);
+  } catch (const YAML::Exception&) {
+    return fault_of_text(text, place);
+  }
+}
+
+std::string JobPaths::walk(const YAML::Node& node, const std::string& place) {
   if (node.IsScalar()) {
-    const std::string fault = fault_of(node.Scalar(), shared_paths);
-    return fault.empty() ? "" : fmt::format("{}: {}", place, fault);
+    // The values of a sweep are overrides of its jobs.
+    return is_sweep(place) ? fault_of_yaml(node.Scalar(), place)
+                           : fault_of_text(node.Scalar(), place);
   }
   size_t index = 0;
   for (const auto& child : node) {
@@ -45,33 +79,13 @@ std::string walk(const YAML::Node& node, const std::string& place,
     if (node.IsMap()) {
       const std::string key = child.first.IsScalar() ? child.first.Scalar() : "?";
       if (is_free_text(key)) continue;
-      fault = walk(child.second, place.empty() ? key : place + "." + key, shared_paths);
+      fault = walk(child.second, place.empty() ? key : place + "." + key);
     } else {
-      fault = walk(child, fmt::format("{}.{}", place, index++), shared_paths);
+      fault = walk(child, fmt::format("{}.{}", place, index++));
     }
     if (!fault.empty()) return fault;
   }
   return "";
-}
-
-}  // namespace
-
-std::string fault_of_paths(const YAML::Node& root, const std::vector<std::string>& shared_paths) {
-  return walk(root, "", shared_paths);
-}
-
-std::string fault_of_override_paths(const std::string& text,
-                                    const std::vector<std::string>& shared_paths) {
-  const size_t equals = text.find('=');
-  if (equals == std::string::npos) return "";
-  const std::string key = text.substr(0, equals);
-  if (is_free_text(key)) return "";
-  try {
-    return walk(YAML::Load(text.substr(equals + 1)), key, shared_paths);
-  } catch (const YAML::Exception&) {
-    const std::string fault = fault_of(text.substr(equals + 1), shared_paths);
-    return fault.empty() ? "" : fmt::format("{}: {}", key, fault);
-  }
 }
 
 }  // namespace wattle::scheduler

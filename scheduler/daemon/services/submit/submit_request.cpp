@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "scheduler/daemon/services/calls/caller.h"
+#include "scheduler/daemon/services/submit/bounded_yaml.h"
 #include "scheduler/daemon/services/submit/job_paths.h"
 #include "scheduler/digest/sha256.h"
 #include "scheduler/store/file_store.h"
@@ -21,8 +22,6 @@ namespace {
 
 constexpr size_t kMostYamlBytes = 1 << 20;
 constexpr size_t kMostOverrideBytes = 64 << 10;  ///< they go onto a command line
-constexpr int kMostDepth = 32;
-constexpr int kMostNodes = 100'000;
 /// Of what stands in tables, messages and other jobs' files.
 constexpr size_t kMostNameBytes = 200;
 
@@ -30,36 +29,17 @@ constexpr size_t kMostNameBytes = 200;
   throw Refusal(RefusalCode::kInvalid, message);
 }
 
-/// Counts what would have to be walked: an alias is as large as what it stands for.
-void measure(const YAML::Node& node, int depth, int& left) {
-  if (depth > kMostDepth) refuse(fmt::format("the file is nested deeper than {}", kMostDepth));
-  if (--left < 0) {
-    refuse(fmt::format("the file has more than {} nodes, aliases counted each time", kMostNodes));
-  }
-  for (const auto& child : node) {
-    if (node.IsMap()) {
-      measure(child.first, depth + 1, left);
-      measure(child.second, depth + 1, left);
-    } else {
-      measure(child, depth + 1, left);
-    }
-  }
-}
-
-YAML::Node parse(const std::string& text) {
+YAML::Node parse(const std::string& text, BoundedYaml& yaml) {
   if (text.size() > kMostYamlBytes) {
     refuse(fmt::format("the file has {} bytes, at most {} are taken", text.size(), kMostYamlBytes));
   }
-  YAML::Node root;
-  try {  // its parser ends at 500 levels by itself
-    root = YAML::Load(text);
+  try {
+    const YAML::Node root = yaml.parse(text, "the file");
+    if (!root.IsMap()) refuse("the file is no YAML map");
+    return root;
   } catch (const YAML::Exception& e) {
     refuse(fmt::format("the file is no YAML: {}", e.what()));
   }
-  int left = kMostNodes;
-  measure(root, 0, left);
-  if (!root.IsMap()) refuse("the file is no YAML map");
-  return root;
 }
 
 /// What of `run:` matters here.
@@ -112,11 +92,12 @@ void check_output_dir(const std::string& path) {
   }
 }
 
-void check_paths(const YAML::Node& root, const v1::SubmitRequest& request,
+void check_paths(const YAML::Node& root, const v1::SubmitRequest& request, BoundedYaml& yaml,
                  const std::vector<std::string>& shared_paths) {
-  std::string fault = fault_of_paths(root, shared_paths);
+  JobPaths paths(yaml, shared_paths);
+  std::string fault = paths.fault_of_file(root);
   for (const std::string& text : request.overrides()) {
-    if (fault.empty()) fault = fault_of_override_paths(text, shared_paths);
+    if (fault.empty()) fault = paths.fault_of_override(text);
   }
   if (!fault.empty()) refuse(fault);
 }
@@ -249,8 +230,9 @@ std::optional<int64_t> check_priority(int64_t priority, const Identity& caller,
 CheckedSubmission check_submission(const v1::SubmitRequest& request, const Identity& caller,
                                    const ClusterOptions& options) {
   check_request(request);
-  const YAML::Node root = parse(request.yaml());
-  check_paths(root, request, options.shared_paths);
+  BoundedYaml yaml;
+  const YAML::Node root = parse(request.yaml(), yaml);
+  check_paths(root, request, yaml, options.shared_paths);
   Sections sections = read_sections(request);
   check_output_dir(sections.run.output_dir);
   choose_tenant(sections.job, caller);
