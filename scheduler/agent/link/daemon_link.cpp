@@ -136,11 +136,6 @@ void DaemonLink::send(int64_t stream, v1::AgentMessage message) {
   wake_.notify_all();
 }
 
-size_t DaemonLink::backlog() const {
-  const std::lock_guard lock(mutex_);
-  return outgoing_.size();
-}
-
 void DaemonLink::drop(int64_t stream) {
   const std::lock_guard lock(mutex_);
   if (stream_ && stream_->number == stream) stream_->context.TryCancel();

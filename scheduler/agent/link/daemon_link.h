@@ -49,8 +49,6 @@ class DaemonLink {
   /// Sends in order, without waiting. What is sent on a stream that is not the present one is
   /// dropped: its like comes with the next registration.
   void send(int64_t stream, v1::AgentMessage message);
-  /// Messages that wait to be written; what is not urgent should wait while there are many.
-  size_t backlog() const;
   /// Ends a stream that seems to hang.
   void drop(int64_t stream);
 

@@ -19,6 +19,9 @@ constexpr double kChildlessSeconds = 15;
 
 constexpr double kStoreSeconds = 60;
 
+/// Why a run was stopped; the daemon uses the word, too.
+constexpr const char* kEnergyBudget = "EnergyBudget";
+
 std::vector<NodeDevice> devices_of(const Settings& settings, const v1::Launch& launch) {
   std::vector<NodeDevice> devices;
   for (int index : launch.devices()) {
@@ -57,7 +60,8 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
               record_.energy),
       metrics_(files_.metrics_file(), record_.metrics_offset, account_),
       checkpoints_(parts.transfer, files_, account_),
-      stopper_(parts.settings.stop_grace_seconds) {
+      stopper_(parts.settings.stop_grace_seconds),
+      is_frozen_(command_.was_started()) {  // the agent before may have held it back
   if (!has_ended() && !command_.was_started() && !record_.is_prepared) {
     preparing_ = std::async(std::launch::async, [this] {
       try {
@@ -148,7 +152,17 @@ void Run::start_when_prepared() {
     if (is_on_processors()) ending.fault = StartFault::kElsewhere;
     return end(ending);
   }
+  if (const std::string why = needs_door() ? open_door() : ""; !why.empty()) {
+    return end({127, 0, boot_seconds(), why});
+  }
   start(job_command(parts_.settings, record_.launch, files_, devices_));
+}
+
+void Run::kill() {
+  record_.stop_reason = "Killed";
+  if (record_.stop_began == 0) record_.stop_began = boot_seconds();
+  record_.is_killed = true;
+  remember();
 }
 
 bool Run::obey(const v1::Command& command) {
@@ -160,10 +174,7 @@ bool Run::obey(const v1::Command& command) {
       stop(command.stop().reason());
       break;
     case v1::Command::kKill:
-      record_.stop_reason = "Killed";
-      if (record_.stop_began == 0) record_.stop_began = boot_seconds();
-      record_.is_killed = true;
-      remember();
+      kill();
       break;
     case v1::Command::kLeaseJoules:
       record_.leased_joules = command.lease_joules().joules();
@@ -222,28 +233,6 @@ void Run::stop(const std::string& reason) {
   remember();
 }
 
-/// Each request is carried out once: it comes again with every registration of the asking node.
-void Run::serve_remote(const v1::RemoteStart& start) {
-  const bool is_known = record_.remote_request == start.request();
-  const bool may_start = start.argv_size() > 0 && start.argv(0) == "orted" && !is_first();
-  if (is_known) return;
-  if (!may_start || record_.remote_request) {
-    v1::AgentMessage message;
-    v1::RemoteResult& result = *message.mutable_remote_result();
-    result.set_token(start.token());
-    result.set_request(start.request());
-    result.set_node(start.from());
-    result.set_output("wattle: only one orted is started for a run on each of its other nodes\n");
-    result.set_ended(true);
-    result.set_exit_code(126);
-    return parts_.send(std::move(message));
-  }
-  record_.remote_request = start.request();
-  record_.remote_from = start.from();
-  record_.remote_argv.assign(start.argv().begin(), start.argv().end());
-  remember();
-}
-
 void Run::tick(const Readings& readings, bool is_cut_off) {
   is_log_sent_ = log_sent_ >= 0 && !send_log();
   if (has_ended()) return;
@@ -252,12 +241,7 @@ void Run::tick(const Readings& readings, bool is_cut_off) {
     if (!ending_) start_when_prepared();
   }
   if (command_.was_started() && !ending_) {
-    if (is_first() && record_.launch.hosts_size() > 1 && !remotes_) {
-      remotes_ = std::make_unique<Remotes>(
-          files_.folder, record_, account_, door_name(record_.launch),
-          [this] { return remember(); }, parts_.send);
-    }
-    if (remotes_) remotes_->poll();
+    watch_door();
     move_stop();
     report_start();
     if (const auto ending = command_.ending()) end(*ending);
@@ -280,7 +264,7 @@ void Run::account(const Readings& readings, bool is_cut_off) {
   if (record_.leased_joules && energy_.joules() >= *record_.leased_joules && !is_stopping()) {
     parts_.say(fmt::format("run {}: its {:.0f} J are used", record_.launch.token(),
                            *record_.leased_joules));
-    stop("EnergyBudget");
+    stop(kEnergyBudget);
   }
 }
 
@@ -310,6 +294,9 @@ void Run::move_stop() {
 
 void Run::end(const Ending& ending) {
   ending_ = ending;
+  // Where the daemon has not told it to stop, it would pass for a failure.
+  const bool is_stopped_for_joules = record_.stop_reason == kEnergyBudget && !record_.is_killed;
+  if (is_stopped_for_joules && ending.exit_code != kExitDone) ending_->exit_code = kExitStopped;
   gives_up_ = true;
   if (!ending.error.empty()) {
     parts_.say(fmt::format("run {}: {}", record_.launch.token(), ending.error));

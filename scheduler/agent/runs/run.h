@@ -74,6 +74,10 @@ class Run {
   bool set_limit(double watts, int64_t sequence);
   void apply_limit();
   void stop(const std::string& reason);
+  void kill();
+  bool needs_door() const { return is_first() && record_.launch.hosts_size() > 1 && !remotes_; }
+  std::string open_door();
+  void watch_door();
   void serve_remote(const v1::RemoteStart& start);
   bool remember();
 
@@ -108,8 +112,8 @@ class Run {
   std::future<std::optional<Ending>> preparing_;  // none, or why it failed
   std::optional<Ending> ending_;
   double store_until_ = 0;
-  bool is_frozen_ = false, is_start_reported_ = false, has_new_checkpoint_ = false,
-       is_log_sent_ = false;
+  bool is_frozen_;
+  bool is_start_reported_ = false, has_new_checkpoint_ = false, is_log_sent_ = false;
   double metrics_at_ = 0, reported_at_ = 0, reported_joules_ = 0;
   int64_t log_sent_ = -1;  // -1: no registration yet
 };

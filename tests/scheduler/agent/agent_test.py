@@ -111,6 +111,13 @@ class StopTest(AgentTest):
         self.assertNotIn(exited.exit_code, (0, 75))
         self.assertFalse(processes_of(self.folder))
 
+    def test_one_that_is_killed_for_its_joules_has_not_failed(self):
+        self.agent(train_program=self.program(STUBBORN), stop_grace_seconds=1)
+        self.daemon.launch(1, self.yaml())
+        self.daemon.wait_said("run_started", token=1)
+        self.daemon.send("n1", lease_joules={"token": 1, "joules": 0.1})
+        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 75)
+
     def test_stopped_before_it_began(self):
         self.agent(train_program=self.program(SLEEPER))
         self.daemon.launch(1, self.yaml())

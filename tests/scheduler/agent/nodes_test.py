@@ -19,6 +19,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 from namespaces import Namespaces, ip
 
 
+def name_of(pid: int) -> str:
+    return pathlib.Path(f"/proc/{pid}/comm").read_text()
+
+
+def state_of(pid: int) -> str:
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
 class TwoNodes(AgentTest):
     """What holds for any two nodes; `network` is where their ranks meet."""
 
@@ -127,6 +135,38 @@ class OneMachineTest(TwoNodes):
             self.wait_mean_watts("n2", lambda watts: watts < LOWEST * 1.05)
         finally:
             os.kill(nodes[0].process.pid, signal.SIGCONT)
+
+    def test_a_rank_that_a_dead_agent_held_back_goes_on(self):
+        first, second = self.nodes()
+        self.launch(steps=1000000, every=0, watts=50)
+        self.daemon.wait_measured(1, lambda m: m.units > 5, node="n1")
+        [rank] = [pid for pid in processes_of(self.folder / "work-n2") if "train" in name_of(pid)]
+        os.kill(first.process.pid, signal.SIGSTOP)
+        try:
+            self.daemon.send("n2", set_limit={"token": 1, "devices": [0], "limit_watts": LOWEST,
+                                              "sequence": self.daemon.next_sequence()})
+            for _ in range(20):  # it may be let go just before
+                self.wait("the rank is held back", lambda: state_of(rank) == "T", 60)
+                second.kill()
+                if state_of(rank) == "T":
+                    break
+                second.start()
+            self.assertEqual(state_of(rank), "T")
+            second.start()
+            self.wait("the rank goes on", lambda: state_of(rank) != "T", 30)
+        finally:
+            os.kill(first.process.pid, signal.SIGCONT)
+
+    def test_a_file_in_the_way_of_the_door_fails_the_run_alone(self):
+        first, _ = self.nodes()
+        [text] = self.text()
+        self.daemon.launch(1, self.yaml(steps=40), nodes=["n1", "n2"],
+                           inputs=[text, text | {"path": ".remote-1/x"}])
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual(exited.exit_code, 127)
+        self.assertIn("no way to its other nodes", exited.error)
+        self.assertFalse(exited.blameless)
+        self.assertIsNone(first.process.poll())
 
     def test_a_node_that_does_not_hold_the_run_refuses(self):
         self.nodes()
