@@ -92,7 +92,9 @@ Deployment quantise_model(const std::vector<std::unique_ptr<WeightQuantizer>>& q
 std::string compression_ledger(const std::map<std::string, std::string>& sections) {
   nlohmann::json ledger;
   for (const auto& [name, text] : sections) {
-    if (name.starts_with("compression.")) ledger[name] = nlohmann::json::parse(text);
+    if (!name.starts_with("compression.")) continue;
+    nlohmann::json& entry = ledger[name] = nlohmann::json::parse(text);
+    entry.erase(kResumeKey);
   }
   return ledger.empty() ? "" : ledger.dump(2) + "\n";
 }

@@ -43,6 +43,10 @@ std::vector<NamedTensor> round_biases(
 Deployment quantise_model(const std::vector<std::unique_ptr<WeightQuantizer>>& quantizers,
                           Model& model);
 
+/// The key under which a section of a checkpoint keeps what only a run that goes on needs, such as
+/// measured joules: no part of the ledger.
+inline constexpr const char* kResumeKey = "resume";
+
 /// The compression ledger: what the entries of `compression` were told and did, as JSON text with
 /// sorted keys, made of their sections of a checkpoint. It holds no times, paths or joules, so that
 /// equal runs have equal ledgers. "" without compression.

@@ -10,6 +10,7 @@
 
 #include "common/config/config_file.h"
 #include "compression/activations/activation_callback.h"
+#include "compression/deployment.h"
 #include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/saved_quantizer.h"
 #include "compression/ranges/weight_ranges.h"
@@ -147,7 +148,6 @@ void QuantizeCallback::adapt_formats(const TrainingView& view) {
   const int64_t eighths = adaptive_->eighths();
   const std::vector<WidthChange> changes = adaptive_->step_begins(view, quantizer_);
   const auto record = [&](const std::string& what) {
-    note(view.step, what);
     if (view.record_event) view.record_event(name_ + ": " + what);
   };
   if (adaptive_->eighths() != eighths) {
@@ -156,8 +156,11 @@ void QuantizeCallback::adapt_formats(const TrainingView& view) {
                        adaptive_->eighths()));
   }
   for (const WidthChange& change : changes) {
-    record(fmt::format("{}: {} becomes {} (gradient noise scale {:.4g} batches)", change.parameter,
-                       change.from, change.to, change.noise_scale));
+    const std::string what =
+        fmt::format("{}: {} becomes {} (gradient noise scale {:.4g} batches)", change.parameter,
+                    change.from, change.to, change.noise_scale);
+    note(view.step, what);
+    record(what);
   }
   if (changes.empty()) return;
   if (options_.learn != ScaleLearning::kNone) begin_learning();
@@ -242,6 +245,7 @@ void QuantizeCallback::set_active(bool active) {
 
 std::string QuantizeCallback::save_state() const {
   QuantizeOptions options = options_.of_training();
+  if (options.widths) options.widths = options.widths->in_bytes();
   json events = json::array();
   for (const auto& [step, what] : events_) events.push_back({{"step", step}, {"what", what}});
   json state = {{"active", active_},
@@ -251,7 +255,10 @@ std::string QuantizeCallback::save_state() const {
                 {"options", write_config(fields_of(options))},
                 {"weights", weights_to_json(quantizer_)},
                 {"events", events}};
-  if (adaptive_) state["adaptive"] = adaptive_->save();
+  if (adaptive_) {
+    state["adaptive"] = adaptive_->save();
+    state[kResumeKey] = adaptive_->save_energy();
+  }
   return state.dump();
 }
 
@@ -262,7 +269,10 @@ void QuantizeCallback::load_state(const std::string& text) {
   frozen_ = state.at("frozen");
   norms_frozen_ = state.at("norms_frozen");
   weights_from_json(state.at("weights"), parameters_.parameters(), options_.scale_lr, quantizer_);
-  if (adaptive_) adaptive_->load(state.at("adaptive"));
+  if (adaptive_) {
+    adaptive_->load(state.at("adaptive"));
+    adaptive_->load_energy(state.at(kResumeKey));
+  }
   set_active(state.at("active"));
 }
 

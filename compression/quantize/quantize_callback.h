@@ -40,7 +40,8 @@ class QuantizeCallback : public Callback {
 
   std::string name() const override { return name_; }
   /// What is active, enough to round the weights of a checkpoint again (see saved_quantizer.h), and
-  /// what happened at which step: this entry's part of the compression ledger.
+  /// what happened at which step: this entry's part of the compression ledger, and under
+  /// kResumeKey what is not.
   std::string save_state() const override;
   /// Activates what was active, with scales that the checkpoint's tensors must then fill.
   void load_state(const std::string& state) override;

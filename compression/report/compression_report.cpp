@@ -239,7 +239,7 @@ Json width_budgets_json(const std::vector<const QuantizeCallback*>& quantizers) 
     Json budget = {{"entry", quantizer->name()}};
     if (options->budget_joules) {
       budget["joules"] = *options->budget_joules;
-      budget["joules_per_byte"] = options->joules_per_byte;
+      budget["joules_per_byte"] = options->joules_of_byte();
       budget["source"] = "estimated: each byte of the weights read once, at joules_per_byte";
     } else {
       budget["bytes"] = *options->budget_bytes;

@@ -163,17 +163,30 @@ json AdaptiveWidths::save() const {
                        {"noise_scale", std::isfinite(change.noise_scale) ? json(change.noise_scale)
                                                                          : json(nullptr)}});
   }
-  return {{"budget_eighths", eighths_}, {"changes", changes}};
+  return {{"changes", changes}};
 }
 
 void AdaptiveWidths::load(const json& state) {
-  eighths_ = state.at("budget_eighths");
   changes_.clear();
   for (const json& change : state.at("changes")) {
     const json& noise = change.at("noise_scale");
     changes_.push_back({change.at("step"), change.at("name"), change.at("from"), change.at("to"),
                         noise.is_null() ? INFINITY : noise.get<double>()});
   }
+}
+
+json AdaptiveWidths::save_energy() const {
+  return {{"budget_eighths", eighths_},
+          {"spent_joules", spent_joules_},
+          {"window_joules", window_joules_},
+          {"window_steps", window_steps_}};
+}
+
+void AdaptiveWidths::load_energy(const json& state) {
+  eighths_ = state.at("budget_eighths");
+  spent_joules_ = state.at("spent_joules");
+  window_joules_ = state.at("window_joules");
+  window_steps_ = state.at("window_steps");
 }
 
 }  // namespace wattle

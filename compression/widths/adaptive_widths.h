@@ -77,8 +77,12 @@ class AdaptiveWidths {
   int64_t eighths() const { return eighths_; }
   const std::vector<WidthChange>& changes() const { return changes_; }
 
+  /// The changes.
   nlohmann::json save() const;
   void load(const nlohmann::json& state);
+  /// What it knows of joules, which a run that goes on decides by.
+  nlohmann::json save_energy() const;
+  void load_energy(const nlohmann::json& state);
 
  private:
   void follow_budget(const TrainingView& view);
@@ -90,7 +94,7 @@ class AdaptiveWidths {
   GradientNoise noise_;
   std::optional<double> budget_joules_;
   double spent_joules_ = 0;   ///< of the run
-  double window_joules_ = 0;  ///< of the window's steps since the last start
+  double window_joules_ = 0;  ///< of the window's steps
   int64_t window_steps_ = 0;  ///< whose joules are known
   int64_t eighths_ = 8;
   std::vector<WidthChange> changes_;

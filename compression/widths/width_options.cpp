@@ -33,6 +33,18 @@ void AdaptOptions::describe(Fields& f) {
       .unit("steps");
 }
 
+WidthOptions WidthOptions::in_bytes() const {
+  WidthOptions options = *this;
+  if (budget_joules) {
+    auto bytes = static_cast<int64_t>(*budget_joules / joules_of_byte());
+    if (cost_of(bytes + 1) <= budget()) ++bytes;  // the quotient was rounded down
+    options.budget_bytes = bytes;
+  }
+  options.budget_joules.reset();
+  options.joules_per_byte.reset();
+  return options;
+}
+
 void WidthOptions::describe(Fields& f) {
   f("formats", formats,
     "the formats that a weight may get: gguf:q4_0, gguf:q4_1, gguf:q6_k, gguf:q8_0, gguf:tq2_0 "
@@ -50,7 +62,8 @@ void WidthOptions::describe(Fields& f) {
   f("joules_per_byte", joules_per_byte,
     "of memory; the default is DRAM's 1.3 nJ for 8 bytes (Horowitz 2014)")
       .greater_than(0)
-      .unit("joules");
+      .unit("joules")
+      .default_is("1.6e-10");
   f("samples", samples, "training samples on which each weight is tried in each format")
       .at_least(1);
   f("adapt", adapt,

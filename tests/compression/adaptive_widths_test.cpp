@@ -31,7 +31,7 @@ TEST(BetterWidths, TakesTheBestWithinTheBudget) {
 TEST(BetterWidths, ATighterBudgetLowersWhateverItCosts) {
   const std::vector<std::vector<WidthChoice>> weights = {{{1, 4}, {2, 0}}, {{1, 3}, {2, 0}}};
   EXPECT_THAT(better_widths(weights, {1, 1}, 3, 0.9), Optional(ElementsAre(1, 0)));
-  EXPECT_THAT(better_widths(weights, {1, 0}, 2, 0.9), Optional(ElementsAre(0, 0)));
+  EXPECT_THAT(better_widths(weights, {1, 0}, 2, 1.2), Optional(ElementsAre(0, 0)));
   EXPECT_THAT(better_widths(weights, {0, 0}, 4, 0.1), Optional(ElementsAre(1, 1)));
 }
 
@@ -76,9 +76,9 @@ class Adapting : public testing::Test {
     }
     return {"entry", options_, weights, model_.parameters, budget_joules};
   }
-  /// Steps, with so much noise in the gradients of the weights, that take a joule each.
-  std::vector<WidthChange> steps(AdaptiveWidths& widths, double one, double two,
-                                 int64_t count = 4) {
+  /// Steps, with so much noise in the gradients of the weights, that take so many joules each.
+  std::vector<WidthChange> steps(AdaptiveWidths& widths, double one, double two, int64_t count = 4,
+                                 double joules = 1) {
     std::vector<WidthChange> changes;
     for (int64_t i = 0; i < count; ++i, ++step_) {
       for (WidthChange& change : begin(widths)) changes.push_back(std::move(change));
@@ -88,8 +88,8 @@ class Adapting : public testing::Test {
         widths.noise().transform_gradient(weight, flat_->master_of(weight), gradient);
       }
       MetricsRecord record;
-      record.energy_joules = 1;
-      record.run_energy_joules = static_cast<double>(step_ + 1);
+      record.energy_joules = joules;
+      record.run_energy_joules = spent_ += joules;
       widths.step_ends(record);
     }
     return changes;
@@ -98,6 +98,16 @@ class Adapting : public testing::Test {
     return widths.step_begins({model_, *flat_, step_, 100, 0, 1}, *quantizer_);
   }
   std::string format_of(int64_t index) { return quantizer_->target_of(index).format->name(); }
+  /// In place of the other one, as a checkpoint brings it.
+  AdaptiveWidths resumed(AdaptiveWidths& before) {
+    AdaptiveWidths after = widths(60);
+    after.load(before.save());
+    after.load_energy(before.save_energy());
+    const std::vector<NamedTensor> from = before.noise().state();
+    std::vector<NamedTensor> to = after.noise().state();
+    for (size_t i = 0; i < from.size(); ++i) to[i].value.copy_(from[i].value);
+    return after;
+  }
 
   std::vector<std::unique_ptr<Parameter>> weights_;
   Model model_;
@@ -105,6 +115,7 @@ class Adapting : public testing::Test {
   WidthOptions options_;
   std::optional<WeightQuantizer> quantizer_;
   int64_t step_ = 0;
+  double spent_ = 0;
 };
 
 TEST_F(Adapting, TheWeightWithTheNoisierGradientGetsTheBits) {
@@ -136,7 +147,7 @@ TEST_F(Adapting, AScarceEnergyBudgetLowersWidthsAndMoreRaisesThem) {
   EXPECT_EQ(format_of(1), "int4:group32");
   EXPECT_EQ(adaptive.eighths(), 4);
   AdaptiveWidths more = widths(1000);
-  more.load(adaptive.save());
+  more.load_energy(adaptive.save_energy());
   EXPECT_EQ(more.eighths(), 4);
   steps(more, 1, 2);
   ASSERT_THAT(begin(more), SizeIs(1));
@@ -151,6 +162,30 @@ TEST_F(Adapting, WithoutKnownJoulesTheBudgetStaysAsItWas) {
   for (int i = 0; i < 4; ++i, ++step_) adaptive.step_ends(MetricsRecord());
   begin(adaptive);
   EXPECT_EQ(adaptive.eighths(), 4);
+}
+
+TEST_F(Adapting, ARunThatGoesOnWithinAWindowDecidesAsOneThatWasNotStopped) {
+  constexpr int64_t kLeft = 96;
+  AdaptiveWidths whole = widths(60);
+  steps(whole, 1, 1, 2, 0.4);
+  AdaptiveWidths within = resumed(whole);
+  const double spent = spent_;
+  steps(whole, 1, 1, 2, 1.2);
+  AdaptiveWidths at_its_end = resumed(whole);
+  const int64_t eighths = affordable_eighths(60, spent_, kLeft * spent_ / 4);
+  EXPECT_GT(eighths, affordable_eighths(60, spent_, kLeft * 1.2)) << "of the later steps alone";
+  EXPECT_LT(eighths, 8);
+  const auto formats_after = [&](AdaptiveWidths& widths) {
+    quantizer_.emplace("q", targets(), model_.parameters, false);
+    begin(widths);
+    EXPECT_EQ(widths.eighths(), eighths);
+    return std::pair(format_of(0), format_of(1));
+  };
+  const auto formats = formats_after(whole);
+  EXPECT_EQ(formats_after(at_its_end), formats);
+  step_ = 2, spent_ = spent;
+  steps(within, 1, 1, 2, 1.2);
+  EXPECT_EQ(formats_after(within), formats);
 }
 
 TEST_F(Adapting, AfterItsLastStepNothingChanges) {

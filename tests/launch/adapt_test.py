@@ -40,8 +40,7 @@ class AdaptTest(RunTest):
         ledger = json.loads((self.folder / "run/export/compression_ledger.json").read_text())
         entry = ledger["compression.0.quantize"]
         self.assertEqual(entry["adaptive"]["changes"], changes)
-        self.assertEqual(entry["adaptive"]["budget_eighths"], 8)
-        self.assertNotIn("joules", json.dumps(entry["adaptive"]))
+        self.assertNotIn("joules", json.dumps(ledger))
         # What was last for each weight is what is deployed.
         last = {c["name"]: c["to"] for c in changes}
         formats = {w["name"]: w["format"] for w in entry["weights"]}

@@ -122,6 +122,9 @@ class CompressionRunTest(RunTest):
         formats = [{t["name"]: t["format"] for t in self.report(output)["compression"]["tensors"]}
                    for output in ("bytes", "joules")]
         self.assertEqual(formats[0], formats[1])
+        ledgers = [(self.folder / output / "export/compression_ledger.json").read_text()
+                   for output in ("bytes", "joules")]
+        self.assertEqual(ledgers[0], ledgers[1])
         budget = self.report("joules")["compression"]["width_budgets"][0]
         self.assertEqual((budget["joules"], budget["joules_per_byte"]), (5.2e-6, 2e-10))
         self.assertRegex(budget["source"], r"^estimated: ")
