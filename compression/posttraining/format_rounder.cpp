@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "compression/formats/grid_format.h"
+#include "compression/ranges/weight_ranges.h"
 
 namespace wattle {
 namespace {
@@ -60,21 +61,29 @@ class BlockRounder : public FormatRounder {
   at::Tensor block_, carries_, bound_, smallest_, largest_;
 };
 
+WeightScales scales_by(const WeightFormat& format, const std::optional<ObserverOptions>& observer,
+                       const at::Tensor& values) {
+  auto scales = first_scales(format, observer, values);
+  return scales ? std::move(*scales) : format.scales_of(values);
+}
+
 /// Codes with scales beside them: a column is rounded with the scales of its segment.
 class GridRounder : public FormatRounder {
  public:
-  GridRounder(GridFormatOptions options, const at::Tensor& weight)
-      : columns_(options.sharing == ScaleSharing::kGroup ? options.group_size : weight.size(1)) {
+  GridRounder(GridFormatOptions options, const at::Tensor& weight,
+              const std::optional<ObserverOptions>& observer)
+      : columns_(options.sharing == ScaleSharing::kGroup ? options.group_size : weight.size(1)),
+        observer_(observer) {
     const bool whole = options.sharing == ScaleSharing::kTensor;
     if (!whole) options.sharing = ScaleSharing::kChannel;
     format_ = make_grid_format(options);
-    if (whole) of_all_ = format_->scales_of(weight);
+    if (whole) of_all_ = scales_by(*format_, observer_, weight);
   }
 
   int64_t segment_columns() const override { return columns_; }
 
   void begin_segment(const at::Tensor& columns) override {
-    segments_.push_back(of_all_ ? *of_all_ : format_->scales_of(columns));
+    segments_.push_back(of_all_ ? *of_all_ : scales_by(*format_, observer_, columns));
   }
 
   at::Tensor round(const at::Tensor& column, int64_t /*index*/) const override {
@@ -97,6 +106,7 @@ class GridRounder : public FormatRounder {
 
  private:
   int64_t columns_;
+  std::optional<ObserverOptions> observer_;
   std::shared_ptr<const WeightFormat> format_;
   std::optional<WeightScales> of_all_;
   std::vector<WeightScales> segments_;
@@ -107,12 +117,13 @@ class GridRounder : public FormatRounder {
 bool rounds_by_columns(const WeightFormat& format) { return format.block_type() != DType::kQ6_K; }
 
 std::unique_ptr<FormatRounder> make_format_rounder(const WeightFormat& format,
-                                                   const at::Tensor& weight) {
+                                                   const at::Tensor& weight,
+                                                   const std::optional<ObserverOptions>& observer) {
   if (!rounds_by_columns(format)) {
     throw Error(ErrorCode::kInternal, format.name() + " can't be rounded column by column");
   }
   if (const GridFormatOptions* grid = format.grid()) {
-    return std::make_unique<GridRounder>(*grid, weight);
+    return std::make_unique<GridRounder>(*grid, weight, observer);
   }
   return std::make_unique<BlockRounder>(format, traits_of(*format.block_type()).block_elements);
 }
@@ -138,9 +149,10 @@ at::Tensor picked(const at::Tensor& worse, const at::Tensor& one, const at::Tens
 /// GPTQ is greedy: it may leave a row further off than rounding to the nearest does, which that row
 /// then gets.
 void keep_better_rows(const WeightFormat& format, const at::Tensor& weight,
-                      const at::Tensor& hessian, GptqWeight& rounded) {
+                      const at::Tensor& hessian, const std::optional<ObserverOptions>& observer,
+                      GptqWeight& rounded) {
   GptqWeight nearest{weight.detach().clone(), {}};
-  if (rounded.scales) nearest.scales = format.scales_of(weight);
+  if (rounded.scales) nearest.scales = scales_by(format, observer, weight);
   format.fake_quantise(nearest.values, nearest.scales ? &*nearest.scales : nullptr);
   const at::Tensor worse =
       row_errors(weight, rounded.values, hessian).gt(row_errors(weight, nearest.values, hessian));
@@ -156,11 +168,12 @@ void keep_better_rows(const WeightFormat& format, const at::Tensor& weight,
 }  // namespace
 
 GptqWeight gptq_rounded(const WeightFormat& format, const at::Tensor& weight,
-                        const at::Tensor& hessian, const GptqOptions& options) {
+                        const at::Tensor& hessian, const GptqOptions& options,
+                        const std::optional<ObserverOptions>& observer) {
   const at::AutoGradMode no_grad(false);
-  const auto rounder = make_format_rounder(format, weight);
+  const auto rounder = make_format_rounder(format, weight, observer);
   GptqWeight result{gptq(weight, hessian, *rounder, options), rounder->scales()};
-  keep_better_rows(format, weight, hessian, result);
+  keep_better_rows(format, weight, hessian, observer, result);
   at::Tensor again = result.values.clone();
   format.fake_quantise(again, result.scales ? &*result.scales : nullptr);
   if (!at::equal(again, result.values)) {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "compression/calibration/range_observer.h"
 #include "compression/formats/weight_format.h"
 #include "compression/posttraining/gptq.h"
 
@@ -24,9 +25,11 @@ class FormatRounder : public ColumnRounder {
 /// are searched over all values of a block, and each rounding finds others.
 bool rounds_by_columns(const WeightFormat& format);
 
-/// For a weight [rows, columns] that the format holds; Error(kInternal) if it can't be rounded so.
-std::unique_ptr<FormatRounder> make_format_rounder(const WeightFormat& format,
-                                                   const at::Tensor& weight);
+/// For a weight [rows, columns] that the format holds, whose scales an observer gives, if there is
+/// one, as first_scales() does; Error(kInternal) if it can't be rounded so.
+std::unique_ptr<FormatRounder> make_format_rounder(
+    const WeightFormat& format, const at::Tensor& weight,
+    const std::optional<ObserverOptions>& observer = {});
 
 /// What GPTQ makes of a weight.
 struct GptqWeight {
@@ -38,6 +41,7 @@ struct GptqWeight {
 /// product, over the inputs behind the Hessian, gets that: no row is further off. Throws as it
 /// does, and Error(kInternal) if the format would round the result once more.
 GptqWeight gptq_rounded(const WeightFormat& format, const at::Tensor& weight,
-                        const at::Tensor& hessian, const GptqOptions& options);
+                        const at::Tensor& hessian, const GptqOptions& options,
+                        const std::optional<ObserverOptions>& observer = {});
 
 }  // namespace wattle

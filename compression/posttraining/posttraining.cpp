@@ -10,6 +10,7 @@
 #include "compression/deployment.h"
 #include "compression/posttraining/round_by_gptq.h"
 #include "compression/quantize/weight_quantizer.h"
+#include "compression/ranges/weight_ranges.h"
 
 namespace wattle {
 namespace {
@@ -24,7 +25,8 @@ T* named(const std::vector<T*>& all, const std::string& name) {
 std::vector<WeightTarget> targets_in(const Model& model, const QuantisedParts& parts) {
   std::vector<WeightTarget> targets;
   for (const WeightTarget& part : parts.weights) {
-    targets.push_back({part.parameter, part.format});
+    targets.push_back(
+        {.parameter = part.parameter, .format = part.format, .observer = part.observer});
     if (!part.norm) continue;
     for (const Weight& known : model.weights) {
       if (known.weight->name() == part.parameter) targets.back().norm = known.norm;
@@ -63,6 +65,10 @@ class Rounding {
         std::make_unique<WeightQuantizer>("baseline", targets_, model.parameters, false));
     for (const int64_t index : quantizers_.front()->indices()) {
       kept_.keep(*model.parameters[index], value_of(index).clone());
+      const WeightTarget& target = quantizers_.front()->target_of(index);
+      const auto scales = first_scales(*target.format, target.observer,
+                                       quantizers_.front()->folded(index, value_of(index)));
+      if (scales) quantizers_.front()->set_scales(index, *scales);
     }
   }
 

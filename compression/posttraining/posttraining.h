@@ -16,7 +16,7 @@
 namespace wattle {
 
 /// What of a model is quantised, and how, without anything that training found out: no scales, no
-/// ranges.
+/// ranges, only by which rule they are found.
 struct QuantisedParts {
   std::vector<WeightTarget> weights;
   std::vector<ActivationSite> activations;
@@ -42,16 +42,16 @@ std::optional<GptqSection> baseline_gptq(const QuantizeOptions& options);
 /// Losses of one float model: as it is, and quantised with nothing trained for it.
 struct PostTrainingLosses {
   double in_float = 0;
-  double nearest = 0;               ///< each weight rounded by its format's own rule
+  double nearest = 0;               ///< each weight rounded to the nearest
   std::optional<double> gptq = {};  ///< weights rounded by GPTQ
 };
 
 /// Post-training quantisation of a float model, whose values are put back as they were: scales by
-/// each format's own rule, ranges of activations by their observers from the float model's
-/// activations on the calibration samples (each batch of them as one global batch), biases of
-/// rounded products in int32. `model`: without hooks and transforms. `evaluate` gives its loss.
-/// Collective; the same on any number of ranks if `evaluate` is. Throws Error(kNonFinite) for
-/// samples or activations that are not finite.
+/// each weight's observer, or where it has none by its format's own rule; ranges of activations by
+/// their observers from the float model's activations on the calibration samples (each batch of
+/// them as one global batch), biases of rounded products in int32. `model`: without hooks and
+/// transforms. `evaluate` gives its loss. Collective; the same on any number of ranks if `evaluate`
+/// is. Throws Error(kNonFinite) for samples or activations that are not finite.
 PostTrainingLosses evaluate_after_rounding(Model& model, const QuantisedParts& parts,
                                            const PostTrainingOptions& options,
                                            const std::function<double()>& evaluate);

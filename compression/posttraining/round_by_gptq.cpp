@@ -126,7 +126,7 @@ void round_together(Model& model, std::span<const Chosen> chosen, const Calibrat
     if (root == 0 && own < chosen.size()) {
       mine = gptq_rounded(*chosen[own].target->format,
                           matrix_of(*chosen[own].target, *chosen[own].weight), hessians[own].sums(),
-                          {.damping = options.damping});
+                          {.damping = options.damping}, chosen[own].target->observer);
     }
     const WeightTarget& target = *chosen[i].target;
     GptqWeight rounded = root == ranks.rank() ? mine : GptqWeight();

@@ -107,6 +107,7 @@ std::vector<WeightTarget> weight_targets(const QuantizeOptions& options, const M
     const std::vector<int64_t> shape = split ? whole_shape(part, shard->second) : part.vec();
     WeightTarget target{name, larger ? mixed_output_format(*format, shape.at(1)) : format};
     if (split) target.shard = shard->second;
+    if (options.weight_ranges) target.observer = options.weight_ranges->observer;
     if (options.fold_batch_norm && !options.is_gguf()) target.norm = weight.norm;
     const std::string refusal = target.format->refusal(shape);
     if (!refusal.empty()) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "compression/calibration/range_observer.h"
 #include "compression/compression_options.h"
 #include "compression/formats/weight_format.h"
 #include "compression/formats/weight_shard.h"
@@ -19,6 +20,8 @@ struct WeightTarget {
   std::optional<FollowingNorm> norm = {};
   /// Which part of it this rank holds; nothing: all of it.
   std::optional<WeightShard> shard = {};
+  /// How the range of its scales follows from its values; nothing: by the format's own rule.
+  std::optional<ObserverOptions> observer = {};
 };
 
 /// The weights of a model that the options choose, in the model's order, each with its format; what

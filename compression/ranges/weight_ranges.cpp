@@ -180,6 +180,14 @@ WeightScales observed_scales(const GridFormatOptions& format, const ObserverOpti
   return scales;
 }
 
+std::optional<WeightScales> first_scales(const WeightFormat& format,
+                                         const std::optional<ObserverOptions>& observer,
+                                         const at::Tensor& values) {
+  const GridFormatOptions* grid = format.grid();
+  if (!observer || !grid || grid->kind != GridFormatOptions::Kind::kInteger) return std::nullopt;
+  return observed_scales(*grid, *observer, values, nullptr);
+}
+
 void WeightRangeOptions::describe(Fields& f) {
   f.choice("observer", observer.kind, observer_kinds(),
            "the extremes, a moving average of them, all but the rarest values, the least loss of "

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "compression/calibration/range_observer.h"
 #include "compression/formats/grid_format.h"
 #include "compression/formats/weight_shard.h"
@@ -26,5 +28,12 @@ namespace wattle {
 WeightScales observed_scales(const GridFormatOptions& format, const ObserverOptions& observer,
                              const at::Tensor& values, const WeightScales* before,
                              const WeightShard* shard = nullptr);
+
+/// The scales to give a format when it rounds these values and nothing was observed before: the
+/// observer's, or nothing where there is none or the format has no integers, for the format's own
+/// rule. Throws as observed_scales().
+std::optional<WeightScales> first_scales(const WeightFormat& format,
+                                         const std::optional<ObserverOptions>& observer,
+                                         const at::Tensor& values);
 
 }  // namespace wattle

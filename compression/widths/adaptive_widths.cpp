@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compression/formats/weight_checks.h"
+#include "compression/ranges/weight_ranges.h"
 #include "trainer/state/flat_parameters.h"
 
 namespace wattle {
@@ -31,10 +32,11 @@ size_t present_of(const AdaptableWeight& weight, const WeightQuantizer& quantize
 }
 
 /// Of what forward reads, with batch norm folded in: there the noise is measured, too.
-double squared_error(const WeightFormat& format, const WeightScales* scales,
+double squared_error(const WeightFormat& format, const std::optional<ObserverOptions>& observer,
                      const at::Tensor& values) {
   at::Tensor rounded = values.clone();
-  format.fake_quantise(rounded, scales);
+  const auto scales = first_scales(format, observer, values);
+  format.fake_quantise(rounded, scales ? &*scales : nullptr);
   const float* x = weight_data(values);
   const float* y = weight_data(rounded);
   double sum = 0;
@@ -141,13 +143,12 @@ Choices AdaptiveWidths::choices_of(const TrainingView& view,
     const double curvature = noise.variance / static_cast<double>(noise.values);
     const at::Tensor values =
         quantizer.folded(weight.index, view.parameters.master_of(weight.index));
-    const size_t present = present_of(weight, quantizer);
     choices.emplace_back();
-    for (size_t i = 0; i < weight.formats.size(); ++i) {
-      const WeightScales* scales = i == present ? quantizer.scales_of(weight.index) : nullptr;
-      const double error = squared_error(*weight.formats[i], scales, values);
+    for (const auto& format : weight.formats) {
+      const double error =
+          squared_error(*format, quantizer.target_of(weight.index).observer, values);
       choices.back().push_back(
-          {options_.cost_of(weight.formats[i]->bytes_of(values.sizes())), 0.5 * curvature * error});
+          {options_.cost_of(format->bytes_of(values.sizes())), 0.5 * curvature * error});
     }
   }
   return choices;

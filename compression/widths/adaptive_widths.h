@@ -44,7 +44,8 @@ int64_t affordable_eighths(double budget_joules, double spent_joules, double nee
 /// Changes the formats of weights while a model trains.
 ///
 /// Every `every` steps the increase of the loss that each format would bring is estimated anew for
-/// each weight: with d the error of rounding its n values,
+/// each weight: with d the error of rounding its n values, by its observer or the format's own rule
+/// alike for all formats (no other has scales that were learned),
 ///
 ///   1/2 * tr(cov(g)) / n * |d|^2,
 ///

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "common/error.h"
+#include "compression/ranges/weight_ranges.h"
 #include "compression/widths/choose_widths.h"
 #include "compression/widths/loss_probe.h"
 #include "trainer/nn/layers/norm_fold.h"
@@ -36,7 +37,8 @@ void try_formats(const WeightTarget& target, at::Tensor value, LossProbe& probe,
   const at::Tensor factor = target.norm ? fold_factor(*target.norm) : at::Tensor();
   for (WidthReading& reading : readings) {
     if (target.norm) multiply_channels(value, factor);
-    reading.format->fake_quantise(value);
+    const auto scales = first_scales(*reading.format, target.observer, value);
+    reading.format->fake_quantise(value, scales ? &*scales : nullptr);
     if (target.norm) divide_channels(value, factor, kept);
     const LossReading found = probe.read();
     reading.loss_increase = std::isfinite(found.loss) ? found.loss - float_loss

@@ -38,7 +38,8 @@ std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model
                            const QuantizeOptions& options);
 
 /// The sensitivity scan: rounds one weight at a time, with batch norm folded in where its target
-/// says so, in the model as it is (activations that have hooks stay rounded), reads the loss on the
+/// says so and by its observer where it has one, in the model as it is (activations that have hooks
+/// stay rounded), reads the loss on the
 /// calibration samples and the divergence from what the model gave before, and puts the weight back
 /// as it was. Then chooses formats by choose_widths(), by increase of loss. Collective; the same on
 /// every rank and on any number of ranks.

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 
@@ -137,6 +138,25 @@ TEST_F(Adapting, TheWeightWithTheNoisierGradientGetsTheBits) {
   EXPECT_THAT(begin(adaptive), SizeIs(2));
   EXPECT_EQ(format_of(1), "int8:group32");
   EXPECT_THAT(adaptive.changes(), SizeIs(4));
+}
+
+TEST_F(Adapting, AllFormatsCountByTheSameRule) {
+  AdaptiveWidths adaptive = widths();
+  quantizer_->set_scales(1, {at::full({64 * 64 / 32}, 10.0f), {}});  // as learning might leave them
+  EXPECT_THAT(steps(adaptive, 1, 3), IsEmpty());
+  EXPECT_THAT(begin(adaptive), IsEmpty()) << "8 bits are where they count for most";
+}
+
+TEST_F(Adapting, TheRuleIsTheWeightsObserver) {
+  options_.adapt->margin = 0;
+  std::vector<WeightTarget> observed = targets();
+  // Clips half of the values, in 8 bits as in 4.
+  observed[1].observer = {.kind = ObserverKind::kPercentile, .percentile = 51};
+  quantizer_.emplace("q", observed, model_.parameters, false);
+  AdaptiveWidths adaptive = widths();
+  EXPECT_THAT(steps(adaptive, 1, 2), IsEmpty());
+  EXPECT_THAT(begin(adaptive), SizeIs(2));
+  EXPECT_EQ(format_of(0), "int8:group32");
 }
 
 TEST_F(Adapting, AScarceEnergyBudgetLowersWidthsAndMoreRaisesThem) {

@@ -7,6 +7,7 @@
 
 #include <limits>
 
+#include "compression/ranges/weight_ranges.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "tests/compression/image_support.h"
 #include "trainer/nn/graph/activation_point.h"
@@ -41,13 +42,19 @@ double loss_of(Model& model) {
 }
 
 /// By how much the loss grows with one weight in a format, batch norm folded in as it is deployed.
-double increase_by_hand(Model& model, const Weight& weight, const std::string& format) {
+double increase_by_hand(Model& model, const Weight& weight, const std::string& format,
+                        const QuantizeOptions& options) {
   const double before = loss_of(model);
   at::Tensor value = weight.weight->value().detach();
   const at::Tensor kept = value.clone();
   const at::Tensor factor = fold_factor(weight.norm.value()).view({-1, 1, 1, 1});
   at::Tensor folded = (kept * factor).contiguous();
-  make_weight_format(format)->fake_quantise(folded);
+  std::optional<WeightScales> scales;
+  if (options.weight_ranges) {
+    scales = observed_scales(*parse_grid_format(format), options.weight_ranges->observer, folded,
+                             nullptr);
+  }
+  make_weight_format(format)->fake_quantise(folded, scales ? &*scales : nullptr);
   value.copy_(folded / factor);
   const double increase = loss_of(model) - before;
   value.copy_(kept);
@@ -73,11 +80,14 @@ double least_increase(const std::vector<WidthAssignment>& assignments, size_t fr
   return least;
 }
 
-void check_against_all_combinations(Model& model, Communicator& world) {
+void check_against_all_combinations(Model& model, Communicator& world,
+                                    const std::optional<WeightRangeOptions>& ranges = {}) {
   const Images images;
   const CalibrationSet calibration(images, 4, world);
   const at::Tensor before = model.weights.front().weight->value().clone();
-  const auto targets = weight_targets(options_with(1), model, "test");
+  QuantizeOptions options = options_with(1);
+  options.weight_ranges = ranges;
+  const auto targets = weight_targets(options, model, "test");
   ASSERT_TRUE(targets.front().norm.has_value());
   int64_t least = 0, most = 0;
   for (const WeightTarget& target : targets) {
@@ -88,7 +98,7 @@ void check_against_all_combinations(Model& model, Communicator& world) {
     }
   }
   for (const int64_t budget : {least, least + (most - least) / 4, (least + most) / 2, most}) {
-    const QuantizeOptions options = options_with(budget);
+    options.widths->budget_bytes = budget;
     ASSERT_EQ(widths_refusal(targets, model, options), "");
     const auto found = assign_widths(model, targets, options, calibration);
     ASSERT_EQ(found.size(), model.weights.size());
@@ -98,7 +108,7 @@ void check_against_all_combinations(Model& model, Communicator& world) {
     EXPECT_NEAR(sum, least_increase(found, 0, budget), 1e-12) << budget << " bytes";
     for (size_t f = 0; f < kFormats.size(); ++f) {
       EXPECT_NEAR(found.at(2).readings.at(f).loss_increase,
-                  increase_by_hand(model, model.weights.at(2), kFormats[f]), 1e-5)
+                  increase_by_hand(model, model.weights.at(2), kFormats[f], options), 1e-5)
           << kFormats[f];
     }
   }
@@ -109,6 +119,14 @@ TEST(AssignWidths, OfFiltersWithBatchNormFoldedIsTheBestOfAllCombinations) {
   run_as_threads(1, [](Communicator& world) {
     Model model = support::resnet_with_statistics();
     check_against_all_combinations(model, world);
+  });
+}
+
+TEST(AssignWidths, RoundsByTheObserverOfTheWeightsRanges) {
+  run_as_threads(1, [](Communicator& world) {
+    Model model = support::resnet_with_statistics();
+    check_against_all_combinations(
+        model, world, WeightRangeOptions{.observer = {.kind = ObserverKind::kLeastSquares}});
   });
 }
 

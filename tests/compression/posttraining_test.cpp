@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 
+#include "compression/ranges/weight_ranges.h"
 #include "compression/report/in_float.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "tests/compression/compression_support.h"
@@ -66,6 +67,7 @@ QuantisedParts all_parts(const Model& model, ObserverKind observer) {
 struct Found {
   PostTrainingLosses losses;
   std::vector<at::Tensor> outputs;  ///< at each evaluation
+  std::vector<at::Tensor> weights;  ///< the first of them, then
   at::Tensor after;
   int64_t hooks_after = 0;
 };
@@ -83,6 +85,7 @@ Found found_by(int ranks, const std::function<void(QuantisedParts&)>& change = {
     Found mine;
     mine.losses = evaluate_after_rounding(model, parts, {calibration, 12, GptqSection()}, [&] {
       mine.outputs.push_back(outputs_of(model));
+      mine.weights.push_back(model.weights.front().weight->value().detach().clone());
       return static_cast<double>(mine.outputs.size());
     });
     mine.after = outputs_of(model);
@@ -116,6 +119,30 @@ TEST(PostTraining, ActivationsAloneAreRoundedByTheRangesOfTheSamples) {
   EXPECT_GT(change, 0);
   // A range without the large sample would cut it off.
   EXPECT_LT(change, 0.05 * found.outputs[0].abs().max().item<double>());
+}
+
+TEST(PostTraining, RoundsWeightsByTheirObserver) {
+  const ObserverOptions least{.kind = ObserverKind::kLeastSquares};
+  const auto in_four_bits = [&](bool observed) {
+    return found_by(1, [&, observed](QuantisedParts& parts) {
+      for (WeightTarget& weight : parts.weights) {
+        weight.format = make_weight_format("int4:channel");
+        if (observed) weight.observer = least;
+      }
+    });
+  };
+  const Found by_rule = in_four_bits(false), by_observer = in_four_bits(true);
+  const at::Tensor& values = by_observer.weights[0];
+  const WeightScales scales =
+      observed_scales(*parse_grid_format("int4:channel"), least, values, nullptr);
+  at::Tensor rounded = values.clone();
+  make_weight_format("int4:channel")->fake_quantise(rounded, &scales);
+  EXPECT_TRUE(at::equal(by_observer.weights[1], rounded));
+  EXPECT_FALSE(at::equal(by_observer.weights[1], by_rule.weights[1]));
+  EXPECT_FALSE(at::equal(by_observer.weights[2], by_observer.weights[1])) << "GPTQ, with";
+  at::Tensor again = by_observer.weights[2].clone();
+  make_weight_format("int4:channel")->fake_quantise(again, &scales);
+  EXPECT_TRUE(at::equal(again, by_observer.weights[2])) << "the same scales";
 }
 
 TEST(PostTraining, IsTheSameOnAnyNumberOfRanks) {
