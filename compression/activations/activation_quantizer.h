@@ -36,6 +36,7 @@ class ActivationQuantizer : public ActivationHook {
   at::Tensor apply(const at::Tensor& x) override;
 
   void set_observing(bool observing) { observing_ = observing; }
+  bool observes() const { return observing_; }
   void set_rounding(bool rounding);
 
   /// Of this step, on this rank.

@@ -5,33 +5,78 @@
 #include <algorithm>
 
 namespace wattle {
+namespace {
 
-void calibrate(Model& model, std::span<ActivationQuantizer* const> quantizers,
-               const CalibrationSet& calibration, int64_t samples) {
-  const at::AutoGradMode no_grad(false);
-  std::vector<std::vector<RangeStatistics>> seen(calibration.batches(samples));
-  for (auto& batch : seen) {
-    for (ActivationQuantizer* quantizer : quantizers) batch.push_back(quantizer->batch());
-  }
-  for (ActivationQuantizer* quantizer : quantizers) quantizer->set_observing(true);
-  calibration.each_of_mine(samples, [&](int64_t index, const Batch& batch) {
-    model.forward(batch.inputs, ForwardContext{});
-    for (size_t q = 0; q < quantizers.size(); ++q) {
-      std::swap(quantizers[q]->batch(), seen[index][q]);
+using Quantizers = std::vector<ActivationQuantizer*>;
+
+/// Of which each rank keeps the extremes until all ranks have them.
+constexpr int64_t kBatches = 64;
+
+std::vector<RangeStatistics*> statistics_of(const Quantizers& quantizers) {
+  std::vector<RangeStatistics*> statistics;
+  for (ActivationQuantizer* quantizer : quantizers) statistics.push_back(&quantizer->batch());
+  return statistics;
+}
+
+/// Batches [first, end), of which the ranks take turns. Each is a step of the moving averages, in
+/// their order; the other quantisers' batch() grows by this rank's.
+void see_batches(Model& model, const Quantizers& averaging, const CalibrationSet& calibration,
+                 int64_t samples, int64_t first, int64_t end) {
+  Communicator& ranks = calibration.ranks();
+  std::vector<RangeStatistics> none;
+  for (const RangeStatistics* statistics : statistics_of(averaging)) none.push_back(*statistics);
+  std::vector<std::vector<RangeStatistics>> seen(end - first, none);
+  for (int64_t i = first + ranks.rank(); i < end; i += ranks.size()) {
+    model.forward(calibration.batch(samples, i).inputs, ForwardContext{});
+    for (size_t q = 0; q < averaging.size(); ++q) {
+      std::swap(averaging[q]->batch(), seen[i - first][q]);
     }
-  });
-  for (ActivationQuantizer* quantizer : quantizers) quantizer->set_observing(false);
+  }
   std::vector<RangeStatistics*> all;
   for (auto& batch : seen) {
     for (RangeStatistics& statistics : batch) all.push_back(&statistics);
   }
-  all_reduce(all, calibration.ranks());
+  all_reduce(all, ranks);
   for (auto& batch : seen) {
-    for (size_t q = 0; q < quantizers.size(); ++q) {
-      quantizers[q]->batch() = std::move(batch[q]);
-      quantizers[q]->batch_ends(true, {});
+    for (size_t q = 0; q < averaging.size(); ++q) {
+      averaging[q]->batch() = std::move(batch[q]);
+      averaging[q]->batch_ends(true, {});
     }
   }
+}
+
+}  // namespace
+
+void calibrate(Model& model, std::span<ActivationQuantizer* const> quantizers,
+               const CalibrationSet& calibration, int64_t samples) {
+  const at::AutoGradMode no_grad(false);
+  Quantizers averaging, counting;  // the order of batches is nothing to counts and extremes
+  for (ActivationQuantizer* quantizer : quantizers) {
+    const bool averages = quantizer->settings().observer.kind == ObserverKind::kMovingAverage;
+    (averages ? averaging : counting).push_back(quantizer);
+    quantizer->set_observing(true);
+  }
+  const int64_t batches = calibration.batches(samples);
+  const int64_t window = kBatches * calibration.ranks().size();
+  for (int64_t first = 0; first < batches; first += window) {
+    see_batches(model, averaging, calibration, samples, first, std::min(batches, first + window));
+  }
+  all_reduce(statistics_of(counting), calibration.ranks());
+  for (ActivationQuantizer* quantizer : counting) quantizer->batch_ends(true, {});
+  for (ActivationQuantizer* quantizer : quantizers) quantizer->set_observing(false);
+}
+
+PausedObservers::PausedObservers(const Model& model) {
+  for (const ActivationPoint* point : model.activations) {
+    auto* quantizer = dynamic_cast<ActivationQuantizer*>(point->hook());
+    if (quantizer == nullptr || !quantizer->observes()) continue;
+    quantizer->set_observing(false);
+    paused_.push_back(quantizer);
+  }
+}
+
+PausedObservers::~PausedObservers() {
+  for (ActivationQuantizer* quantizer : paused_) quantizer->set_observing(true);
 }
 
 HookedActivations::HookedActivations(Model& model, const ActivationQuantizers& quantizers) {

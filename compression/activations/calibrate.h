@@ -15,9 +15,24 @@ namespace wattle {
 
 /// Gives quantisers that are on their points and have seen nothing yet their ranges, by their
 /// observers, from forward passes on `samples` calibration samples: each batch of them counts as
-/// one global batch. Collective; the same on any number of ranks. Throws Error(kNonFinite).
+/// one global batch. The memory that it takes does not grow with the samples. Collective; the same
+/// on any number of ranks. Throws Error(kNonFinite).
 void calibrate(Model& model, std::span<ActivationQuantizer* const> quantizers,
                const CalibrationSet& calibration, int64_t samples);
+
+/// Keeps the quantisers that are on a model's points from observing for as long as it lives: for
+/// forward passes, between the begin of a step and its end, that are not the step's.
+class PausedObservers {
+ public:
+  /// What is on the points must outlive this.
+  explicit PausedObservers(const Model& model);
+  ~PausedObservers();
+  PausedObservers(const PausedObservers&) = delete;
+  PausedObservers& operator=(const PausedObservers&) = delete;
+
+ private:
+  std::vector<ActivationQuantizer*> paused_;
+};
 
 using ActivationQuantizers = std::vector<std::unique_ptr<ActivationQuantizer>>;
 

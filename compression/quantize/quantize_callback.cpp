@@ -83,6 +83,7 @@ bool QuantizeCallback::training_is_done(const TrainingView& view) {
 
 void QuantizeCallback::begin(const TrainingView& view) {
   if (options_.widths || options_.gptq) {
+    const PausedObservers paused(view.model);  // of the entries before this one
     // The entry's own quantisers have no ranges yet.
     const ActivationQuantizers activations =
         calibrated_activations(view.model, activation_sites(options_, view.model, name_),

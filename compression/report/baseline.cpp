@@ -13,7 +13,7 @@ using nlohmann::json;
 class BaselineCallback::AfterStep : public Callback {
  public:
   explicit AfterStep(BaselineCallback& baseline) : baseline_(baseline) {}
-  void step_begins(const TrainingView&) override { baseline_.after(); }
+  void step_begins(const TrainingView& view) override { baseline_.after(view); }
 
  private:
   BaselineCallback& baseline_;
@@ -22,8 +22,8 @@ class BaselineCallback::AfterStep : public Callback {
 class BaselineCallback::AfterTraining : public Callback {
  public:
   explicit AfterTraining(BaselineCallback& baseline) : baseline_(baseline) {}
-  bool training_is_done(const TrainingView&) override {
-    baseline_.after();
+  bool training_is_done(const TrainingView& view) override {
+    baseline_.after(view);
     return false;
   }
 
@@ -64,9 +64,10 @@ void BaselineCallback::before(const TrainingView& view,
   awaits_gptq_ = true;
 }
 
-void BaselineCallback::after() {
+void BaselineCallback::after(const TrainingView& view) {
   if (!awaits_gptq_ || !parts_.quantize.is_active()) return;
   awaits_gptq_ = false;
+  const PausedObservers paused(view.model);
   baseline_->gptq_loss = parts_.evaluator.run()->loss;
 }
 

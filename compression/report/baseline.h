@@ -56,7 +56,7 @@ class BaselineCallback : public Callback {
   class AfterStep;
   class AfterTraining;
   void before(const TrainingView& view, const std::vector<ActivationSite>& activations);
-  void after();
+  void after(const TrainingView& view);
 
   Parts parts_;
   QuantizeOptions options_;
