@@ -233,16 +233,15 @@ void Daemon::carry_out(const Event& event, const std::vector<Decision>& decision
     std::vector<Addressed> commands;
     if (const auto* start = std::get_if<Start>(&decision)) {
       LaunchParts parts;
-      std::string request;
       core_->read([&](const Core& core) {
         const Job& job = core.state().jobs.at(start->job);
-        request = job.submit_id;
+        parts.request = job.submit_id;
         parts.name = job.request.name;
         parts.tenant = job.request.tenant;
         parts.overrides = job.request.overrides;
       });
       core_->read_store([&](Store& store) {
-        parts.submission = store.submission(request).value_or(Submission{});
+        parts.submission = store.submission(parts.request).value_or(Submission{});
         parts.checkpoint = store.checkpoint_of(start->job);
       });
       commands = launch_commands(*start, parts);

@@ -1,5 +1,6 @@
 #include "scheduler/agent/runs/job_files.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,11 +8,13 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "scheduler/agent/runs/tails.h"
 
 namespace wattle::agent {
 namespace {
@@ -83,6 +86,51 @@ void make_folder(const std::string& path, const std::optional<Account>& account)
   }
 }
 
+namespace {
+
+/// Holds the request of the folder's job.
+constexpr const char* kOwner = "/.job";
+constexpr size_t kLongestOwner = 4096;
+
+/// "" where nobody has noted it.
+std::string owner_of(const std::string& folder, const std::optional<Account>& account) {
+  const AsUser as_user(account);
+  std::error_code error;
+  if (!fs::is_regular_file(fs::symlink_status(folder + kOwner, error))) return "";
+  return read_piece(folder + kOwner, 0, kLongestOwner);
+}
+
+/// A job of the same number, of a scheduler with another state_dir, has left its files here: they
+/// are neither read nor lost.
+void set_aside(const std::string& folder) {
+  for (int i = 1;; ++i) {
+    const std::string other = fmt::format("{}.other-{}", folder, i);
+    if (::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, other.c_str(), RENAME_NOREPLACE) == 0) {
+      return;
+    }
+    if (errno == EEXIST) continue;
+    throw Error(ErrorCode::kIo,
+                fmt::format("{}: holds another job's files and can't be set aside: {}", folder,
+                            std::strerror(errno)));
+  }
+}
+
+void claim_folder(const std::string& folder, const v1::Launch& launch,
+                  const std::optional<Account>& account) {
+  const std::string owner = owner_of(folder, account);
+  if (owner == launch.request()) return;
+  if (!owner.empty()) {
+    set_aside(folder);
+    make_folder(folder, account);
+  }
+  const AsUser as_user(account);
+  AtomicFile file(folder + kOwner);
+  file.write(launch.request());
+  file.commit();
+}
+
+}  // namespace
+
 void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& launch,
              const FileTransfer& transfer, const std::atomic<bool>& gives_up) {
   const std::optional<Account> account = settings.account_of(launch.tenant());
@@ -90,6 +138,7 @@ void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& 
   const bool others_do_it = !settings.stores_checkpoints && !launch.hosts().empty() &&
                             launch.hosts(0).node() != settings.node;
   if (others_do_it) return;
+  claim_folder(files.folder, launch, account);
   for (const v1::FileRef& input : launch.inputs()) {
     transfer.fetch(input, files.folder, Growth::kNone, account, gives_up);
   }

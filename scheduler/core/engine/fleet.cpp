@@ -75,8 +75,24 @@ void on(Round& round, const NodeLost& event) {
   if (Node* node = live_node(state, event.node, event.epoch)) lose(round, *node);
 }
 
+namespace {
+
+/// Agents drop what has an older number than they have seen, and runs of other numbers are not
+/// theirs: where this state is an older copy, or a new one beside agents of another, its numbers
+/// have to lie beyond those that were given since. Nobody gives a thousand a second on average.
+void skip_numbers_of_others(State& state) {
+  constexpr double kFirstSeconds = 1.6e9, kNumbersASecond = 1000;
+  const auto least = static_cast<int64_t>(
+      std::max(0.0, std::floor((state.now_seconds - kFirstSeconds) * kNumbersASecond)));
+  state.last_token = std::max<Token>(state.last_token, least);
+  state.ledger.skip_to(least);
+}
+
+}  // namespace
+
 void on(Round& round, const Restarted&) {
   State& state = round.state;
+  skip_numbers_of_others(state);
   for (Node& node : state.nodes) {
     if (node.state == NodeState::kUp) lose(round, node);
     if (node.state == NodeState::kLost) node.lost_seconds = state.now_seconds;

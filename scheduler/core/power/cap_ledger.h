@@ -45,6 +45,8 @@ class CapLedger {
 
   /// The agent has applied this command or a newer one. False if it was known already.
   bool acknowledge(Sequence sequence);
+  /// Commands are numbered from beyond it on.
+  void skip_to(Sequence sequence) { last_ = std::max(last_, sequence); }
 
   /// The agent says, in order with its stream, that nothing runs on the device: commands for the
   /// run that was there are void.

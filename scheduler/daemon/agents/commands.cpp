@@ -20,6 +20,7 @@ v1::Launch common_launch(const Start& start, const LaunchParts& parts) {
     host.set_node(share.node);
     host.set_ranks(static_cast<int>(share.devices.size()));
   }
+  launch.set_request(parts.request);
   launch.set_name(parts.name);
   launch.set_tenant(parts.tenant);
   launch.set_user(parts.submission.user);

@@ -18,6 +18,7 @@ struct Addressed {
 
 /// What a start needs besides the decision.
 struct LaunchParts {
+  std::string request;  ///< tenant and id
   Submission submission;
   std::vector<StoredFile> checkpoint;
   std::string name;

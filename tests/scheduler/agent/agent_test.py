@@ -92,6 +92,18 @@ class RunTest(AgentTest):
         self.assertGreaterEqual(second[0], done)
         self.assertEqual(second[-1], 3000)
 
+    def test_another_job_of_the_number_finds_none_of_its_files(self):
+        """As when the daemon begins a new state_dir beside agents that go on."""
+        self.agent()
+        jobs = self.folder / "work-n1" / "jobs"
+        for token, request in ((1, "a/1"), (2, "a/1"), (3, "b/1")):
+            self.daemon.launch(token, self.yaml(steps=20 * token), job=1, request=request,
+                               inputs=self.text())
+            self.assertEqual(self.daemon.wait_said("run_exited", token=token).exit_code, 0)
+        self.assertIn("going on after step 20", self.daemon.log(2))
+        self.assertNotIn("going on", self.daemon.log(3))
+        self.assertTrue([*jobs.glob("1.other-1/out/checkpoints/step-40")])
+
     def test_a_checkpoint_is_safe_while_the_run_goes_on(self):
         self.agent()
         self.daemon.launch(1, self.yaml(steps=100000, every=20), inputs=self.text())

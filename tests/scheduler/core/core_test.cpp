@@ -287,5 +287,19 @@ TEST(Journal, NamesWhatIsWrongWithALine) {
               HasSubstr("unknown keys"));
 }
 
+/// Its agents have seen all that the newer state gave.
+TEST(CoreNumbers, OfAnOlderCopyOfTheStateLieBeyondThoseOfTheNewer) {
+  CoreOptions options;
+  options.cap_watts = 1000;
+  Core newer(options), older(options);
+  newer.apply({1.8e9, Restarted{}});
+  older.apply({1.8e9 + 60, Restarted{}});
+  EXPECT_GT(older.state().last_token, newer.state().last_token + 50000);
+  State first = newer.state(), second = older.state();
+  std::vector<DeviceId> device;
+  for (State* state : {&first, &second}) device = {state->ledger.add(25, 60)};
+  EXPECT_GT(second.ledger.issue(0, device, 100), first.ledger.issue(0, device, 100) + 50000);
+}
+
 }  // namespace
 }  // namespace wattle::scheduler

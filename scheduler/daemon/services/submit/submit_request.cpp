@@ -145,7 +145,7 @@ void check_name(const char* what, const std::string& name) {
 
 /// Each input has a place of its own, that no other file of the job needs for a folder.
 void check_places(const v1::SubmitRequest& request) {
-  std::set<std::string> places = {"run.yaml"};
+  std::set<std::string> places = {"run.yaml", ".job"};  // the agent's
   for (const v1::FileRef& file : request.inputs()) {
     if (!places.insert(file.path()).second) {
       refuse(fmt::format("input '{}': another file has this place", brief(file.path())));
