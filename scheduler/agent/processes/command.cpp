@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <grp.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,8 +58,15 @@ bool redirect(int log_fd) {
   return null >= 0 && ::dup2(null, 0) == 0 && ::dup2(log_fd, 1) == 1 && ::dup2(log_fd, 2) == 2;
 }
 
+/// Ends this process with its keeper, also if that has just died. A change of the account would
+/// take it back.
+void die_with(pid_t keeper) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != keeper) ::_exit(126);
+}
+
 /// In the child, between fork and exec. Returns only on failure.
-Failure become_command(const KeeperOrder& order, int log_fd, char* const* argv,
+Failure become_command(const KeeperOrder& order, pid_t keeper, int log_fd, char* const* argv,
                        char* const* environment) {
   ::setpgid(0, 0);
   sigset_t none;
@@ -69,6 +77,7 @@ Failure become_command(const KeeperOrder& order, int log_fd, char* const* argv,
   if (!set_limits(order.limits)) return {2, errno};
   if (!take_cpus(order.cpus)) return {3, errno};
   if (!become(order.account)) return {0, errno};
+  die_with(keeper);
   if (::chdir(order.folder.c_str()) != 0) return {1, errno};
   ::execvpe(argv[0], argv, environment);
   return {5, errno};
@@ -91,9 +100,10 @@ int start_command(const KeeperOrder& order, int log_fd) {
   if (words.empty() || ::pipe2(pipe, O_CLOEXEC) != 0) {
     throw Error(ErrorCode::kIo, fmt::format("can't start a command: {}", std::strerror(errno)));
   }
+  const pid_t keeper = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    const Failure failure = become_command(order, log_fd, argv.data(), environment.data());
+    const Failure failure = become_command(order, keeper, log_fd, argv.data(), environment.data());
     const ssize_t ignored = ::write(pipe[1], &failure, sizeof(failure));
     ::_exit(ignored > 0 ? 127 : 126);
   }

@@ -142,6 +142,8 @@ std::map<std::string, std::string> job_environment(const Settings& settings,
   environment[kCpusVariable] = join_cpus(devices);
   environment[kGpusVariable] = join_gpus(devices);
   environment[kDoorVariable] = door_name(launch);
+  // Ranks end with the thread that started them (rank.cpp): it must be one that stays.
+  environment["OMPI_MCA_odls_base_num_threads"] = "0";
   return environment;
 }
 

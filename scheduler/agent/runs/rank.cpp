@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
@@ -44,6 +46,8 @@ int become_rank(const std::vector<std::string>& program) {
   const std::vector<std::string> cpus = split(variable(kCpusVariable), ';');
   const std::vector<std::string> gpus = split(variable(kGpusVariable), ';');
   const std::string folder = variable(kFolderVariable);
+  // mpirun and orted end with their keepers, and so their ranks do, without anybody's help.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (!folder.empty() && ::chdir(folder.c_str()) != 0) return fail(folder);
   if (rank < cpus.size() && !take_cpus(cpus[rank])) return fail("processors " + cpus[rank]);
   ::setenv("CUDA_VISIBLE_DEVICES", rank < gpus.size() ? gpus[rank].c_str() : "", 1);

@@ -207,19 +207,46 @@ class CrashTest(AgentTest):
             self.daemon.wait_registered(after=epoch)
             self.assertEqual(self.daemon.wait_said("run_exited", token=token).exit_code, 0)
 
+    @staticmethod
+    def keepers(agent) -> list:
+        found = subprocess.run(["pgrep", "-f", f"wattle-agent keep {agent.run_folder(1)}"],
+                               capture_output=True, text=True).stdout
+        return [int(pid) for pid in found.split()]
+
     def test_a_killed_keeper_leaves_no_orphans(self):
         agent = self.agent(train_program=self.program(STUBBORN))
         self.daemon.launch(1, self.yaml())
         self.daemon.wait_said("run_started", token=1)
         self.wait("ranks run", lambda: len(processes_of(self.folder)) >= 2)
-        keeper = subprocess.run(["pgrep", "-f", f"wattle-agent keep {agent.run_folder(1)}"],
-                                capture_output=True, text=True).stdout.split()
-        os.kill(int(keeper[0]), signal.SIGKILL)
+        [keeper] = self.keepers(agent)
+        os.kill(keeper, signal.SIGKILL)
         exited = self.daemon.wait_said("run_exited", token=1)
         self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
                          (137, True, False))
         self.assertIn("killed", exited.error)
         self.assertFalse(processes_of(self.folder))
+
+    def check_nothing_runs_on(self, agent, is_running):
+        """With nobody left to end it, a real mpirun and its ranks end by themselves."""
+        self.daemon.launch(1, self.yaml(steps=10**6, every=0), ranks=2, inputs=self.text())
+        self.wait("it runs", is_running)
+        self.assertGreaterEqual(len(processes_of(self.folder)), 3)
+        [keeper] = self.keepers(agent)
+        agent.kill()
+        os.kill(keeper, signal.SIGKILL)
+        self.wait_gone(self.folder, 10)
+        agent.start()
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.blameless), (137, True))
+
+    def test_nothing_runs_on_when_agent_and_keeper_are_killed(self):
+        agent = self.agent()
+        self.check_nothing_runs_on(agent, lambda: any(
+            m.units > 0 for m in self.daemon.all_said("measured")))
+
+    def test_nor_do_ranks_that_mpi_has_no_hold_of(self):
+        agent = self.agent(train_program=self.program(STUBBORN))
+        self.check_nothing_runs_on(agent, lambda: len(processes_of(self.folder)) >= 5)
 
     def test_orphans_of_a_run_that_is_gone_are_ended(self):
         agent = self.agent(start=False)

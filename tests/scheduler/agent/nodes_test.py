@@ -108,6 +108,22 @@ class OneMachineTest(TwoNodes):
                          self.daemon.log(1))
         self.daemon.wait_said("run_exited", "n2", token=1)
 
+    def test_it_ends_everywhere_when_agent_and_keeper_of_a_node_are_killed(self):
+        for token, which in ((1, 0), (2, 1)):
+            nodes = self.nodes() if token == 1 else nodes
+            self.daemon.launch(token, self.yaml(steps=10**6, every=0), nodes=["n1", "n2"],
+                               inputs=self.text())
+            self.daemon.wait_measured(token, lambda m: m.units > 0)
+            node, other = nodes[which], nodes[1 - which]
+            keepers = subprocess.run(["pgrep", "-f", f"agent keep {node.run_folder(token)}"],
+                                     capture_output=True, text=True).stdout.split()
+            node.kill()
+            os.kill(int(keepers[0]), signal.SIGKILL)
+            self.wait_gone(self.folder, 20)
+            node.start()
+            for each in (node, other):
+                self.daemon.wait_said("run_exited", each.name, token=token)
+
     def test_a_rank_that_is_killed_ends_it_everywhere(self):
         self.nodes()
         self.launch(steps=100000)
