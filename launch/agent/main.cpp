@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <exception>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +33,26 @@ sigset_t ending_signals() {
   return set;
 }
 
+/// A thread that calls `stop` at one of the signals, and ends with this object.
+class SignalWaiter {
+ public:
+  SignalWaiter(const sigset_t& signals, std::function<void()> stop)
+      : thread_([signals, stop = std::move(stop)] {
+          int signal = 0;
+          sigwait(&signals, &signal);
+          stop();
+        }) {}
+  ~SignalWaiter() {
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+  SignalWaiter(const SignalWaiter&) = delete;
+  SignalWaiter& operator=(const SignalWaiter&) = delete;
+
+ private:
+  std::thread thread_;
+};
+
 int run_agent(const scheduler::AgentOptions& options) {
   const sigset_t signals = ending_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -47,13 +68,8 @@ int run_agent(const scheduler::AgentOptions& options) {
   agent::NodeMeter meter(settings.meter, clock);
   for (const std::string& note : meter.notes()) fmt::print(stderr, "wattle-agent: {}\n", note);
   agent::Agent agent(std::move(settings), meter, channel);
-  std::thread waiter([&] {
-    int signal = 0;
-    sigwait(&signals, &signal);
-    agent.stop();
-  });
+  const SignalWaiter waiter(signals, [&agent] { agent.stop(); });
   agent.run();
-  waiter.join();
   return kExitDone;
 }
 
