@@ -47,10 +47,7 @@ class GgmlFormat : public WeightFormat {
 
   bool takes_scales() const override { return false; }
 
-  /// The largest magnitude of a Q4_0 block has code -8, so that values beyond 7.5 steps on the
-  /// other side are clipped; Q6_K's groups clip where their search found that to be better; the
-  /// other types clip nothing.
-  bool clips_by_its_rule() const override { return type_ == DType::kQ4_0 || type_ == DType::kQ6_K; }
+  bool clips_by_its_rule() const override { return clips(type_); }
 
   /// A block never lies on several ranks.
   WeightScales scales_of(const at::Tensor& values, const WeightShard*) const override {
@@ -95,10 +92,9 @@ class GgmlFormat : public WeightFormat {
     if (!clips_by_its_rule()) return;
     const float* x = weight_data(values);
     float* g = mutable_weight(gradient);
-    if (type_ == DType::kQ6_K) return clip_groups(x, scales_of(values, nullptr).scale, g);
     in_pieces(values, [&](int64_t begin, int64_t count) {
-      for (int64_t b = begin; b < begin + count; b += traits_.block_elements)
-        clip_block(x + b, g + b);
+      const auto size = static_cast<size_t>(count);
+      at_place(begin, [&] { clip(type_, {x + begin, size}, {g + begin, size}); });
     });
   }
 
@@ -117,27 +113,6 @@ class GgmlFormat : public WeightFormat {
     if (type_ != DType::kQ6_K) return;
     for (int64_t g = 0; g < groups_; ++g) {
       out[g] *= static_cast<float>(std::to_integer<int8_t>(block[at - groups_ + g]));
-    }
-  }
-
-  void clip_groups(const float* x, const at::Tensor& scales, float* gradient) const {
-    const int64_t group = traits_.block_elements / groups_;
-    const float* scale = scales.const_data_ptr<float>();
-    at::parallel_for(0, scales.numel(), kPiece / group, [&](int64_t first, int64_t end) {
-      for (int64_t i = first * group; i < end * group; ++i) {
-        const float position = scale[i / group] == 0 ? 0 : x[i] / scale[i / group];
-        if (position < -32.5f || position > 31.5f) gradient[i] = 0;
-      }
-    });
-  }
-
-  void clip_block(const float* x, float* gradient) const {
-    const auto* largest = std::max_element(x, x + traits_.block_elements, [](float a, float b) {
-      return std::fabs(a) < std::fabs(b);
-    });
-    const float end = -7.5f / 8.0f * *largest;
-    for (uint32_t j = 0; j < traits_.block_elements; ++j) {
-      if (end < 0 ? x[j] < end : x[j] > end && end > 0) gradient[j] = 0;
     }
   }
 

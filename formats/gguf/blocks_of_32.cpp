@@ -240,6 +240,17 @@ WATTLE_CLONES size_t round_q4_1(const float* x, float* y, size_t blocks) {
 WATTLE_CLONES size_t round_q8_0(const float* x, float* y, size_t blocks) {
   return round_blocks<Q8_0>(x, y, blocks);
 }
+WATTLE_CLONES size_t clip_q4_0(const float* x, float* gradient, size_t blocks) {
+  for (size_t i = 0; i < blocks; ++i, x += kBlock, gradient += kBlock) {
+    const float end = -7.5f / 8.0f * extreme_of(x, range_of(x));
+    const float side = end < 0.0f ? -1.0f : 1.0f;
+    const float length = end != 0.0f ? std::fabs(end) : INFINITY;
+    float kept[kBlock];
+    for (size_t j = 0; j < kBlock; ++j) kept[j] = x[j] * side > length ? 0.0f : gradient[j];
+    std::memcpy(gradient, kept, sizeof(kept));
+  }
+  return blocks;
+}
 WATTLE_CLONES void decode_q4_0(const std::byte* bytes, float* y, size_t blocks) {
   decode_blocks<Q4_0>(bytes, y, blocks);
 }

@@ -20,4 +20,8 @@ size_t round_q4_0(const float* x, float* y, size_t blocks);
 size_t round_q4_1(const float* x, float* y, size_t blocks);
 size_t round_q8_0(const float* x, float* y, size_t blocks);
 
+/// gradient = 0 where x lies more than half a step beyond the last code, 7: the largest magnitude
+/// of a block has code -8. Gives `blocks`; blocks that have no encoding get any gradient.
+size_t clip_q4_0(const float* x, float* gradient, size_t blocks);
+
 }  // namespace wattle

@@ -64,16 +64,17 @@ struct Codec {
   size_t (*encode)(const float*, std::byte*, size_t blocks);
   void (*decode)(const std::byte*, float*, size_t blocks);
   size_t (*round)(const float*, float*, size_t blocks) = nullptr;
+  size_t (*clip)(const float*, float*, size_t blocks) = nullptr;
 };
 
 constexpr Codec kCodecs[] = {
     {DType::kF32, encode_f32, decode_f32},
     {DType::kF16, encode_f16, decode_f16},
     {DType::kBF16, encode_bf16, decode_bf16},
-    {DType::kQ4_0, encode_q4_0, decode_q4_0, round_q4_0},
+    {DType::kQ4_0, encode_q4_0, decode_q4_0, round_q4_0, clip_q4_0},
     {DType::kQ4_1, encode_q4_1, decode_q4_1, round_q4_1},
     {DType::kQ8_0, encode_q8_0, decode_q8_0, round_q8_0},
-    {DType::kQ6_K, encode_q6_k, decode_q6_k, round_q6_k},
+    {DType::kQ6_K, encode_q6_k, decode_q6_k, round_q6_k, clip_q6_k},
     {DType::kTQ2_0, encode_tq2_0, decode_tq2_0, round_tq2_0},
 };
 
@@ -109,6 +110,19 @@ void require_all(DType dtype, size_t encoded, size_t blocks) {
                           first, first + traits_of(dtype).block_elements - 1, name_of(dtype)));
 }
 
+/// Runs a kernel from values to as many others.
+void in_blocks(DType dtype, size_t (*kernel)(const float*, float*, size_t), const char* what,
+               std::span<const float> values, std::span<float> out) {
+  const size_t blocks = values.size() / traits_of(dtype).block_elements;
+  const size_t bytes = blocks * traits_of(dtype).block_bytes;
+  if (kernel == nullptr || out.size() != values.size() ||
+      block_count(dtype, bytes, values.size()) != blocks) {
+    throw Error(ErrorCode::kInternal, fmt::format("{} values can't be {} {} values of {}",
+                                                  values.size(), what, out.size(), name_of(dtype)));
+  }
+  require_all(dtype, kernel(values.data(), out.data(), blocks), blocks);
+}
+
 }  // namespace
 
 bool has_codec(DType dtype) { return find_codec(dtype) != nullptr; }
@@ -125,16 +139,13 @@ void encode(DType dtype, std::span<const float> values, std::span<std::byte> byt
 }
 
 void round(DType dtype, std::span<const float> values, std::span<float> rounded) {
-  const Codec& codec = codec_of(dtype);
-  const DTypeTraits& traits = traits_of(dtype);
-  const size_t blocks = values.size() / traits.block_elements;
-  const size_t bytes = blocks * traits.block_bytes;
-  if (codec.round == nullptr || rounded.size() != values.size() ||
-      block_count(dtype, bytes, values.size()) != blocks) {
-    throw Error(ErrorCode::kInternal, fmt::format("{} values can't be rounded to {} values of {}",
-                                                  values.size(), rounded.size(), traits.name));
-  }
-  require_all(dtype, codec.round(values.data(), rounded.data(), blocks), blocks);
+  in_blocks(dtype, codec_of(dtype).round, "rounded to", values, rounded);
+}
+
+bool clips(DType dtype) { return codec_of(dtype).clip != nullptr; }
+
+void clip(DType dtype, std::span<const float> values, std::span<float> gradient) {
+  in_blocks(dtype, codec_of(dtype).clip, "clipped with a gradient of", values, gradient);
 }
 
 }  // namespace wattle

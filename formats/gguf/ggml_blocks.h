@@ -33,4 +33,12 @@ void encode(DType dtype, std::span<const float> values, std::span<std::byte> byt
 /// `rounded` has the size of `values` and may be the same. Error(kInternal) for the others.
 void round(DType dtype, std::span<const float> values, std::span<float> rounded);
 
+/// Whether values may lie beyond the codes that encode() gives them: Q4_0's largest magnitude of a
+/// block has code -8, so that values beyond 7.5 steps on the other side are clipped; Q6_K's groups
+/// clip where their search found that to be better; the other types clip nothing.
+bool clips(DType dtype);
+/// gradient = 0 where a value lies more than half a step beyond them, of types that clip;
+/// `gradient` has the size of `values`. Error(kInternal) for the others.
+void clip(DType dtype, std::span<const float> values, std::span<float> gradient);
+
 }  // namespace wattle

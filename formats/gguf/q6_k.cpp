@@ -305,6 +305,19 @@ WATTLE_INLINE void decode_block(const Block& block, float* y) {
   }
 }
 
+WATTLE_CLONES void clip_block(const Block& block, const float* x, float* gradient) {
+  constexpr float kLow = kSmallestCode - 0.5f, kHigh = kLargestCode + 0.5f;
+  const float scale = float_from_f16(block.scale);
+  for (size_t g = 0; g < kGroups; ++g) {
+    const float step = scale * static_cast<float>(block.scales[g]);
+    if (step == 0.0f) continue;
+    for (size_t i = g * kGroup; i < (g + 1) * kGroup; ++i) {
+      const float position = x[i] / step;
+      gradient[i] = (position < kLow) | (position > kHigh) ? 0.0f : gradient[i];
+    }
+  }
+}
+
 #ifdef WATTLE_HAS_CLONES
 [[gnu::target("avx512f")]] size_t encode_by_16(const float* x, std::byte* bytes, size_t blocks) {
   return Encoder<16>::encode(x, bytes, blocks);
@@ -329,6 +342,15 @@ size_t round_q6_k(const float* x, float* y, size_t blocks) {
   for (size_t i = 0; i < blocks; ++i) {
     if (encode_q6_k(x + i * kBlock, bytes, 1) != 1) return i;
     decode_q6_k(bytes, y + i * kBlock, 1);
+  }
+  return blocks;
+}
+
+size_t clip_q6_k(const float* x, float* gradient, size_t blocks) {
+  for (size_t i = 0; i < blocks; ++i, x += kBlock, gradient += kBlock) {
+    Block block;
+    if (encode_q6_k(x, reinterpret_cast<std::byte*>(&block), 1) != 1) return i;
+    clip_block(block, x, gradient);
   }
   return blocks;
 }

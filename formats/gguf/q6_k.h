@@ -20,6 +20,8 @@ namespace wattle {
 size_t encode_q6_k(const float* x, std::byte* bytes, size_t blocks);
 /// What decode_q6_k() gives of those bytes; x and y may be the same.
 size_t round_q6_k(const float* x, float* y, size_t blocks);
+/// gradient = 0 where x lies more than half a step beyond the codes of its group.
+size_t clip_q6_k(const float* x, float* gradient, size_t blocks);
 void decode_q6_k(const std::byte* bytes, float* y, size_t blocks);
 
 }  // namespace wattle

@@ -2,7 +2,8 @@
 // pytorch_gpt.py stands against. Prints one JSON object like it; --trace adds the seconds of each
 // layer kind, forward and backward. --quantize FORMAT rounds every weight, in every second step:
 // what that takes is told from the steps between, of the same process; --mixed gives the embedding,
-// which is the output layer too, the type that llama-quantize gives it without --pure.
+// which is the output layer too, the type that llama-quantize gives it without --pure; --clip also
+// clips gradients.
 #include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
@@ -91,14 +92,14 @@ OptimizerOptions decaying_adamw() {
 
 class Trainee {
  public:
-  Trainee(const Shape& shape, const std::string& format, bool mixed)
+  Trainee(const Shape& shape, const std::string& format, bool mixed, bool clip)
       : model_(build_model(shape.model, 1)),
         gradients_(at::zeros({layout_of(model_.parameters).numel}, at::kFloat)),
         flat_(model_.parameters, layout_of(model_.parameters), gradients_, Precision::kFp32),
         optimizer_(make_optimizer(decaying_adamw(),
                                   decaying_ranges(model_.parameters, flat_.layout()),
                                   {0, flat_.layout().numel}, flat_.master())) {
-    if (!format.empty()) make_quantizer(format, mixed);
+    if (!format.empty()) make_quantizer(format, mixed, clip);
     const at::Tensor text = at::randint(shape.model.vocab, {shape.batch, shape.seq + 1}, at::kLong);
     batch_.inputs = text.narrow(1, 0, shape.seq).contiguous();
     batch_.targets = text.narrow(1, 1, shape.seq).contiguous();
@@ -133,7 +134,7 @@ class Trainee {
   }
 
  private:
-  void make_quantizer(const std::string& name, bool mixed) {
+  void make_quantizer(const std::string& name, bool mixed, bool clip) {
     const auto format = make_weight_format(name);
     std::vector<WeightTarget> targets;
     for (const Weight& weight : model_.weights) {
@@ -143,7 +144,7 @@ class Trainee {
           {parameter.name(),
            larger ? mixed_output_format(*format, parameter.value().size(1)) : format});
     }
-    quantizer_ = std::make_unique<WeightQuantizer>("bench", targets, model_.parameters, false);
+    quantizer_ = std::make_unique<WeightQuantizer>("bench", targets, model_.parameters, clip);
   }
 
   Model model_;
@@ -179,11 +180,11 @@ nlohmann::ordered_json report_of(const Timings& timings) {
 }
 
 int run(const std::string& name, int64_t steps, int64_t warmup, int threads, bool traced,
-        const std::string& format, bool mixed) {
+        const std::string& format, bool mixed, bool clip) {
   keep_freed_memory();
   at::set_num_threads(threads);
   const Shape shape = shape_named(name);
-  Trainee trainee(shape, format, mixed);
+  Trainee trainee(shape, format, mixed, clip);
   Stopwatch stopwatch;
   Timings warm, plain, quantised;
   const auto sides = format.empty() ? std::vector{&plain} : std::vector{&plain, &quantised};
@@ -206,6 +207,7 @@ int run(const std::string& name, int64_t steps, int64_t warmup, int threads, boo
     nlohmann::ordered_json& other = report["quantised"] = report_of(quantised);
     other["format"] = format;
     other["mixed"] = mixed;
+    other["clip"] = clip;
     other["rounding_share"] = median(quantised.rounding) / median(plain.step);
     other["step_ratio"] = median(quantised.step) / median(plain.step);
     other["cpu_ratio"] = median(quantised.cpu) / median(plain.cpu);
@@ -225,7 +227,7 @@ int main(int argc, char** argv) {
   int64_t steps = 5, warmup = 2;
   int threads = 2;
   bool traced = false;
-  bool mixed = false;
+  bool mixed = false, clip = false;
   std::string format;
   CLI::App app("Measures a training step");
   app.add_option("--shape", shape)->check(CLI::IsMember({"124m", "10m", "tiny"}));
@@ -235,6 +237,7 @@ int main(int argc, char** argv) {
   app.add_flag("--trace", traced);
   app.add_option("--quantize", format);
   app.add_flag("--mixed", mixed);
+  app.add_flag("--clip", clip);
   CLI11_PARSE(app, argc, argv);
-  return wattle::run(shape, steps, warmup, threads, traced, format, mixed);
+  return wattle::run(shape, steps, warmup, threads, traced, format, mixed, clip);
 }

@@ -254,6 +254,46 @@ TEST(BlockCodecs, RefuseSizesThatDoNotAgree) {
                Error);
 }
 
+/// The plain form of clipping: one block, one element after the other.
+void clip_by_reference(const float* x, float* gradient) {
+  const auto* largest =
+      std::max_element(x, x + 32, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+  const float end = -7.5f / 8.0f * *largest;
+  for (size_t j = 0; j < 32; ++j) {
+    if (end < 0 ? x[j] < end : x[j] > end && end > 0) gradient[j] = 0;
+  }
+}
+
+TEST(BlockCodecs, ClipQ40AsTheReferenceDoes) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  constexpr size_t kBlocks = 5000;
+  std::vector<float> x(kBlocks * 32), clipped(x.size()), expected(x.size());
+  for (size_t b = 0; b < kBlocks; ++b) {
+    const float scale = std::exp2(static_cast<float>(random() % 160) - 100);
+    for (size_t j = 0; j < 32; ++j) {
+      const float value = normal(random);
+      // Blocks of few different values have the largest magnitude on both sides, or at the edge.
+      x[b * 32 + j] = scale * (b % 3 == 0 ? std::rint(value * 4) / 16 : value);
+    }
+    if (b % 50 == 0) std::fill_n(&x[b * 32], 32, b % 100 == 0 ? 0.0f : -0.0f);
+    if (b % 7 == 0) x[b * 32 + b % 32] = -x[b * 32 + (b + 5) % 32];
+  }
+  for (float& g : expected) g = normal(random);
+  clipped = expected;
+  const size_t kept = std::ranges::count(expected, 0.0f);
+  for (size_t b = 0; b < kBlocks; ++b) clip_by_reference(&x[b * 32], &expected[b * 32]);
+  clip(DType::kQ4_0, x, clipped);
+  EXPECT_GT(std::ranges::count(expected, 0.0f), kept + 500);
+  EXPECT_EQ(std::memcmp(clipped.data(), expected.data(), x.size() * sizeof(float)), 0);
+}
+
+TEST(BlockCodecs, ClipOnlyTypesThatCutValuesOff) {
+  for (const DType type : {DType::kQ4_1, DType::kQ8_0, DType::kTQ2_0}) EXPECT_FALSE(clips(type));
+  std::vector<float> x(32), gradient(32);
+  EXPECT_THROW(clip(DType::kQ8_0, x, gradient), Error);
+}
+
 TEST(BlockCodecs, NameATypeWithoutCodec) {
   EXPECT_FALSE(has_codec(DType::kQ5_K));
   Floats values(256);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "common/error.h"
@@ -160,6 +161,28 @@ TEST(Q6K, DecodesToSumsOfItsParts) {
   EXPECT_EQ(values[128 + 64 + 20], 0.5f * 5 * (7 + 32 - 32));
   EXPECT_EQ(values[144], 0.5f * -3 * -32);
   EXPECT_EQ(values[0], 0.0f);
+}
+
+TEST(Q6K, ClipsWhereTheEncodedCodesEnd) {
+  const Floats values = varied_blocks(4000);
+  const Bytes bytes = encoded(values);
+  Floats gradient(values.size()), expected(values.size());
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (float& g : gradient) g = normal(random);
+  expected = gradient;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const std::byte* block = &bytes[i / 256 * 210];
+    uint16_t half = 0;
+    std::memcpy(&half, block + 208, sizeof(half));
+    const auto scale = static_cast<float>(std::to_integer<int8_t>(block[192 + i % 256 / 16]));
+    const float step = float_from_f16(half) * scale;
+    const float position = step == 0 ? 0 : values[i] / step;
+    if (position < -32.5f || position > 31.5f) expected[i] = 0;
+  }
+  clip(DType::kQ6_K, values, gradient);
+  EXPECT_GT(std::ranges::count(expected, 0.0f), 1000);
+  EXPECT_EQ(std::memcmp(gradient.data(), expected.data(), values.size() * sizeof(float)), 0);
 }
 
 TEST(Q6K, RefusesWhatHasNoEncoding) {
