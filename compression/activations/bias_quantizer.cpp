@@ -44,8 +44,12 @@ bool gives_bias_steps(const at::Tensor& weight_scales, int64_t outputs) {
   return weight_scales.numel() == 1 || weight_scales.numel() == outputs;
 }
 
-at::Tensor bias_in_steps(const at::Tensor& bias, const at::Tensor& steps) {
-  return at::round(bias.to(at::kDouble) / steps.to(at::kDouble));
+RoundedBias round_bias(const at::Tensor& bias, const at::Tensor& steps) {
+  const at::Tensor codes = at::round(bias.to(at::kDouble) / steps.to(at::kDouble));
+  const at::Tensor fits = codes.abs().le(std::numeric_limits<int32_t>::max());
+  const at::Tensor decoded = (codes.to(at::kFloat) * steps).to(bias.scalar_type());
+  return {fits.all().item<bool>() ? codes.to(at::kInt) : at::Tensor(),
+          at::where(fits, decoded, bias)};
 }
 
 std::vector<BiasTarget> bias_targets(Model& model) {
@@ -122,11 +126,7 @@ void BiasQuantizer::transform(int64_t index, at::Tensor& values) {
   if (!rounding->weights->folded(weight, master).isfinite().all().item<bool>()) return;
   const at::Tensor scales = rounding->weights->scales_for(weight, master).scale;
   if (!gives_bias_steps(scales, values.numel())) return;
-  const at::Tensor steps = bias_steps(scales, *rounding->input->scale());
-  const at::Tensor codes = bias_in_steps(values, steps);
-  const at::Tensor decoded = (codes.to(at::kFloat) * steps).to(values.scalar_type());
-  const at::Tensor fits = codes.abs().le(std::numeric_limits<int32_t>::max());
-  values.copy_(at::where(fits, decoded, values));
+  values.copy_(round_bias(values, bias_steps(scales, *rounding->input->scale())).values);
 }
 
 }  // namespace wattle

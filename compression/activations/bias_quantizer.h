@@ -22,8 +22,13 @@ at::Tensor bias_steps(const at::Tensor& weight_scales, const AffineScale& input)
 /// Whether scales of a weight with so many outputs give each bias one step; scales of groups don't.
 bool gives_bias_steps(const at::Tensor& weight_scales, int64_t outputs);
 
-/// bias [outputs] in such steps, rounded: float64, not yet cut to int32.
-at::Tensor bias_in_steps(const at::Tensor& bias, const at::Tensor& steps);
+/// A bias [outputs] that is rounded to such steps.
+struct RoundedBias {
+  at::Tensor codes;  ///< int32; undefined if it can't hold all of them
+  at::Tensor
+      values;  ///< as `bias`: what the codes decode to in float32; what doesn't fit is as it was
+};
+RoundedBias round_bias(const at::Tensor& bias, const at::Tensor& steps);
 
 /// A product whose bias may be deployed as int32: the bias of its own or, where batch norm is
 /// folded into its weight, the norm's. All by their indices among the parameters, -1 if there is
@@ -43,8 +48,8 @@ std::vector<BiasTarget> bias_targets(Model& model);
 /// weight is rounded, by whatever entry, to scales of its outputs or one for all, and whose input
 /// one of `activations` rounds. A folded batch norm's bias becomes that of the folded product, bias
 /// - mean * factor, which is rounded. What forward adds is to the last bit what a reader of the
-/// codes decodes in float32. A value that int32 can't hold stays as it is, and is refused at
-/// export. Gradients pass straight through. Publish when a scale of an activation has changed.
+/// codes decodes in float32. A value that int32 can't hold stays as it is: that bias is deployed as
+/// floats. Gradients pass straight through. Publish when a scale of an activation has changed.
 class BiasQuantizer : public WorkingTransform {
  public:
   using Activations = std::vector<std::unique_ptr<ActivationQuantizer>>;

@@ -95,24 +95,12 @@ void Builder::quantise_bias(DeployedOperation& product) const {
   const std::optional<ActivationGrid>& grid = deployed_.grids[product.inputs.front()];
   if (!product.codes || !product.bias.defined() || !grid) return;
   if (!gives_bias_steps(product.codes->scales.scale, product.bias.numel())) return;
-  product.bias_scales = bias_steps(product.codes->scales.scale, grid->scale);
-  const at::Tensor codes = bias_in_steps(product.bias, product.bias_scales);
-  const int64_t count = product.bias.numel();
-  product.bias_codes = at::empty({count}, at::kInt);
-  const float* bias = product.bias.const_data_ptr<float>();
-  const float* scales = product.bias_scales.const_data_ptr<float>();
-  for (int64_t i = 0; i < count; ++i) {
-    const float scale = scales[product.bias_scales.numel() == 1 ? 0 : i];
-    const double code = codes.const_data_ptr<double>()[i];
-    if (!(std::abs(code) <= std::numeric_limits<int32_t>::max())) {
-      throw Error(
-          ErrorCode::kUnsupported,
-          fmt::format("{}: {}: the bias {} of output {} in steps of {} (input's scale times "
-                      "weight's) does not fit into int32",
-                      what_, product.name, bias[i], i, scale));
-    }
-    product.bias_codes.mutable_data_ptr<int32_t>()[i] = static_cast<int32_t>(code);
-  }
+  const at::Tensor steps = bias_steps(product.codes->scales.scale, grid->scale);
+  const RoundedBias rounded = round_bias(product.bias, steps);
+  product.bias = rounded.values;
+  if (!rounded.codes.defined()) return;
+  product.bias_codes = rounded.codes;
+  product.bias_scales = steps;
 }
 
 void Builder::name_values(const std::map<std::string, ActivationGrid>& grids) {

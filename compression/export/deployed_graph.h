@@ -26,6 +26,8 @@ struct DeployedOperation {
   GridFormatOptions format = {};            ///< of the codes
   /// The bias of quantised activations times a quantised weight, int32 [outputs], with the scales
   /// (input's scale * weight's scale), float32 [outputs] or [1] (Jacob et al. 2018, section 2.4).
+  /// Undefined where `bias` stays float: that of a weight with scales in groups, and one that int32
+  /// can't hold.
   at::Tensor bias_codes = {}, bias_scales = {};
   std::vector<int64_t> inputs = {};
   int64_t output = 0;
@@ -44,8 +46,7 @@ struct DeployedGraph {
 };
 
 /// The graph of a model whose weights are deployed so. `parameters`: by name, float32, what is not
-/// in the deployment. Throws Error(kUnsupported) for a weight that is not of integers, and
-/// for a bias that int32 can't hold. Biases of weights with scales in groups stay float.
+/// in the deployment. Throws Error(kUnsupported) for a weight that is not of integers.
 DeployedGraph deployed_graph(Model& model, const std::vector<NamedTensor>& parameters,
                              const Deployment& deployment, const std::string& what);
 

@@ -2,7 +2,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <filesystem>
@@ -64,11 +66,13 @@ class Writer {
   void round_value(int64_t value);
   std::string weight_of(const DeployedOperation& product);
   std::string bias_of(const DeployedOperation& product);
+  std::string float_bias_of(const DeployedOperation& product);
   void write_product(const DeployedOperation& product, const std::string& output);
   void write_operation(const DeployedOperation& operation);
 
   const DeployedGraph& graph_;
   std::vector<std::string> read_;  ///< the name under which a value is read
+  bool has_one_ = false;           ///< the dequantised 1 of float_bias_of() is written
   OnnxModel model_;
 };
 
@@ -148,9 +152,30 @@ std::string Writer::weight_of(const DeployedOperation& product) {
   return name + ".dequantized";
 }
 
-std::string Writer::bias_of(const DeployedOperation& product) {
+/// Between rounded values ONNX Runtime rounds float weights to int8 and float biases to int32 on
+/// its own (WeightBiasQuantization) if the bias is a constant, or there is none. Times a
+/// dequantised 1, which no optimiser folds, it is the same bits and no constant.
+std::string Writer::float_bias_of(const DeployedOperation& product) {
   const std::string name = product.name + ".bias";
-  if (!product.bias_codes.defined()) return constant(name, product.bias);
+  const bool reads_rounded = graph_.grids[product.inputs.front()].has_value();
+  if (!reads_rounded) return product.bias.defined() ? constant(name, product.bias) : "";
+  if (!product.bias.defined() && product.codes) return "";
+  const at::Tensor bias =
+      product.bias.defined() ? product.bias : at::zeros({product.weight.size(0)}, at::kFloat);
+  if (!has_one_) {
+    node("DequantizeLinear",
+         {constant("one.code", at::ones({}, at::kChar)), constant("one.scale", at::ones({}))},
+         "one");
+    has_one_ = true;
+  }
+  node("Mul", {constant(name, bias), "one"}, name + ".kept");
+  return name + ".kept";
+}
+
+/// "" if there is none.
+std::string Writer::bias_of(const DeployedOperation& product) {
+  if (!product.bias_codes.defined()) return float_bias_of(product);
+  const std::string name = product.name + ".bias";
   const bool per_channel = product.bias_scales.numel() > 1;
   const at::Tensor scale = per_channel ? product.bias_scales : product.bias_scales.reshape({});
   std::vector<OnnxAttribute> attributes;
@@ -162,7 +187,7 @@ std::string Writer::bias_of(const DeployedOperation& product) {
 
 void Writer::write_product(const DeployedOperation& product, const std::string& output) {
   std::vector<std::string> inputs = {read_[product.inputs.front()], weight_of(product)};
-  if (product.bias.defined()) inputs.push_back(bias_of(product));
+  if (std::string bias = bias_of(product); !bias.empty()) inputs.push_back(std::move(bias));
   if (product.kind == OperationKind::kLinear) {
     node("Gemm", std::move(inputs), output, {{"transB", int64_t{1}}});
     return;

@@ -59,6 +59,11 @@ void IntegerModel::check_product(const DeployedOperation& o) const {
   if (o.codes->scales.scale.numel() > 1 && o.format.sharing == ScaleSharing::kGroup) {
     refuse(o.name, "its weight has scales in groups, expected one for each output or for all");
   }
+  if (o.bias.defined() && !o.bias_codes.defined()) {
+    refuse(o.name,
+           "its bias has values that don't fit into int32 in steps of its input's scale "
+           "times its weight's");
+  }
   const int64_t columns = o.codes->codes.numel() / o.codes->codes.size(0);
   int64_t bias = 0;
   if (o.bias_codes.defined()) bias = o.bias_codes.to(at::kLong).abs().max().item<int64_t>();
@@ -75,10 +80,10 @@ void IntegerModel::add_step(const DeployedOperation& operation) {
   if (operation.kind == OperationKind::kRelu || operation.kind == OperationKind::kBatchNorm) {
     refuse(name, "is not part of a quantised product or sum");
   }
-  if (is_product(operation.kind)) check_product(operation);
   for (const int64_t input : operation.inputs) {
     if (!graph_.grids[input]) refuse(name, "its input is not quantised");
   }
+  if (is_product(operation.kind)) check_product(operation);
   if (!graph_.grids[step.output]) {
     const std::vector<size_t> readers = graph_.readers_of(step.output);
     const bool relu =

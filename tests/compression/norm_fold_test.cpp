@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "compression/export/deployed_graph.h"
+#include "compression/integer/integer_model.h"
 #include "compression/make_callbacks.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "tests/compression/compression_support.h"
@@ -140,6 +141,34 @@ TEST_F(Folding, TheLastForwardPassMultipliesByTheNumbersOfTheFile) {
         EXPECT_TRUE(at::equal(relu.got, at::relu(product + wide(bias))))
             << "training: " << training << ", activations: " << rounds_activations;
       }
+    }
+  });
+}
+
+TEST_F(Folding, ABiasThatInt32CannotHoldIsDeployedAsTheFloatsOfTheLastForwardPass) {
+  run_as_threads(1, [&](Communicator& ranks) {
+    build(
+        [&](QuantizeOptions& o) {
+          o.freeze_batch_norm_step = 2;
+          o.activations.emplace();
+        },
+        ranks);
+    {
+      const at::NoGradGuard no_grad;
+      flat_->master_of(2)[1] = 1e9;
+    }
+    for (int64_t i = 0; i < 3; ++i) step(i, normal({3, 1, 8, 8}, 5));
+    ASSERT_EQ(model_.parameters[2], model_.weights.front().norm->bias);
+    const DeployedGraph graph = deployed();
+    const DeployedOperation& stem = graph.operations.front();
+    EXPECT_FALSE(stem.bias_codes.defined());
+    EXPECT_TRUE(at::equal(stem.bias, model_.parameters[2]->value()));
+    try {
+      IntegerModel integers(deployed());
+      FAIL() << "integers alone took it";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+      EXPECT_THAT(error.what(), HasSubstr("stem.conv: its bias"));
     }
   });
 }

@@ -31,12 +31,13 @@ def classes(outputs: np.ndarray) -> np.ndarray:
 
 
 class OnnxClientTest(RunTest):
-    def trained(self, model: str, data: str, compression: str = "[]", output: str = "run"):
+    def trained(self, model: str, data: str, compression: str = "[]", output: str = "run",
+                optimizer: str = "{name: adam, lr: 3.0e-3}"):
         config = self.text_config(
             output, model, data=data, compression=compression,
             run=f"{{seed: 7, output_dir: {output}}}",
             train="{steps: 80, global_batch: 32, micro_batch: 8}",
-            optimizer="{name: adam, lr: 3.0e-3}", export="[{format: onnx}]")
+            optimizer=optimizer, export="[{format: onnx}]")
         self.train(config)
         return config
 
@@ -137,6 +138,34 @@ class OnnxClientTest(RunTest):
         done = self.train(config, arguments=("eval",), overrides=["evaluate.integers=true"],
                           expect=1)
         self.assertRegex(done.stderr, r"evaluation with integers: .*16 bits")
+
+    def test_a_bias_that_int32_cannot_hold(self):
+        """The steps of 16-bit weights times 16-bit activations are so small that it occurs."""
+        int16 = INT8.replace("int8", "int16").replace("activations: {", "activations: {bits: 16, ")
+        config = self.trained(RESNET, DIGITS, int16,
+                              optimizer="{name: sgd, lr: 0.1, momentum: 0.9}")
+        inputs, outputs, _ = self.predicted(config)
+        exported = self.model()
+        constants = self.constants(exported)
+        kinds = [str(values.dtype) for name, values in constants.items() if name.endswith(".bias")]
+        self.assertEqual(set(kinds), {"float32", "int32"})
+        found = self.run_client(exported, inputs)
+        np.testing.assert_array_equal(classes(found), classes(outputs))
+        np.testing.assert_allclose(found, outputs, atol=2e-3)
+
+    def test_float_layers_between_rounded_activations(self):
+        """The client must not round their weights and biases on its own."""
+        some = INT8.replace("target: int8", "target: int8, targets: ['re:stages.*']")
+        inputs, outputs, _ = self.predicted(self.trained(RESNET, DIGITS, some))
+        exported = self.model()
+        constants = self.constants(exported)
+        self.assertEqual(constants["stem.conv.weight"].dtype, np.float32)
+        self.assertEqual(constants["output.weight"].dtype, np.float32)
+        last = next(n for n in exported.graph.node if n.output[0] == "output")
+        step = constants[last.input[1]]
+        found = self.run_client(exported, inputs)
+        np.testing.assert_array_equal(classes(found), classes(outputs))
+        self.assertLessEqual(np.abs(found - outputs).max(), 1.01 * step)
 
     def check_narrow(self, model: str, data: str, options: str, weight: str, scales: tuple):
         """Weights of 4 bits alone: the client multiplies what training saw."""
