@@ -120,11 +120,26 @@ ModelOptions shape_of_model(const RunConfig& config) {
   return options_of(CheckpointReader(resolve_checkpoint(path)));
 }
 
+bool predicts_values(const ModelOptions& model) {
+  return !model.is_language_model() && model.resolved_loss() == ModelLoss::kMse;
+}
+
+std::string loss_unit(const ModelOptions& model) {
+  return predicts_values(model) ? "mean squared error" : "nats";
+}
+
+GgufMetadata tokenizer_of_model(const RunConfig& config) {
+  if (!config.model.init_from) return tokenizer_of_file(config.data.tokenizer);
+  const std::string& path = *config.model.init_from;
+  if (!is_checkpoint(path)) return tokenizer_of_file(path);
+  return tokenizer_of(CheckpointReader(resolve_checkpoint(path)));
+}
+
 ShapedModel make_model(const RunConfig& config) {
   if (!config.model.init_from) {
     ShapedModel shaped{config.model, {}};
     shaped.model = build_model(config.model, config.run.seed, master_type(config.train.precision));
-    shaped.tokenizer = tokenizer_of_file(config.data.tokenizer);
+    shaped.tokenizer = tokenizer_of_model(config);
     return shaped;
   }
   const std::filesystem::path path = *config.model.init_from;
@@ -135,7 +150,7 @@ ShapedModel make_model(const RunConfig& config) {
   ShapedModel shaped{file.options(config.model), {}};
   shaped.model = build_model(shaped.options, config.run.seed, master_type(config.train.precision));
   file.load(shaped.options, shaped.model.parameters);
-  shaped.tokenizer = tokenizer_of_file(path);
+  shaped.tokenizer = tokenizer_of_model(config);
   return shaped;
 }
 

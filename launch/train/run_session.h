@@ -45,6 +45,15 @@ at::ScalarType master_type(Precision precision);
 /// The model's shape, of which a model file tells in its header: cheap, unlike make_model().
 ModelOptions shape_of_model(const RunConfig& config);
 
+/// Its tokenizer's keys, as in Replica: cheap, too.
+GgufMetadata tokenizer_of_model(const RunConfig& config);
+
+/// Whether it predicts values rather than tokens or classes.
+bool predicts_values(const ModelOptions& model);
+
+/// What its loss is in: "nats" or "mean squared error".
+std::string loss_unit(const ModelOptions& model);
+
 /// What forward and backward multiply in.
 at::ScalarType working_type(Precision precision);
 

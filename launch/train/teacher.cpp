@@ -22,6 +22,13 @@ RunConfig config_of(const RunConfig& config, const std::string& path) {
   return teacher;
 }
 
+void check_learns(const ModelOptions& model, const std::string& key, const char* who) {
+  if (!predicts_values(model)) return;
+  throw Error(
+      ErrorCode::kConfig,
+      fmt::format("{}: the {} predicts values; distillation needs tokens or classes", key, who));
+}
+
 void check_outputs(const ModelOptions& teacher, const ModelOptions& student,
                    const std::string& key) {
   const auto same = [&](const char* what, int64_t theirs, int64_t ours) {
@@ -38,6 +45,16 @@ void check_outputs(const ModelOptions& teacher, const ModelOptions& student,
   } else {
     same("outputs", teacher.resolved_outputs(), student.resolved_outputs());
   }
+  check_learns(teacher, key, "teacher");
+}
+
+void check_tokens(const GgufMetadata& teacher, const GgufMetadata& student,
+                  const std::string& key) {
+  const GgufValue* ours = student.find(kTokensKey);
+  const GgufValue* theirs = teacher.find(kTokensKey);
+  if (ours == nullptr || theirs == nullptr || *ours == *theirs) return;
+  throw Error(ErrorCode::kConfig,
+              fmt::format("{}: has as many tokens as the model, but other ones", key));
 }
 
 void check_there(const std::string& path, const std::string& key) {
@@ -45,9 +62,9 @@ void check_there(const std::string& path, const std::string& key) {
   throw Error(ErrorCode::kConfig, fmt::format("{}: no such file or folder: '{}'", key, path));
 }
 
-/// `config` starts from the float run.
-void check_float_run(const RunConfig& config, const ModelOptions& model, const std::string& key) {
-  const RunIdentity here = shape_identity(model), there = shape_identity(shape_of_model(config));
+void check_same_shape(const ModelOptions& first, const ModelOptions& model,
+                      const std::string& key) {
+  const RunIdentity here = shape_identity(model), there = shape_identity(first);
   for (const auto& [name, value] : here) {
     const auto other = there.find(name);
     if (name == "model.dropout" || (other != there.end() && other->second == value)) continue;
@@ -55,6 +72,11 @@ void check_float_run(const RunConfig& config, const ModelOptions& model, const s
                 fmt::format("{}: {} is {} there, but {} here; expected the same model", key, name,
                             other == there.end() ? "absent" : other->second, value));
   }
+}
+
+/// `config` starts from the float run.
+void check_float_run(const RunConfig& config, const ModelOptions& model, const std::string& key) {
+  check_same_shape(shape_of_model(config), model, key);
   const std::string& path = *config.model.init_from;
   if (!is_checkpoint(path)) return;
   const CheckpointReader reader(resolve_checkpoint(path));
@@ -66,6 +88,22 @@ void check_float_run(const RunConfig& config, const ModelOptions& model, const s
   }
 }
 
+/// Of the one that `float_run:` trains, before it is there.
+void check_first_run(const RunConfig& config, const ModelOptions& model) {
+  const RunConfig first = config_of_float_run(config), after = after_float_run(config);
+  const ModelOptions shape = shape_of_model(first);
+  for (size_t i = 0; i < config.compression.size(); ++i) {
+    const CompressionEntry &given = config.compression[i], &named = after.compression[i];
+    if (given.distil && given.distil->teacher != named.distil->teacher) {
+      check_outputs(shape, model, "float_run");
+      check_tokens(tokenizer_of_model(first), tokenizer_of_model(config), "float_run");
+    }
+    if (given.quantize && given.quantize->float_run != named.quantize->float_run) {
+      check_same_shape(shape, model, "float_run");
+    }
+  }
+}
+
 }  // namespace
 
 Model load_teacher(const RunConfig& config, const std::string& path, const std::string& key,
@@ -74,12 +112,7 @@ Model load_teacher(const RunConfig& config, const std::string& path, const std::
   const RunConfig from = config_of(config, path);
   check_outputs(shape_of_model(from), student, key);
   ShapedModel teacher = make_model(from);
-  const GgufValue* ours = tokenizer.find(kTokensKey);
-  const GgufValue* theirs = teacher.tokenizer.find(kTokensKey);
-  if (ours != nullptr && theirs != nullptr && *ours != *theirs) {
-    throw Error(ErrorCode::kConfig,
-                fmt::format("{}: has as many tokens as the model, but other ones", key));
-  }
+  check_tokens(teacher.tokenizer, tokenizer, key);
   return std::move(teacher.model);
 }
 
@@ -90,6 +123,7 @@ Model load_float_run(const RunConfig& config, const std::string& path) {
 void check_named_models(const RunConfig& config, const ModelOptions& model) {
   for (size_t i = 0; i < config.compression.size(); ++i) {
     const CompressionEntry& entry = config.compression[i];
+    if (entry.distil) check_learns(model, distil_name(i), "model");
     if (entry.distil && entry.distil->teacher) {
       const std::string key = distil_name(i) + ".teacher";
       check_there(*entry.distil->teacher, key);
@@ -101,6 +135,7 @@ void check_named_models(const RunConfig& config, const ModelOptions& model) {
       check_float_run(config_of(config, *entry.quantize->float_run), model, key);
     }
   }
+  if (config.float_run) check_first_run(config, model);
 }
 
 }  // namespace wattle

@@ -1,5 +1,6 @@
 """A section `float_run:` trains the file in float first: for its teacher, and for the report."""
 
+import json
 import signal
 import unittest
 
@@ -84,11 +85,37 @@ class FloatRunTest(RunTest):
             (f"[{QUANTIZE}]", {"float_run": "{set: [optimizer.lrr=1]}"}, "optimizer.lrr"),
             (f"[{QUANTIZE}]", {"float_run": "{set: [optimizer.lr=-1]}"}, "optimizer.lr"),
             (f"[{QUANTIZE}]", {"export": "[{format: onnx}]"}, "export"),
+            (f"[{QUANTIZE}]", {"float_run": "{set: [model.width=16]}"},
+             "float_run: model.width is 16 there, but 32 here; expected the same model"),
+            (f"[{DISTIL}]", {"float_run": "{set: [model.vocab=300]}"},
+             "float_run: has 300 tokens in its vocabulary, the model 256"),
+            (f"[{QUANTIZE}]", {"float_run": "{set: [run.output_dir=elsewhere]}"},
+             "float_run.set: run.output_dir is elsewhere, expected run/float"),
+            (f"[{QUANTIZE}]", {"float_run": f"{{set: [\"compression=[{QUANTIZE}]\"]}}"},
+             "float_run.set: compression is given"),
+            (f"[{QUANTIZE}]", {"float_run": "{set: [parallelism.backend=mpi]}"},
+             "float_run.set: parallelism is changed"),
         ]:
-            with self.subTest(said=said):
-                done = self.train(self.config("run", compression, **sections), expect=2)
-                self.assertIn(said, done.stderr)
-                self.assertFalse((self.folder / "run/float").exists())
+            self.refused(self.config("run", compression, **sections), said)
+
+    def test_distilling_a_model_of_numbers_is_refused_before_it(self):
+        self.write("numbers.csv", "".join(f"{i},{i % 7},{0.1 * i}\n" for i in range(60)))
+        run = {"model": "model: {family: mlp, inputs: 2, hidden: [8]}", "export": "[]",
+               "data": "{kind: csv, path: numbers.csv, header: false, targets: numbers}"}
+        self.refused(self.config("run", "[{quantize: {target: int8}}, {distil: {}}]", **run),
+                     "compression.1.distil: the model predicts values")
+
+    def refused(self, config, said: str):
+        """By the run, before anything is trained, and by its plan."""
+        with self.subTest(said=said):
+            done = self.train(config, expect=2)
+            self.assertIn(said, done.stderr)
+            for folder in ("run/float", "elsewhere"):
+                self.assertFalse((self.folder / folder).exists(), folder)
+            plan = self.train(config, 0, arguments=["plan", "--json"], expect=2)
+            answer = json.loads(plan.stdout)
+            self.assertFalse(answer["valid"])
+            self.assertIn(said, "\n".join(answer["errors"]))
 
     def test_a_teacher_is_named_or_trained(self):
         config = self.config("run")

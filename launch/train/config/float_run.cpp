@@ -1,8 +1,11 @@
 #include "launch/train/config/float_run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 
+#include "common/error.h"
 #include "launch/train/config/run_config.h"
 
 namespace wattle {
@@ -10,6 +13,23 @@ namespace {
 
 std::string folder_of(const RunConfig& config) {
   return std::filesystem::path(config.run.output_dir) / "float";
+}
+
+/// What float_run.set may not have: it is what makes the two runs a pair, or nothing reads it.
+void check_is_the_first(RunConfig& changed, RunConfig& without) {
+  std::string lines;
+  const auto require = [&lines](bool holds, const std::string& message) {
+    if (!holds) lines += fmt::format("{}float_run.set: {}", lines.empty() ? "" : "\n", message);
+  };
+  require(changed.run.output_dir == without.run.output_dir,
+          fmt::format("run.output_dir is {}, expected {}, where the run itself looks for it",
+                      changed.run.output_dir, without.run.output_dir));
+  require(changed.compression.empty(), "compression is given, expected a run in float");
+  require(!changed.job, "job is given, but both runs are one job");
+  require(
+      write_config(fields_of(changed.parallelism)) == write_config(fields_of(without.parallelism)),
+      "parallelism is changed, but both runs are on the same ranks");
+  if (!lines.empty()) throw Error(ErrorCode::kConfig, lines);
 }
 
 }  // namespace
@@ -36,6 +56,7 @@ RunConfig config_of_float_run(const RunConfig& config) {
   read_config_text(write_config(fields_of(without)), "float_run", fields,
                    {config.float_run->set, alternative_keys()}, diagnostics);
   diagnostics.throw_if_errors();
+  check_is_the_first(changed, without);
   return changed;
 }
 

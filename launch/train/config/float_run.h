@@ -19,7 +19,7 @@ struct FloatRunOptions {
 };
 
 /// The run that comes first, in the folder "float" of the run's. Throws Error(kConfig) with all
-/// that is wrong with float_run.set, a line each.
+/// that is wrong with float_run.set, a line each: also another folder, compression, ranks.
 RunConfig config_of_float_run(const RunConfig& config);
 
 /// The run itself, with that folder as quantize.float_run and distil.teacher where they are absent.

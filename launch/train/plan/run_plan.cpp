@@ -9,8 +9,8 @@
 
 #include "common/error.h"
 #include "compression/make_callbacks.h"
+#include "launch/train/model_checks.h"
 #include "launch/train/plan/step_probe.h"
-#include "launch/train/teacher.h"
 #include "parallel/communicators/threads/thread_communicator.h"
 #include "parallel/process_mesh.h"
 #include "parallel/reducers/deterministic/micro_batch_tree.h"
@@ -145,7 +145,7 @@ void fill(RunPlan& plan, const RunConfig& config, const BatchPlan& batches, Comm
   set_threads(alone, {.threads = threads});
   Replica replica = make_replica(config, alone);
   check_compression_targets(config.compression, replica.model);
-  check_named_models(config, replica.options);
+  check_with_model(config, replica.options, replica.model);
   plan.steps = steps_of(config.train, batches, *data.train);
   plan.kind = kind_of(config, replica);
   plan.parameters = replica.model.parameter_count();
