@@ -20,8 +20,7 @@ void check_before(const RunSession& session) {
       prepare_and_open(config, session.world, shaped.options, DataUse::kTrainAndEvaluate);
   check_with_model(config, shaped.options, shaped.model);
   check_compression_targets(config.compression, shaped.model);
-  const CalibrationSet calibration(*data.train, config.evaluate.batch.value_or(8), session.world);
-  check_calibration(config.compression, calibration);
+  check_calibration(config.compression, calibration_set(*data.train, session.world));
 }
 
 /// What a run has used, as its metrics know it. Rank 0 reads, all get it.

@@ -216,6 +216,11 @@ std::string set_up_threads(const RunSession& session) {
   return set_threads(session.world, options);
 }
 
+CalibrationSet calibration_set(const Dataset& train, Communicator& world) {
+  constexpr int64_t kBatch = 8;
+  return {train, kBatch, world};
+}
+
 EvaluationPlan evaluation_plan(const RunConfig& config, const Dataset& dataset, int ranks) {
   return {dataset.size(), config.evaluate.batch.value_or(8), ranks};
 }

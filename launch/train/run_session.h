@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compression/activations/activation_quantizer.h"
+#include "compression/calibration/calibration_set.h"
 #include "compression/deployment.h"
 #include "formats/gguf/gguf.h"
 #include "launch/train/config/run_config.h"
@@ -111,6 +112,10 @@ int64_t steps_of(const TrainOptions& train, const BatchPlan& plan, const Dataset
 /// Threads per rank as run.threads, run.deterministic and the affinity mask say; returns it in
 /// words. Collective.
 std::string set_up_threads(const RunSession& session);
+
+/// The samples that compression looks at besides training, in batches that no key changes: ranges
+/// follow from them, and so the bytes of exported files.
+CalibrationSet calibration_set(const Dataset& train, Communicator& world);
 
 /// The batches of an evaluation.
 EvaluationPlan evaluation_plan(const RunConfig& config, const Dataset& dataset, int ranks);

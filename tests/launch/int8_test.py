@@ -65,6 +65,13 @@ class Int8Test(RunTest):
         ends = [a["scale"] for a in self.activations("run1")["activations"]]
         self.assertNotEqual(ends, [a["scale"] for a in self.activations("observed")["activations"]])
 
+    def test_what_evaluation_is_given_changes_no_exported_byte(self):
+        """Ranges are calibrated after training, on batches of their own."""
+        late = "[{quantize: {target: int8, begin_step: 10, activations: {}}}]"
+        for batch in (8, 16):
+            self.train(self.config(f"run{batch}", late, MLP, evaluate=f"{{batch: {batch}}}"))
+        self.assertEqual(self.onnx("run8"), self.onnx("run16"))
+
     def test_a_run_in_two_parts_is_the_run_in_one(self):
         self.train(self.config("whole"))
         for cut in (2, 4, 6, 8):

@@ -137,7 +137,7 @@ TrainingRun::TrainingRun(const RunSession& session)
              files_of(replica_)},
       accounts_(exchange_, energy_, resume_.earlier_energy),
       matmul_rate_(measure_matmul_rate(working_type(config_.train.precision), at::kCPU)),
-      calibration_(*data_.train, config_.evaluate.batch.value_or(8), session.world) {}
+      calibration_(calibration_set(*data_.train, session.world)) {}
 
 void TrainingRun::say(const std::string& line) const {
   if (is_first()) std::cerr << line << std::endl;
