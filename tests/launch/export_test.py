@@ -39,6 +39,16 @@ class ExportTest(RunTest):
         self.assertRegex(done.stderr, expected)
         self.assertEqual(self.metrics("bad"), [])
 
+    def test_what_a_killed_export_left_aside_is_removed(self):
+        left = [self.write(f"run/export/{name}.4711.tmp", "half") for name in (
+            "model.onnx", "folder/model.safetensors")]
+        own = [self.write(f"run/export/{name}", "a user's") for name in ("notes.tmp", "a.b.tmp")]
+        config = self.config("run", "[]", "[{format: safetensors, path: folder}]")
+        self.train(config)
+        self.assertEqual([path.exists() for path in left + own], [False, False, True, True])
+        self.assertEqual(sorted(file["path"] for file in self.report("run")["exported"]),
+                         ["run/export/folder/config.json", "run/export/folder/model.safetensors"])
+
     def test_pairs_that_no_file_can_hold_are_refused_at_their_place(self):
         place = r"bad\.yaml:\d+:\d+: export\.0\.format: "
         for target, format in (("int8", "gguf"), ("ternary", "compressed-tensors"),

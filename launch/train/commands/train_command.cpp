@@ -9,6 +9,7 @@
 #include "common/atomic_file.h"
 #include "common/error.h"
 #include "common/report/report.h"
+#include "common/unfinished_files.h"
 #include "compression/make_callbacks.h"
 #include "energy/clock.h"
 #include "launch/train/commands/commands.h"
@@ -103,12 +104,13 @@ class TrainingRun {
   std::vector<std::unique_ptr<Callback>> callbacks_;
 };
 
-/// From here on the folder is this run's, and failures stand in its error.json.
+/// From here on the folder is this run's alone, and failures stand in its error.json.
 std::unique_ptr<RunLock> lock_output(const RunSession& session) {
   const std::string& folder = session.config.run.output_dir;
   std::unique_ptr<RunLock> lock;
   if (session.world.rank() == 0) lock = std::make_unique<RunLock>(folder);
   session.guard.set_output_dir(session.whole_folder());
+  if (lock) remove_unfinished_files(std::filesystem::path(folder) / "export");
   return lock;
 }
 
