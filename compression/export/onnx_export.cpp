@@ -247,11 +247,11 @@ OnnxModel Writer::write(const std::vector<int64_t>& first_weight) {
 }  // namespace
 
 void save_onnx(const std::string& path, Model& model, const std::vector<NamedTensor>& parameters,
-               const Deployment& deployment, const std::string& ledger) {
+               const Deployment& deployment, const std::map<std::string, std::string>& metadata) {
   const at::NoGradGuard no_grad;
   const DeployedGraph graph = deployed_graph(model, parameters, deployment, "export to onnx");
   OnnxModel file = Writer(graph).write(model.weights.front().weight->value().sizes().vec());
-  if (!ledger.empty()) file.metadata[kLedgerKey] = text_hash(ledger);
+  file.metadata = metadata;
   std::filesystem::create_directories(std::filesystem::absolute(path).parent_path());
   AtomicFile target(path);
   target.write(onnx_bytes(file));

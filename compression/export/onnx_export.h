@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,10 +14,9 @@ namespace wattle {
 /// likewise, QuantizeLinear and DequantizeLinear on activations). Input "input" [batch, ...],
 /// output "output" [batch, outputs]: what the loss takes, as logits.
 ///
-/// `parameters`: by name, what is not in the deployment. `ledger`: the compression ledger, whose
-/// hash becomes metadata "wattle.compression_ledger.xxh3_128"; "" without. Throws as
-/// deployed_graph() does.
+/// `parameters`: by name, what is not in the deployment. `metadata`: the file's metadata_props, in
+/// UTF-8. Throws as deployed_graph() does.
 void save_onnx(const std::string& path, Model& model, const std::vector<NamedTensor>& parameters,
-               const Deployment& deployment, const std::string& ledger);
+               const Deployment& deployment, const std::map<std::string, std::string>& metadata);
 
 }  // namespace wattle

@@ -106,6 +106,8 @@ void write_ledger(const std::filesystem::path& folder, const std::string& ledger
 void write_one(const std::string& path, const ExportOptions& wanted,
                const ExportedModel& exported) {
   const std::string& ledger = exported.compression_ledger;
+  std::map<std::string, std::string> metadata = exported.inputs;
+  if (!ledger.empty()) metadata[kLedgerKey] = text_hash(ledger);
   switch (wanted.format) {
     case ExportOptions::Format::kGguf:
       return write_gguf(path, wanted, exported);
@@ -113,10 +115,8 @@ void write_one(const std::string& path, const ExportOptions& wanted,
       return save_compressed_tensors(path, exported.options, exported.parameters,
                                      exported.deployment, ledger);
     case ExportOptions::Format::kOnnx:
-      return save_onnx(path, exported.model, exported.parameters, exported.deployment, ledger);
+      return save_onnx(path, exported.model, exported.parameters, exported.deployment, metadata);
     case ExportOptions::Format::kSafetensors:
-      std::map<std::string, std::string> metadata;
-      if (!ledger.empty()) metadata[kLedgerKey] = text_hash(ledger);
       return save_hugging_face(path, exported.options, parameters_of(exported, wanted.masters),
                                DType::kF32, metadata);
   }

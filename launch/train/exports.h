@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exception>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,10 @@ struct ExportedModel {
   Model& model;
   /// By their names: quantised weights as forward reads them, all others in the master's precision.
   std::vector<NamedTensor> parameters;
-  const Deployment& deployment;           ///< the quantised weights before rounding
-  const std::string& compression_ledger;  ///< "" without
-  const GgufMetadata& tokenizer;          ///< keys "tokenizer.*"; none if none is known
+  const Deployment& deployment;                      ///< the quantised weights before rounding
+  const std::string& compression_ledger;             ///< "" without
+  const GgufMetadata& tokenizer;                     ///< keys "tokenizer.*"; none if none is known
+  const std::map<std::string, std::string>& inputs;  ///< as input_metadata() has it
 };
 
 /// What has become of a run's exports.

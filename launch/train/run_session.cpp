@@ -58,6 +58,10 @@ ShapedModel model_of_checkpoint(const CheckpointReader& checkpoint, const RunCon
   shaped.tokenizer = tokenizer_of(checkpoint);
   shaped.model = build_model(shaped.options, config.run.seed, master_type(config.train.precision));
   load_weights(checkpoint, shaped.model);
+  const auto& sections = checkpoint.meta().sections;
+  if (const auto inputs = sections.find(kInputsSection); inputs != sections.end()) {
+    shaped.inputs = nlohmann::json::parse(inputs->second);
+  }
   return shaped;
 }
 

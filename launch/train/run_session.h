@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,9 @@ struct RunSession {
   }
 };
 
+/// The section of a checkpoint with what input_metadata() says.
+inline constexpr const char* kInputsSection = "inputs";
+
 /// Whether init_from names a checkpoint of Wattle rather than a model that others wrote, of which a
 /// file may be missing.
 bool is_checkpoint(const std::filesystem::path& path);
@@ -70,6 +74,8 @@ struct ShapedModel {
   /// What its run was to quantise later, to its end; empty of a run that is over.
   std::vector<std::string> not_yet_quantised = {};
   GgufMetadata tokenizer = {};  ///< as in Replica
+  /// Of a checkpoint's model: as input_metadata() has it.
+  std::map<std::string, std::string> inputs = {};
 
   /// By their names, as ExportedModel takes them.
   std::vector<NamedTensor> parameters() const;

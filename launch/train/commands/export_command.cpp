@@ -21,7 +21,7 @@ int export_command(const RunSession& session) {
   if (session.world.rank() != 0) return kExitDone;
   const ExportedFiles files = write_exports(
       session.config, {shaped.options, shaped.model, shaped.parameters(), shaped.deployment,
-                       shaped.compression_ledger, shaped.tokenizer});
+                       shaped.compression_ledger, shaped.tokenizer, shaped.inputs});
   if (files.failure) std::rethrow_exception(files.failure);
   return kExitDone;
 }

@@ -23,6 +23,7 @@
 #include "launch/train/teacher.h"
 #include "trainer/callbacks/early_stop.h"
 #include "trainer/checkpoint/run_lock.h"
+#include "trainer/data/rows/row_dataset.h"
 #include "trainer/loop/energy/compute_rate.h"
 #include "trainer/loop/records/run_report.h"
 #include "trainer/loop/training_loop.h"
@@ -159,6 +160,9 @@ LoopSettings TrainingRun::loop_settings() const {
   ModelOptions shape = replica_.options;
   settings.checkpoint_sections["model"] = nlohmann::json(write_config(fields_of(shape))).dump();
   settings.checkpoint_sections["run"] = to_section(identity_);
+  if (const auto inputs = input_metadata(*data_.train); !inputs.empty()) {
+    settings.checkpoint_sections[kInputsSection] = nlohmann::json(inputs).dump();
+  }
   if (one_rank_.steps > 0) settings.checkpoint_sections["one_rank"] = to_section(one_rank_);
   return settings;
 }
@@ -298,8 +302,9 @@ ExportedFiles TrainingRun::export_model() {
                                                 ? parameter.value()
                                                 : replica_.parameters->master_of(i)});
   }
-  return write_exports(config_, {replica_.options, replica_.model, std::move(parameters),
-                                 deployment, ledger(), replica_.tokenizer});
+  return write_exports(
+      config_, {replica_.options, replica_.model, std::move(parameters), deployment, ledger(),
+                replica_.tokenizer, input_metadata(*data_.train)});
 }
 
 std::string TrainingRun::ledger() const {

@@ -113,6 +113,55 @@ class OnnxClientTest(RunTest):
                 for n in exported.graph.node if n.op_type == "DequantizeLinear"}
         self.assertEqual(axes["stem.conv.weight.dequantized"], [0])
 
+    def check_raw_rows(self, options: str, compression: str, header: str, loss: str):
+        """The file alone says how its input is made of the rows that a user has."""
+        draw = np.random.default_rng(3)
+        rows = draw.normal([5, -300, 0.02, 7], [2, 40, 0.01, 0], (240, 4)).astype(np.float32)
+        targets = (rows[:, 0] - 5) / 2 + (rows[:, 1] + 300) / 40
+        if loss == "classes":
+            targets = (targets > 0).astype(np.float32)
+        table = np.insert(rows, 1, targets, axis=1)  # the target is the second column
+        lines = [",".join(str(v) for v in row) for row in table]
+        self.write("rows.csv", "\n".join(([header] if header else []) + lines) + "\n")
+        model = "model: {family: mlp, inputs: 4, hidden: [16], outputs: 1}"
+        data = f"{{kind: csv, path: rows.csv, validation: 60, {options}}}"
+        config = self.trained(model, data, compression)
+        inputs, outputs, _ = self.predicted(config)
+        exported = self.model()
+        metadata = {p.key: json.loads(p.value) for p in exported.metadata_props
+                    if not p.key.endswith("xxh3_128")}
+        self.assertEqual(sorted(metadata), ["wattle.input.columns", "wattle.input.deviation",
+                                            "wattle.input.mean", "wattle.target"])
+        names = header.split(",") if header else [str(i) for i in range(5)]
+        self.assertEqual(metadata["wattle.target"], names[1])
+        chosen = table[:, [names.index(n) for n in metadata["wattle.input.columns"]]]
+        mean, deviation = (np.array(metadata["wattle.input." + key])
+                           for key in ("mean", "deviation"))
+        made = ((chosen.astype(np.float64) - mean) / deviation).astype(np.float32)
+        of_inputs = {row.tobytes(): i for i, row in enumerate(made)}
+        evaluated = [of_inputs[row.tobytes()] for row in inputs]  # each is bit for bit one of them
+        found = self.run_client(exported, made)[evaluated]
+        np.testing.assert_allclose(found, outputs, rtol=1e-4, atol=1e-4)
+        if loss == "classes":
+            np.testing.assert_array_equal(classes(found), classes(outputs))
+            self.assertGreater((classes(found) == targets[evaluated]).mean(), 0.9)
+        exported_bytes = (self.folder / "run/export/model.onnx").read_bytes()
+        self.write("rows.csv", "\n".join(lines[:3]) + "\n")  # it is not read again
+        self.train(config, 2, arguments=("export",))
+        self.assertEqual((self.folder / "run/export/model.onnx").read_bytes(), exported_bytes)
+        return metadata
+
+    def test_raw_rows_of_a_csv_file(self):
+        metadata = self.check_raw_rows("target: sick", MLP_INT8, "age,sick,dose,rate,unit", "classes")
+        self.assertEqual(metadata["wattle.input.deviation"][3], 1, "that column is constant")
+        self.assertAlmostEqual(metadata["wattle.input.mean"][1], -300, delta=20)
+
+    def test_raw_rows_without_names_or_standardisation(self):
+        metadata = self.check_raw_rows(
+            "header: false, target: 1, standardise: false, targets: numbers", "[]", "", "numbers")
+        self.assertEqual(metadata["wattle.input.mean"], [0, 0, 0, 0])
+        self.assertEqual(metadata["wattle.input.columns"], ["0", "2", "3", "4"])
+
     def test_int8_vgg(self):
         self.check_int8(VGG, DIGITS)
 

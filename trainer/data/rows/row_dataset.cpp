@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "common/error.h"
@@ -75,9 +76,24 @@ int64_t count_classes(const Table& table, const std::vector<float>& targets, boo
   return static_cast<int64_t>(largest) + 1;
 }
 
-/// Shifts and scales each feature so that the training rows have mean 0 and deviation 1; a feature
-/// that is constant there is only shifted.
-void standardise(Columns& columns, const std::vector<int64_t>& training_rows) {
+/// Of a table whose columns are inputs as they are.
+InputColumns input_columns(const Table& table, int64_t target) {
+  const auto name = [&](int64_t i) {
+    return table.names.empty() ? fmt::format("{}", i) : table.names[i];
+  };
+  InputColumns columns{.names = {},
+                       .means = std::vector<double>(table.columns - 1, 0.0),
+                       .deviations = std::vector<double>(table.columns - 1, 1.0),
+                       .target = name(target)};
+  for (int64_t i = 0; i < table.columns; ++i) {
+    if (i != target) columns.names.push_back(name(i));
+  }
+  return columns;
+}
+
+/// Shifts and scales each feature so that the training rows have mean 0 and deviation 1, as `found`
+/// then says; a feature that is constant there is only shifted.
+void standardise(Columns& columns, const std::vector<int64_t>& training_rows, InputColumns& found) {
   const double count = static_cast<double>(training_rows.size());
   for (int64_t feature = 0; feature < columns.features; ++feature) {
     const auto at = [&](int64_t row) -> float& {
@@ -92,6 +108,8 @@ void standardise(Columns& columns, const std::vector<int64_t>& training_rows) {
     for (int64_t row = 0; row < rows; ++row) {
       at(row) = static_cast<float>((at(row) - mean) / deviation);
     }
+    found.means[feature] = mean;
+    found.deviations[feature] = deviation;
   }
 }
 
@@ -99,7 +117,8 @@ void keep_first(std::vector<int64_t>& rows, int64_t most) {
   if (most < static_cast<int64_t>(rows.size())) rows.resize(static_cast<size_t>(most));
 }
 
-RowDataset select(const Columns& columns, const std::vector<int64_t>& rows, SampleShape shape) {
+RowDataset select(const Columns& columns, const std::vector<int64_t>& rows, SampleShape shape,
+                  const InputColumns& names) {
   std::vector<int64_t> sizes = shape.inputs;
   const int64_t count = static_cast<int64_t>(rows.size());
   sizes.insert(sizes.begin(), count);
@@ -114,13 +133,17 @@ RowDataset select(const Columns& columns, const std::vector<int64_t>& rows, Samp
       targets.mutable_data_ptr<float>()[i] = columns.targets[rows[i]];
     }
   }
-  return {std::move(inputs), std::move(targets), std::move(shape)};
+  return {std::move(inputs), std::move(targets), std::move(shape), names};
 }
 
 }  // namespace
 
-RowDataset::RowDataset(at::Tensor inputs, at::Tensor targets, SampleShape shape)
-    : inputs_(std::move(inputs)), targets_(std::move(targets)), shape_(std::move(shape)) {}
+RowDataset::RowDataset(at::Tensor inputs, at::Tensor targets, SampleShape shape,
+                       InputColumns columns)
+    : inputs_(std::move(inputs)),
+      targets_(std::move(targets)),
+      shape_(std::move(shape)),
+      columns_(std::move(columns)) {}
 
 Batch RowDataset::fetch(std::span<const int64_t> indices) const {
   std::vector<int64_t> sizes = shape_.inputs;
@@ -173,7 +196,9 @@ RowDatasets read_rows(const DataOptions& options, int64_t most_validation) {
                                                 "columns",
                                                 table.path, table.columns));
   }
-  Columns columns = take_apart(table, target_column(table, digits ? "-1" : options.target));
+  const int64_t target = target_column(table, digits ? "-1" : options.target);
+  Columns columns = take_apart(table, target);
+  InputColumns names = digits ? InputColumns() : input_columns(table, target);
   RowSplit split = RowSplit::of(options, table.rows());
   keep_first(split.validation, most_validation);
 
@@ -190,9 +215,24 @@ RowDatasets read_rows(const DataOptions& options, int64_t most_validation) {
     shape.inputs = {1, kDigitSide, kDigitSide};
     for (float& pixel : columns.inputs) pixel /= kLargestDigitPixel;
   } else if (options.standardise) {
-    standardise(columns, split.train);
+    standardise(columns, split.train, names);
   }
-  return {select(columns, split.train, shape), select(columns, split.validation, shape)};
+  return {select(columns, split.train, shape, names),
+          select(columns, split.validation, shape, names)};
+}
+
+std::map<std::string, std::string> input_metadata(const Dataset& data) {
+  const auto* rows = dynamic_cast<const RowDataset*>(&data);
+  if (rows == nullptr || rows->columns().names.empty()) return {};
+  const InputColumns& columns = rows->columns();
+  // The file may be in another encoding than UTF-8, which JSON is in.
+  const auto text = [](const nlohmann::json& json) {
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  return {{"wattle.input.columns", text(columns.names)},
+          {"wattle.input.mean", text(columns.means)},
+          {"wattle.input.deviation", text(columns.deviations)},
+          {"wattle.target", text(columns.target)}};
 }
 
 }  // namespace wattle

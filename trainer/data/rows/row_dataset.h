@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,21 +29,37 @@ struct Table {
 /// or too short or too long a row.
 Table read_table(const std::string& path, bool header);
 
+/// How the rows' inputs were made of a table's columns: (column - mean) / deviation, in float64.
+struct InputColumns {
+  std::vector<std::string> names;  ///< or indices in the table, from 0, where it has no names
+  std::vector<double> means;
+  std::vector<double> deviations;
+  std::string target;  ///< likewise
+};
+
 /// Samples that were all read into memory.
 class RowDataset final : public Dataset {
  public:
-  /// inputs [size, ...] float32, targets [size] float32 or int64; `shape` without the first dim.
-  RowDataset(at::Tensor inputs, at::Tensor targets, SampleShape shape);
+  /// inputs [size, ...] float32, targets [size] float32 or int64; `shape` without the first dim;
+  /// `columns`: without names where they are no columns of numbers.
+  RowDataset(at::Tensor inputs, at::Tensor targets, SampleShape shape, InputColumns columns = {});
 
   int64_t size() const override { return inputs_.size(0); }
   const SampleShape& shape() const override { return shape_; }
   Batch fetch(std::span<const int64_t> indices) const override;
+  const InputColumns& columns() const { return columns_; }
 
  private:
   at::Tensor inputs_;
   at::Tensor targets_;
   SampleShape shape_;
+  InputColumns columns_;
 };
+
+/// What a file that holds the model of such samples says of its inputs: "wattle.input.columns",
+/// "wattle.input.mean" and "wattle.input.deviation", JSON lists, and "wattle.target", a JSON text.
+/// Empty for samples that are not of a CSV file.
+std::map<std::string, std::string> input_metadata(const Dataset& data);
 
 /// Which rows train and which evaluate: a split by data.seed into a share, or into folds. Folds of
 /// one seed are disjoint and cover all rows; other options don't move them.
