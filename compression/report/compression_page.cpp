@@ -29,7 +29,7 @@ std::string small_joules(double joules, bool estimated) {
   return "";
 }
 
-std::string nats(double value) { return fmt::format("{:+.4f}", value); }
+std::string signed_loss(double value) { return fmt::format("{:+.4f}", value); }
 
 void add_card(const std::string& label, const std::string& value, const std::string& note,
               Json& cards) {
@@ -55,24 +55,25 @@ void add_cards(const Json& compression, const std::string& unit, Json& cards) {
       fmt::format("from {} in float32", megabytes(compression.at("bytes_before").get<int64_t>())),
       cards);
   if (!compression.contains("inference")) return;
+  const std::string loss_unit = compression.at("loss_unit");
   const Json& inference = compression.at("inference");
   add_card("Cost of rounding",
-           nats(inference.at("compressed").at("loss").get<double>() -
-                inference.at("float").at("loss").get<double>()),
-           "nats above this run's own float weights", cards);
+           signed_loss(inference.at("compressed").at("loss").get<double>() -
+                       inference.at("float").at("loss").get<double>()),
+           loss_unit + " above this run's own float weights", cards);
   for (const Json& baseline : compression.at("baselines")) {
     if (!baseline.contains("gained_over_nearest")) continue;
     const double gained = baseline.at("gained_over_nearest").get<double>();
     add_card(gained < 0 ? "Lost against rounding" : "Gained over rounding",
              fmt::format("{:.4f}", std::abs(gained)),
-             fmt::format("nats {} {}", gained < 0 ? "above" : "below",
+             fmt::format("{} {} {}", loss_unit, gained < 0 ? "above" : "below",
                          baseline.at("what").get<std::string>()),
              cards);
   }
   if (inference.contains("energy")) add_energy_card(inference.at("energy"), unit, cards);
 }
 
-void add_baselines(const Json& baselines, Json& tables) {
+void add_baselines(const Json& baselines, const std::string& loss_unit, Json& tables) {
   if (baselines.empty()) return;
   Json rows = Json::array();
   bool has_float_run = false;
@@ -81,12 +82,12 @@ void add_baselines(const Json& baselines, Json& tables) {
     rows.push_back({b.at("what"), b.at("float_loss"), b.at("nearest_loss"),
                     b.value("gptq_loss", Json(nullptr)), b.at("trained_loss"),
                     b.contains("gained_over_nearest")
-                        ? Json(nats(b.at("gained_over_nearest").get<double>()))
+                        ? Json(signed_loss(b.at("gained_over_nearest").get<double>()))
                         : Json(nullptr)});
   }
   std::string note =
-      "validation loss in nats: of the model named on the left in float, rounded to the nearest "
-      "and "
+      "validation loss, " + loss_unit +
+      ": of the model named on the left in float, rounded to the nearest and "
       "by GPTQ, and of this run's model; gained: how far this run's lies below the nearest "
       "(negative: above)";
   if (!has_float_run) {
@@ -141,7 +142,8 @@ std::string budget_note(const Json& budgets) {
   return note;
 }
 
-void add_widths(const Json& widths, const Json& budgets, Json& tables) {
+void add_widths(const Json& widths, const Json& budgets, const std::string& loss_unit,
+                Json& tables) {
   if (widths.empty()) return;
   Json rows = Json::array();
   for (const Json& w : widths) {
@@ -150,8 +152,8 @@ void add_widths(const Json& widths, const Json& budgets, Json& tables) {
                     w.at("kl_divergence"), w.at("chosen").get<bool>() ? "chosen" : ""});
   }
   tables.push_back({{"title", "Sensitivity of each weight"},
-                    {"note", "each weight alone in each format, on training samples; nats" +
-                                 budget_note(budgets)},
+                    {"note", "each weight alone in each format, on training samples; loss: " +
+                                 loss_unit + ", KL: nats" + budget_note(budgets)},
                     {"columns", {"weight", "format", "size", "loss", "KL", ""}},
                     {"rows", rows}});
 }
@@ -170,7 +172,7 @@ void add_width_changes(const Json& changes, Json& tables) {
                     {"rows", rows}});
 }
 
-void add_tensors(const Json& tensors, Json& tables) {
+void add_tensors(const Json& tensors, const std::string& loss_unit, Json& tables) {
   Json rows = Json::array();
   for (const Json& t : tensors) {
     rows.push_back({t.at("name"), t.at("format"), t.at("bits_per_weight"), t.at("mean_scale"),
@@ -183,7 +185,8 @@ void add_tensors(const Json& tensors, Json& tables) {
       {{"title", "Compressed tensors"},
        {"note",
         "signal to noise in dB; bits with scales included; loss: what rounding this tensor alone "
-        "adds, in nats, on quantize.effect_samples training samples"},
+        "adds (" +
+            loss_unit + "), on quantize.effect_samples training samples"},
        {"columns",
         {"tensor", "format", "bits", "scale", "clipped", "SNR", "loss", "before", "after"}},
        {"rows", rows}});
@@ -210,13 +213,14 @@ void add_activations(const Json& activations, Json& tables) {
 
 void show_compression(const std::string& unit, Json& report) {
   const Json& compression = report.at("compression");
+  const std::string loss_unit = compression.at("loss_unit");
   Json& tables = report["tables"];
   add_cards(compression, unit, report["summary"]);
-  add_baselines(compression.at("baselines"), tables);
+  add_baselines(compression.at("baselines"), loss_unit, tables);
   if (compression.contains("inference")) add_energy(compression.at("inference"), unit, tables);
-  add_widths(compression.at("widths"), compression.at("width_budgets"), tables);
+  add_widths(compression.at("widths"), compression.at("width_budgets"), loss_unit, tables);
   add_width_changes(compression.at("width_changes"), tables);
-  add_tensors(compression.at("tensors"), tables);
+  add_tensors(compression.at("tensors"), loss_unit, tables);
   add_activations(compression.at("activations"), tables);
   if (!compression.contains("not_measured")) return;
   report["texts"].push_back(

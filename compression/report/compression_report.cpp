@@ -13,7 +13,7 @@
 namespace wattle {
 namespace {
 
-/// Where rounding loses less (in nats), a share of it says nothing.
+/// Where rounding loses less (in nats, say), a share of it says nothing.
 constexpr double kLeastLoss = 1e-3;
 
 using Json = nlohmann::ordered_json;
@@ -294,6 +294,7 @@ void add_compression(const CompressionFacts& facts, Json& report) {
   compression["width_changes"] = width_changes_json(facts.quantizers);
   compression["activations"] = activations_json(facts);
   if (!facts.not_measured.empty()) compression["not_measured"] = facts.not_measured;
+  compression["loss_unit"] = facts.loss_unit;
   compression["ledger_xxh3_128"] = facts.ledger_hash;
   report["compression"] = std::move(compression);
   show_compression(facts.unit, report);

@@ -39,6 +39,7 @@ struct CompressionFacts {
   std::map<std::string, double> clipped_shares;  ///< by activation; empty: not measured
   std::string not_measured;                      ///< why something was not; "" where all was
   std::string unit;                              ///< "token" or "sample"
+  std::string loss_unit;                         ///< "nats" or "mean squared error"
 };
 
 /// Adds to a report (common/report) the key "compression", and cards and tables that show it (with
@@ -50,9 +51,9 @@ struct CompressionFacts {
 /// as far as that can be told.
 ///
 /// "baselines": each names in "of" and "what" which float model was quantised after training.
-/// "gained_over_nearest" and "gained_over_gptq" (nats) are there where that model was trained as
-/// long as this one; "recovered_share" where it is a float run: the share of what rounding it loses
-/// that this run doesn't lose.
+/// "gained_over_nearest" and "gained_over_gptq" (in "loss_unit") are there where that model was
+/// trained as long as this one; "recovered_share" where it is a float run: the share of what
+/// rounding it loses that this run doesn't lose.
 void add_compression(const CompressionFacts& facts, nlohmann::ordered_json& report);
 
 /// Adds the key "exported" and its table: size and XXH3-128 of each file of `paths`, files and

@@ -200,7 +200,8 @@ void add_what_was_compressed(const RunConfig& config, const Replica& replica,
                          .activations = activation_figures(replica.model),
                          .clipped_shares = measures.clipped_shares,
                          .not_measured = measures.why_not,
-                         .unit = config.data.has_sequences() ? "token" : "sample"};
+                         .unit = config.data.has_sequences() ? "token" : "sample",
+                         .loss_unit = loss_unit(replica.options)};
   for (const auto& callback : outcome.callbacks) {
     const auto* gptq = dynamic_cast<const BaselineCallback*>(callback.get());
     if (gptq != nullptr) facts.gptq.push_back(gptq);

@@ -120,6 +120,34 @@ class Int8Test(RunTest):
                 self.assertEqual(figures["integer_accuracy"], figures["accuracy"])
                 self.assertLessEqual(figures["integer_largest_difference_steps"], 1.01)
 
+    def test_a_model_of_numbers_has_errors_and_no_classes(self):
+        rows = [(i % 13, i % 7, 0.5 * (i % 13) - (i % 7) + 3) for i in range(160)]
+        self.write("numbers.csv", "".join(",".join(map(str, row)) + "\n" for row in rows))
+        numbers = ("{kind: csv, path: numbers.csv, header: false, targets: numbers, validation: 32, "
+                   "standardise: false}")
+        config = self.config("run", INT8.replace("freeze_batch_norm_step: 6, ", ""),
+                             MLP.replace("inputs: 12", "inputs: 2"), data=numbers)
+        self.train(config)
+        evaluations = [self.evaluation(config, ["evaluate.integers=true",
+                                                "evaluate.predictions=found.csv"], ranks)
+                       for ranks in (1, 3)]
+        for figures in evaluations:
+            self.assertFalse({"accuracy", "integer_accuracy", "integer_agreement"} & set(figures))
+            self.assertLessEqual(figures["integer_largest_difference_steps"], 1.01)
+        found = [line.split(",") for line in (self.folder / "found.csv").read_text().split()[1:]]
+        squares = [(float(integer) - (0.5 * float(a) - float(b) + 3)) ** 2
+                   for a, b, _, integer in found]
+        self.assertEqual(len(squares), 32)
+        self.assertAlmostEqual(evaluations[0]["integer_loss"], sum(squares) / 32, 5)
+        self.assertAlmostEqual(evaluations[0]["integer_loss"], evaluations[1]["integer_loss"], 12)
+        self.assertNotEqual(evaluations[0]["integer_loss"], evaluations[0]["loss"])
+        self.assertAlmostEqual(evaluations[0]["integer_loss"], evaluations[0]["loss"],
+                               delta=0.05 * evaluations[0]["loss"])
+        page = (self.folder / "run/report.html").read_text()
+        self.assertIn("mean squared error above this run", page)
+        self.assertNotIn("nats", page.replace("KL: nats", ""))
+        self.assertEqual(self.report("run")["compression"]["loss_unit"], "mean squared error")
+
     def test_the_report_compares_with_float_and_with_calibration_alone(self):
         """Float is what evaluate.masters evaluates: activations are as they come. Calibrating after
         training rounds activations too."""

@@ -17,7 +17,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json figures_json(const Evaluation& evaluation, const std::optional<IntegerFigures>& integers,
-                  const Account& inference, bool is_text) {
+                  const Account& inference, const ModelOptions& model) {
+  const bool is_text = model.is_language_model();
   Json figures = {{"loss", evaluation.loss}};
   if (is_text) {
     figures["perplexity"] = evaluation.perplexity();
@@ -25,8 +26,12 @@ Json figures_json(const Evaluation& evaluation, const std::optional<IntegerFigur
     figures["accuracy"] = *evaluation.accuracy;
   }
   if (integers) {
-    figures["integer_accuracy"] = integers->accuracy;
-    figures["integer_agreement"] = integers->agreement;
+    if (predicts_values(model)) {
+      figures["integer_loss"] = integers->loss;
+    } else {
+      figures["integer_accuracy"] = integers->accuracy;
+      figures["integer_agreement"] = integers->agreement;
+    }
     figures["integer_largest_difference_steps"] = integers->largest_difference;
   }
   figures[is_text ? "tokens" : "samples"] = evaluation.scored;
@@ -71,8 +76,7 @@ int eval_command(const RunSession& session) {
   const Account inference = accounts.ledger().inference();
   if (session.world.rank() != 0) return kExitDone;
 
-  print(figures_json(evaluation, integers, inference, shaped.options.is_language_model()),
-        session.json);
+  print(figures_json(evaluation, integers, inference, shaped.options), session.json);
   return kExitDone;
 }
 

@@ -32,7 +32,8 @@ double output_step(const Model& model) {
 /// A rank's part of the file and of the sums.
 struct Part {
   std::string rows;
-  std::array<double, 4> sums = {};  ///< samples, right, agreeing; and a maximum: difference
+  /// Samples, right, agreeing, squared errors; and a maximum: difference.
+  std::array<double, 5> sums = {};
 };
 
 void add_row(Part& part, std::initializer_list<at::Tensor> sample) {
@@ -48,19 +49,33 @@ void add_row(Part& part, std::initializer_list<at::Tensor> sample) {
   part.rows += '\n';
 }
 
+void add_classes(Part& part, const Batch& batch, const at::Tensor& outputs,
+                 const at::Tensor& integers) {
+  const at::Tensor found = classes_of(integers);
+  const at::Tensor targets =
+      outputs.size(1) == 1 ? batch.targets.gt(0.5).to(at::kLong).reshape({-1}) : batch.targets;
+  part.sums[1] += found.eq(targets).sum().item<double>();
+  part.sums[2] += found.eq(classes_of(outputs)).sum().item<double>();
+}
+
+void add_values(Part& part, const Batch& batch, const at::Tensor& integers) {
+  const at::Tensor errors = integers.to(at::kDouble).reshape({-1}) - batch.targets.reshape({-1});
+  part.sums[3] += (errors * errors).sum().item<double>();
+}
+
 void add_batch(Part& part, const Batch& batch, const at::Tensor& outputs,
-               const at::Tensor& integers, double step) {
+               const at::Tensor& integers, double step, bool predicts_values) {
   for (int64_t i = 0; i < outputs.size(0); ++i) {
     add_row(part, {batch.inputs[i], outputs[i], integers.defined() ? integers[i] : integers});
   }
   if (!integers.defined()) return;
-  const at::Tensor found = classes_of(integers);
-  const at::Tensor targets =
-      outputs.size(1) == 1 ? batch.targets.gt(0.5).to(at::kLong).reshape({-1}) : batch.targets;
   part.sums[0] += static_cast<double>(outputs.size(0));
-  part.sums[1] += found.eq(targets).sum().item<double>();
-  part.sums[2] += found.eq(classes_of(outputs)).sum().item<double>();
-  part.sums[3] = std::max(part.sums[3], (outputs - integers).abs().max().item<double>() / step);
+  if (predicts_values) {
+    add_values(part, batch, integers);
+  } else {
+    add_classes(part, batch, outputs, integers);
+  }
+  part.sums[4] = std::max(part.sums[4], (outputs - integers).abs().max().item<double>() / step);
 }
 
 std::string header_of(int64_t inputs, int64_t outputs, bool integers) {
@@ -83,9 +98,11 @@ IntegerFigures sum_of(const std::vector<std::vector<double>>& parts) {
     samples += part[0];
     figures.accuracy += part[1];
     figures.agreement += part[2];
-    figures.largest_difference = std::max(figures.largest_difference, part[3]);
+    figures.loss += part[3];
+    figures.largest_difference = std::max(figures.largest_difference, part[4]);
   }
   figures.samples = static_cast<int64_t>(samples);
+  figures.loss /= samples;
   figures.accuracy /= samples;
   figures.agreement /= samples;
   return figures;
@@ -114,7 +131,7 @@ std::optional<IntegerFigures> write_predictions(const RunConfig& config, ShapedM
     inputs = batch.inputs[0].numel();
     width = outputs.size(1);
     add_batch(part, batch, outputs, model ? model->forward(batch.inputs) : at::Tensor(),
-              model ? output_step(shaped.model) : 1);
+              model ? output_step(shaped.model) : 1, validation.shape().any_number);
   }
   const std::vector<std::string> rows = exchange.gather_texts(part.rows);
   const auto sums = exchange.gather(part.sums);

@@ -10,8 +10,9 @@ namespace wattle {
 /// How a model that computes with integers alone compares with the model that it was made of.
 struct IntegerFigures {
   int64_t samples = 0;
-  double accuracy = 0;   ///< share of right classes
-  double agreement = 0;  ///< share of samples with the same class
+  double loss = 0;       ///< of values: mean squared error
+  double accuracy = 0;   ///< of classes: share of right ones
+  double agreement = 0;  ///< of classes: share of samples with the same one
   /// The largest difference of an output, in steps of the output's grid.
   double largest_difference = 0;
 };

@@ -357,6 +357,7 @@ void TrainingRun::report(RunEnd end, TrainingLoop& loop, Evaluator* evaluator) {
                 : end == RunEnd::kBudgetSpent ? "budget spent"
                                               : how_training_ended(loop, files);
   facts.model = name_of(replica_.options.family);
+  facts.loss_unit = loss_unit(replica_.options);
   facts.parameters = replica_.model.parameter_count();
   facts.ranks = session_.world.size();
   facts.threads = threads_;

@@ -154,7 +154,7 @@ Json summary(const RunFacts& facts, const EnergyLedger& ledger, const History& h
   return cards;
 }
 
-Json charts(const History& history, const std::string& source) {
+Json charts(const History& history, const std::string& source, const std::string& loss_unit) {
   Json loss = Json::array(), validation = Json::array(), power = Json::array();
   for (const MetricsRecord& r : history.steps()) loss.push_back({r.step, *r.loss});
   for (const MetricsRecord& r : history.evaluations()) validation.push_back({r.step, *r.eval_loss});
@@ -165,7 +165,7 @@ Json charts(const History& history, const std::string& source) {
   }
   return {{{"title", "Loss"},
            {"x_label", "step"},
-           {"y_label", "nats"},
+           {"y_label", loss_unit},
            {"series",
             {{{"label", "training"}, {"points", loss}},
              {{"label", "validation"}, {"points", validation}, {"dots", true}}}}},
@@ -211,7 +211,7 @@ Json make_report(const RunFacts& facts, const EnergyLedger& ledger,
   report["data"] = {{"stream_hash", facts.stream_hash}};
   report["machine"] = {{"processor", facts.processor}, {"matmul_flops_per_s", facts.matmul_rate}};
   report["summary"] = summary(facts, ledger, history, report);
-  report["charts"] = charts(history, facts.energy_source);
+  report["charts"] = charts(history, facts.energy_source, facts.loss_unit);
   report["tables"] = energy_tables(ledger, facts.lost_joules);
   report["texts"] = Json::array();
   if (facts.sample) report["texts"].push_back({{"title", "A sample"}, {"text", *facts.sample}});

@@ -16,6 +16,7 @@ struct RunFacts {
   std::string name;
   std::string ended;  ///< "done", "stopped", "budget spent"
   std::string model;  ///< family
+  std::string loss_unit = "nats";
   int64_t parameters = 0;
   int64_t ranks = 1;
   std::string threads;  ///< of a rank, in words
