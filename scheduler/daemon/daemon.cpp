@@ -78,6 +78,7 @@ Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
     : options_(options),
       lock_(lock_folder(options.state_dir)),
       store_(below(options.state_dir, "wattle.db")),
+      reports_(below(options.state_dir, "wattle.db")),
       files_(below(options.state_dir, "files")),
       logs_(below(options.state_dir, "logs"), options.log_bytes_per_run),
       agents_(std::chrono::duration<double>(kSilentBeats * options.heartbeat_seconds)) {
@@ -118,8 +119,8 @@ void Daemon::take_options() {
   }
   take_cap();
   for (const ClusterTenantOptions& tenant : options_.tenants) {
-    BudgetSet event{tenant.name, std::nullopt, parse_duration(tenant.period).value_or(30 * 86400.0),
-                    tenant.weight};
+    BudgetSet event{tenant.name, std::nullopt,
+                    parse_duration(tenant.period).value_or(30 * 86400.0), tenant.weight};
     if (tenant.budget_kwh) event.joules = *tenant.budget_kwh * 3.6e6;
     const std::string key = "tenant." + tenant.name;
     const std::string text =

@@ -15,6 +15,7 @@
 #include "scheduler/daemon/journal/journalled_core.h"
 #include "scheduler/daemon/keeping/job_logs.h"
 #include "scheduler/daemon/keeping/refusals.h"
+#include "scheduler/store/energy_reports.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {
@@ -44,6 +45,7 @@ class Daemon {
   const JournalledCore& core() const { return *core_; }
   AgentHub& agents() { return agents_; }
   FileStore& files() { return files_; }
+  EnergyReports& reports() { return reports_; }
   JobLogs& logs() { return logs_; }
   const ClusterOptions& options() const { return options_; }
   double now() const { return core_->now(); }
@@ -85,6 +87,7 @@ class Daemon {
   ClusterOptions options_;
   int lock_ = -1;
   Store store_;
+  EnergyReports reports_;
   FileStore files_;
   JobLogs logs_;
   AgentHub agents_;

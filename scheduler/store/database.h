@@ -40,13 +40,15 @@ class Statement {
 };
 
 /// An SQLite database in WAL mode with full synchronisation: a transaction that has returned is on
-/// the disk, whatever dies then. One thread at a time.
+/// the disk, whatever dies then. One thread at a time. Readers and one writer, each with a Database
+/// of its own, do not wait for one another; kRead is for a file that is open to be written.
 ///
 /// Throws Error(kIo), naming the file and SQLite's reason; a full disk (SQLITE_FULL) and an I/O
 /// error leave what was committed as it was.
 class Database {
  public:
-  explicit Database(std::string path);
+  enum class Access { kRead, kWrite };
+  explicit Database(std::string path, Access access = Access::kWrite);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;

@@ -52,6 +52,16 @@ constexpr std::array kMigrations = {
     R"sql(
       ALTER TABLE checkpoint ADD COLUMN token INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // In the order in which reports are read: a tenant's rows lie together.
+    R"sql(
+      CREATE TABLE energy_by_tenant(tenant TEXT, day TEXT, job INTEGER, source TEXT,
+        joules REAL NOT NULL, tokens REAL NOT NULL, PRIMARY KEY(tenant, day, job, source))
+        WITHOUT ROWID;
+      INSERT INTO energy_by_tenant SELECT tenant, day, job, source, joules, tokens FROM energy;
+      DROP TABLE energy;
+      ALTER TABLE energy_by_tenant RENAME TO energy;
+      CREATE INDEX energy_by_job ON energy(job);
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
@@ -164,10 +174,11 @@ void Store::add_energy(const EnergyTotal& total) {
   Statement remember(database_, "INSERT OR REPLACE INTO run_energy VALUES(?, ?, ?, ?, ?)");
   remember.bind(1, total.token).bind(2, total.node).bind(3, total.source);
   remember.bind(4, joules + new_joules).bind(5, tokens + new_tokens).run();
-  Statement add(database_,
-                "INSERT INTO energy VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(day, job, source) DO "
-                "UPDATE SET joules = joules + excluded.joules, tokens = tokens + excluded.tokens");
-  add.bind(1, total.day).bind(2, total.job).bind(3, total.source).bind(4, total.tenant);
+  Statement add(
+      database_,
+      "INSERT INTO energy VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(tenant, day, job, "
+      "source) DO UPDATE SET joules = joules + excluded.joules, tokens = tokens + excluded.tokens");
+  add.bind(1, total.tenant).bind(2, total.day).bind(3, total.job).bind(4, total.source);
   add.bind(5, new_joules).bind(6, new_tokens).run();
   Statement sum(database_,
                 "INSERT INTO energy_total VALUES(?, ?, ?) ON CONFLICT(tenant, source) DO UPDATE "
@@ -278,19 +289,6 @@ void Store::forget_submission(const std::string& request) {
   Statement(database_, "DELETE FROM submission WHERE request = ?").bind(1, request).run();
 }
 
-std::vector<EnergyRow> Store::energy(const std::string& from_day, const std::string& until_day) {
-  Statement read(database_,
-                 "SELECT day, job, tenant, source, joules, tokens FROM energy WHERE (?1 = '' OR "
-                 "day >= ?1) AND (?2 = '' OR day <= ?2) ORDER BY day, job, source");
-  read.bind(1, from_day).bind(2, until_day);
-  std::vector<EnergyRow> rows;
-  while (read.step()) {
-    rows.push_back({read.text(0), read.integer(1), read.text(2), read.text(3), read.number(4),
-                    read.number(5)});
-  }
-  return rows;
-}
-
 std::vector<EnergyRow> Store::energy_of(int64_t job) {
   Statement read(database_,
                  "SELECT source, tenant, SUM(joules), SUM(tokens) FROM energy WHERE job = ? GROUP "
@@ -298,7 +296,7 @@ std::vector<EnergyRow> Store::energy_of(int64_t job) {
   read.bind(1, job);
   std::vector<EnergyRow> rows;
   while (read.step()) {
-    rows.push_back({"", job, read.text(1), read.text(0), read.number(2), read.number(3)});
+    rows.push_back({read.text(1), read.text(0), read.number(2), read.number(3)});
   }
   return rows;
 }
@@ -306,7 +304,7 @@ std::vector<EnergyRow> Store::energy_of(int64_t job) {
 std::vector<EnergyRow> Store::energy_totals() {
   Statement read(database_, "SELECT tenant, source, joules FROM energy_total");
   std::vector<EnergyRow> rows;
-  while (read.step()) rows.push_back({"", 0, read.text(0), read.text(1), read.number(2), 0});
+  while (read.step()) rows.push_back({read.text(0), read.text(1), read.number(2), 0});
   return rows;
 }
 

@@ -81,10 +81,8 @@ struct StoreBatch {
   bool empty() const;
 };
 
-/// Joules of one job on one day.
+/// Joules of a tenant's jobs, or of one of them, from one source.
 struct EnergyRow {
-  std::string day;
-  int64_t job = 0;
   std::string tenant;
   std::string source;
   double joules = 0;
@@ -122,9 +120,6 @@ class Store {
   void forget_dropped(const std::vector<DroppedFile>& files);
   std::vector<std::string> requests();
   void forget_submission(const std::string& request);
-  /// The joules between two days, both included; "" leaves an end open.
-  std::vector<EnergyRow> energy(const std::string& from_day, const std::string& until_day);
-
   /// Of all jobs there ever were: one row a tenant and source, without tokens.
   std::vector<EnergyRow> energy_totals();
   /// One row a source.

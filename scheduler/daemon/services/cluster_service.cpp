@@ -16,6 +16,9 @@ namespace {
 using grpc::ServerContext;
 using grpc::Status;
 
+constexpr int kMostRows = 20'000;   ///< of a report: some 2 MB, names apart
+constexpr int kReportsPerUser = 2;  ///< on their way at once
+
 std::string day_of(double seconds) {
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
 }
@@ -108,19 +111,8 @@ class ClusterService : public v1::Cluster::Service {
     Caller caller(daemon_, *context, "Report");
     return caller.answer([&] {
       caller.require(Role::kUser);
-      auto rows = daemon_.core().read_store([&](Store& store) {
-        return store.energy(request->has_from_time() ? day_of(request->from_time()) : "",
-                            request->has_until_time() ? last_day(request->until_time()) : "");
-      });
-      std::erase_if(rows, [&](const EnergyRow& row) { return !caller.may_see(row.tenant); });
-      std::map<int64_t, std::string> names;
-      daemon_.core().read([&](const Core& core) {
-        for (const EnergyRow& row : rows) {
-          const auto job = core.state().jobs.find(row.job);
-          if (job != core.state().jobs.end()) names[row.job] = job->second.request.name;
-        }
-      });
-      *response = report_of(rows, request->by(), names);
+      const Places::Place place = caller.place_among(reports_, "reports on their way");
+      report(caller, *request, *response);
     });
   }
 
@@ -197,6 +189,36 @@ class ClusterService : public v1::Cluster::Service {
                               event.joules ? fmt::format("{}", *event.joules) : "unlimited"));
   }
 
+  void report(const Caller& caller, const v1::ReportRequest& request,
+              v1::ReportResponse& response) {
+    using enum EnergyQuestion::By;
+    EnergyQuestion question;
+    question.by = request.by() == v1::ReportRequest::TENANT ? kTenant
+                  : request.by() == v1::ReportRequest::DAY  ? kDay
+                                                            : kJob;
+    if (caller.identity().role != Role::kOperator) question.tenant = caller.identity().tenant;
+    if (request.has_from_time()) question.from_day = day_of(request.from_time());
+    if (request.has_until_time()) question.until_day = last_day(request.until_time());
+    daemon_.reports().read(question, [&](const EnergySum& sum) {
+      add_sum(sum, response);
+      if (response.rows_size() <= kMostRows) return;
+      throw Refusal(RefusalCode::kExhausted,
+                    fmt::format("the report would have more than {} rows: ask for fewer days, with "
+                                "--from and --until, or for a row a tenant or day, with --by",
+                                kMostRows));
+    });
+    if (question.by == kJob) add_names(response);
+  }
+
+  void add_names(v1::ReportResponse& response) {
+    daemon_.core().read([&](const Core& core) {
+      for (v1::ReportRow& row : *response.mutable_rows()) {
+        const auto job = core.state().jobs.find(std::stoll(row.key()));
+        if (job != core.state().jobs.end()) row.set_name(job->second.request.name);
+      }
+    });
+  }
+
   static void fill(const JouleLedger& joules, const Tenant& tenant, v1::TenantBudget& budget) {
     budget.set_tenant(tenant.name);
     budget.set_spent_joules(joules.tenant_spent(tenant.name));
@@ -211,6 +233,7 @@ class ClusterService : public v1::Cluster::Service {
   }
 
   Daemon& daemon_;
+  Places reports_{kReportsPerUser};
 };
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include "common/text.h"
 #include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/calls/file_chunks.h"
-#include "scheduler/daemon/services/calls/places.h"
 #include "scheduler/daemon/services/submit/submit_request.h"
 #include "scheduler/daemon/services/views.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
@@ -59,7 +58,7 @@ class JobsService : public v1::Jobs::Service {
     Caller caller(daemon_, *context, "Upload");
     return caller.answer([&] {
       caller.require(Role::kUser);
-      const Places::Place place = place_among(uploads_, caller, "files on their way");
+      const Places::Place place = caller.place_among(uploads_, "files on their way");
       *response = receive_file(daemon_, *context, *reader);
       daemon_.core().read_store(
           [&](Store& store) { store.own_file(caller.identity().tenant, response->sha256()); });
@@ -104,7 +103,7 @@ class JobsService : public v1::Jobs::Service {
               grpc::ServerWriter<v1::LogPiece>* writer) override {
     Caller caller(daemon_, *context, "Logs");
     return caller.answer([&] {
-      const Places::Place place = place_among(streams_, caller, "streams");
+      const Places::Place place = caller.place_among(streams_, "streams");
       logs(caller, *context, *request, *writer);
     });
   }
@@ -113,21 +112,12 @@ class JobsService : public v1::Jobs::Service {
                grpc::ServerWriter<v1::WatchEvent>* writer) override {
     Caller caller(daemon_, *context, "Watch");
     return caller.answer([&] {
-      const Places::Place place = place_among(streams_, caller, "streams");
+      const Places::Place place = caller.place_among(streams_, "streams");
       watch(caller, *context, *request, *writer);
     });
   }
 
  private:
-  static Places::Place place_among(Places& places, const Caller& caller, const char* what) {
-    if (auto place = places.take(caller.name())) return std::move(*place);
-    throw Refusal(
-        RefusalCode::kExhausted,
-        fmt::format("{} has {} {} at this moment, which is as many as are taken: wait for "
-                    "one of them",
-                    caller.name(), places.most(), what));
-  }
-
   void submit(const Caller& caller, const v1::SubmitRequest& request,
               v1::SubmitResponse& response) {
     CheckedSubmission checked = check_submission(request, caller.identity(), daemon_.options());

@@ -36,30 +36,6 @@ bool is_measured(const std::string& source) {
   return source.starts_with("measured:") || source.starts_with("integrated:");
 }
 
-void add_energy(v1::ReportRow& row, const EnergyRow& energy) {
-  v1::SourceJoules* part = nullptr;
-  for (v1::SourceJoules& known : *row.mutable_energy()) {
-    if (known.source() == energy.source) part = &known;
-  }
-  if (!part) {
-    part = row.add_energy();
-    part->set_source(energy.source);
-  }
-  part->set_joules(part->joules() + energy.joules);
-  row.set_tokens(row.tokens() + energy.tokens);
-  if (is_measured(energy.source)) {
-    row.set_measured_joules(row.measured_joules() + energy.joules);
-  } else {
-    row.set_estimated_joules(row.estimated_joules() + energy.joules);
-  }
-}
-
-std::string key_of(const EnergyRow& row, v1::ReportRequest::By by) {
-  return by == v1::ReportRequest::TENANT ? row.tenant
-         : by == v1::ReportRequest::DAY  ? row.day
-                                         : fmt::format("{}", row.job);
-}
-
 }  // namespace
 
 v1::JobState to_message(JobState state) {
@@ -140,27 +116,22 @@ v1::NodeSummary summary_of(const State& state, const Node& node) {
   return summary;
 }
 
-v1::ReportResponse report_of(const std::vector<EnergyRow>& rows, v1::ReportRequest::By by,
-                             const std::map<int64_t, std::string>& names) {
-  std::map<std::string, v1::ReportRow> by_key;
-  std::map<std::string, std::set<int64_t>> jobs;
-  std::vector<std::string> order;
-  for (const EnergyRow& row : rows) {
-    const std::string key = key_of(row, by);
-    if (!by_key.contains(key)) order.push_back(key);
-    add_energy(by_key[key], row);
-    jobs[key].insert(row.job);
+void add_sum(const EnergySum& sum, v1::ReportResponse& report) {
+  const int rows = report.rows_size();
+  v1::ReportRow& row = rows > 0 && report.rows(rows - 1).key() == sum.key
+                           ? *report.mutable_rows(rows - 1)
+                           : *report.add_rows();
+  row.set_key(sum.key);
+  row.set_jobs(sum.jobs);
+  row.set_tokens(row.tokens() + sum.tokens);
+  v1::SourceJoules& part = *row.add_energy();
+  part.set_source(sum.source);
+  part.set_joules(sum.joules);
+  if (is_measured(sum.source)) {
+    row.set_measured_joules(row.measured_joules() + sum.joules);
+  } else {
+    row.set_estimated_joules(row.estimated_joules() + sum.joules);
   }
-  v1::ReportResponse response;
-  for (const std::string& key : order) {
-    v1::ReportRow& row = *response.add_rows();
-    row = by_key[key];
-    row.set_key(key);
-    row.set_jobs(static_cast<int64_t>(jobs[key].size()));
-    const auto name = names.find(*jobs[key].begin());
-    if (by == v1::ReportRequest::JOB && name != names.end()) row.set_name(name->second);
-  }
-  return response;
 }
 
 }  // namespace wattle::scheduler

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/daemon.h"
@@ -15,8 +14,7 @@ v1::JobState to_message(JobState state);
 
 v1::NodeSummary summary_of(const State& state, const Node& node);
 
-/// Joules and tokens by tenant, job or day. `names`: of jobs.
-v1::ReportResponse report_of(const std::vector<EnergyRow>& rows, v1::ReportRequest::By by,
-                             const std::map<int64_t, std::string>& names);
+/// Adds a sum to the report's last row if that has its key, else as a row of its own.
+void add_sum(const EnergySum& sum, v1::ReportResponse& report);
 
 }  // namespace wattle::scheduler

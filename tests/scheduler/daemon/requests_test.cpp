@@ -221,5 +221,41 @@ TEST_F(RequestsTest, InputsDoNotStandInEachOthersWay) {
   }
 }
 
+TEST_F(RequestsTest, AReportDelaysNoSubmit) {
+  edit("INSERT INTO energy VALUES('team-a', '2026-11-24', 1, 'estimated:model', 1, 0)");
+  int sums = 0;
+  daemon_->reports().read({}, [&](const EnergySum&) {
+    ++sums;
+    v1::SubmitResponse answer;
+    EXPECT_TRUE(submit("while it is read", kYaml, answer).ok());
+  });
+  EXPECT_EQ(sums, 1);
+}
+
+TEST_F(RequestsTest, AReportOfTooManyRowsSaysWhatToAskFor) {
+  edit(
+      "WITH RECURSIVE j(n) AS (VALUES(1) UNION ALL SELECT n + 1 FROM j WHERE n < 20001) INSERT "
+      "INTO "
+      "energy SELECT 'team-a', iif(n < 9, '2026-11-23', '2026-11-24'), n, 'estimated:model', 1, 0 "
+      "FROM j");
+  const auto report = [&](v1::ReportRequest::By by, double from, v1::ReportResponse& answer) {
+    grpc::ClientContext context;
+    v1::ReportRequest request;
+    request.set_by(by), request.set_from_time(from);
+    return cluster_->Report(&context, request, &answer);
+  };
+  constexpr double kOn24th = 1795478400;
+  v1::ReportResponse all, fewer, days;
+  const grpc::Status refused = report(v1::ReportRequest::JOB, 0, all);
+  EXPECT_EQ(refused.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("more than 20000 rows: ask for fewer days"));
+  EXPECT_TRUE(report(v1::ReportRequest::JOB, kOn24th, fewer).ok());
+  EXPECT_EQ(fewer.rows_size(), 19993);
+  EXPECT_TRUE(report(v1::ReportRequest::DAY, 0, days).ok());
+  ASSERT_EQ(days.rows_size(), 2);
+  EXPECT_EQ(days.rows(1).jobs(), 19993);
+  EXPECT_EQ(days.rows(1).estimated_joules(), 19993);
+}
+
 }  // namespace
 }  // namespace wattle::scheduler

@@ -1,5 +1,6 @@
 #include "scheduler/store/store.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 
 #include "common/error.h"
 #include "scheduler/digest/sha256.h"
+#include "scheduler/store/energy_reports.h"
 #include "scheduler/store/file_store.h"
 #include "tests/support/scratch_folder.h"
 
@@ -39,6 +41,27 @@ class StoreTest : public testing::Test {
 
   static EnergyTotal drawn(double joules, const std::string& day) {
     return {7, 3, "team-a", "node-1", "estimated:model", joules, 2 * joules, day};
+  }
+
+  void draw(int64_t job, const std::string& tenant, const std::string& source, double joules,
+            const std::string& day) {
+    StoreBatch batch;
+    batch.energy.push_back({job, job, tenant, "node-1", source, joules, 2 * joules, day});
+    Store(path()).commit(batch);
+  }
+  std::vector<EnergySum> read_energy(const EnergyQuestion& question) {
+    const Store store(path());
+    std::vector<EnergySum> sums;
+    EnergyReports(path()).read(question, [&](const EnergySum& sum) { sums.push_back(sum); });
+    return sums;
+  }
+  std::string told(const EnergyQuestion& question) {
+    std::string text;
+    for (const EnergySum& sum : read_energy(question)) {
+      text += fmt::format("{}: {} jobs {} {} J {} tokens\n", sum.key, sum.jobs, sum.source,
+                          sum.joules, sum.tokens);
+    }
+    return text;
   }
 
   ScratchFolder folder_;
@@ -75,12 +98,74 @@ TEST_F(StoreTest, ChargesWhatIsNewInATotalOnce) {
     batch.energy.push_back(total);
     store.commit(batch);
   }
-  const auto rows = store.energy("", "");
-  ASSERT_EQ(rows.size(), 2u);
-  EXPECT_EQ(rows[0].joules, 100);
-  EXPECT_EQ(rows[1].joules, 60);
-  EXPECT_EQ(rows[1].tokens, 120);
-  EXPECT_EQ(store.energy("2026-11-25", "").size(), 1u);
+  const auto days = read_energy({.by = EnergyQuestion::By::kDay});
+  ASSERT_EQ(days.size(), 2u);
+  EXPECT_EQ(days[0].joules, 100);
+  EXPECT_EQ(days[1].joules, 60);
+  EXPECT_EQ(days[1].tokens, 120);
+}
+
+TEST_F(StoreTest, AddsJoulesUpByTenantJobOrDay) {
+  draw(9, "team-a", "measured:nvml", 5, "2026-11-23");
+  draw(9, "team-a", "estimated:model", 1, "2026-11-24");
+  draw(10, "team-a", "measured:nvml", 3, "2026-11-24");
+  draw(11, "team-b", "measured:nvml", 100, "2026-11-24");
+  using enum EnergyQuestion::By;
+  EXPECT_EQ(told({.by = kTenant}),
+            "team-a: 2 jobs estimated:model 1 J 2 tokens\n"
+            "team-a: 2 jobs measured:nvml 8 J 16 tokens\n"
+            "team-b: 1 jobs measured:nvml 100 J 200 tokens\n");
+  EXPECT_EQ(told({.by = kJob, .tenant = "team-a"}),
+            "9: 1 jobs estimated:model 1 J 2 tokens\n"
+            "9: 1 jobs measured:nvml 5 J 10 tokens\n"
+            "10: 1 jobs measured:nvml 3 J 6 tokens\n");
+  EXPECT_EQ(told({.by = kDay, .from_day = "2026-11-24"}),
+            "2026-11-24: 3 jobs estimated:model 1 J 2 tokens\n"
+            "2026-11-24: 3 jobs measured:nvml 103 J 206 tokens\n");
+  EXPECT_EQ(told({.by = kDay, .tenant = "team-a", .until_day = "2026-11-23"}),
+            "2026-11-23: 1 jobs measured:nvml 5 J 10 tokens\n");
+  EXPECT_EQ(told({.by = kJob, .tenant = ""}), "") << "a tenant, not all";
+}
+
+/// A year of everybody's jobs is not read to answer one tenant.
+TEST_F(StoreTest, ATenantsReportReadsItsOwnRows) {
+  const Store store(path());
+  Database database(path(), Database::Access::kRead);
+  Statement plan(
+      database,
+      "EXPLAIN QUERY PLAN SELECT day, source, SUM(joules) FROM energy WHERE tenant = 'a' "
+      "AND day >= '' GROUP BY 1, 2");
+  ASSERT_TRUE(plan.step());
+  EXPECT_THAT(plan.text(3), HasSubstr("USING PRIMARY KEY (tenant=? AND day>?)"));
+}
+
+TEST_F(StoreTest, CommitsWhileAReportIsRead) {
+  draw(1, "team-a", "estimated:model", 1, "2026-11-24");
+  draw(2, "team-a", "estimated:model", 2, "2026-11-25");
+  Store store(path());
+  EnergyReports reports(path());
+  std::vector<double> seen;
+  reports.read({.by = EnergyQuestion::By::kDay}, [&](const EnergySum& sum) {
+    seen.push_back(sum.joules);
+    StoreBatch batch = event("while it is read");
+    batch.energy.push_back(
+        {2, 2, "team-a", "node-1", "estimated:model", 50.0 * last_, 0, "2026-11-25"});
+    store.commit(batch);
+  });
+  EXPECT_THAT(seen, testing::ElementsAre(1, 2)) << "as it was when the report began";
+  EXPECT_EQ(read_energy({}).at(0).joules, 101);
+}
+
+TEST_F(StoreTest, AnOlderDatabaseKeepsItsJoules) {
+  draw(1, "team-a", "estimated:model", 5, "2026-11-24");
+  Database(path()).execute(
+      "CREATE TABLE old(day TEXT, job INTEGER, source TEXT, tenant TEXT NOT NULL, joules REAL NOT "
+      "NULL, tokens REAL NOT NULL, PRIMARY KEY(day, job, source)); INSERT INTO old SELECT day, "
+      "job, "
+      "source, tenant, joules, tokens FROM energy; DROP TABLE energy; ALTER TABLE old RENAME TO "
+      "energy; CREATE INDEX energy_by_job ON energy(job); PRAGMA user_version = 6");
+  EXPECT_EQ(told({}), "team-a: 1 jobs estimated:model 5 J 10 tokens\n");
+  EXPECT_EQ(Store(path()).energy_of(1).at(0).tokens, 10);
 }
 
 TEST_F(StoreTest, NodesJoulesGoOnWithTheNextAgentAndTheNextDaemon) {

@@ -97,6 +97,14 @@ const Job& Caller::job(const std::map<JobId, Job>& jobs, JobId id) const {
   return found->second;
 }
 
+Places::Place Caller::place_among(Places& places, const char* what) const {
+  if (auto place = places.take(name())) return std::move(*place);
+  throw Refusal(RefusalCode::kExhausted,
+                fmt::format("{} has {} {} at this moment, which is as many as are taken: wait for "
+                            "one of them",
+                            name(), places.most(), what));
+}
+
 void Caller::change(EventBody event, const std::string& subject, const std::string& what) const {
   const AuditRecord record{daemon_.now(), name(), method_ + " " + brief(what), "done"};
   const auto attach = [&](const std::vector<Decision>& decided, const State&, StoreBatch& batch) {

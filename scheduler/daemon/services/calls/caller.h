@@ -7,6 +7,7 @@
 
 #include "scheduler/core/domain/job.h"
 #include "scheduler/core/journal/event.h"
+#include "scheduler/daemon/services/calls/places.h"
 #include "scheduler/rpc/identity.h"
 
 namespace grpc {
@@ -59,6 +60,9 @@ class Caller {
   /// The job if it is there and the caller may see it. Throws Refusal(kNotFound), worded alike in
   /// both cases, so that nobody learns of another tenant's jobs.
   const Job& job(const std::map<JobId, Job>& jobs, JobId id) const;
+  /// One of the caller's places. Throws Refusal(kExhausted), naming `what` they are for, if all are
+  /// taken.
+  Places::Place place_among(Places& places, const char* what) const;
   /// Makes a change, with its record in the audit log in the same transaction. Throws
   /// Refusal(kPrecondition) with the reason if one of the decisions refuses `subject`.
   void change(EventBody event, const std::string& subject, const std::string& what) const;
