@@ -131,6 +131,8 @@ void FileStore::remove_all(const std::function<double(const std::string&)>& sinc
   }
 }
 
+bool FileStore::has(const std::string& sha256) const { return fs::exists(place_of(sha256)); }
+
 std::string FileStore::path_of(const std::string& sha256) const {
   std::string place = place_of(sha256);
   std::error_code ignored;

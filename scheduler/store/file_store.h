@@ -24,6 +24,7 @@ class FileStore {
 
   /// Whether the content is there; it then counts as wanted now.
   bool renew(const std::string& sha256) const;
+  bool has(const std::string& sha256) const;
   /// Removes a content unless it was wanted after `seconds` (since 1970). Nobody may read it.
   void remove(const std::string& sha256, double seconds) const;
   /// Removes every content that was last wanted before the moment that `since` (seconds since 1970)

@@ -347,4 +347,15 @@ bool Store::is_owned(const std::string& sha256) {
   return read.bind(1, sha256).step();
 }
 
+std::vector<std::string> Store::owned_files() {
+  Statement read(database_, "SELECT DISTINCT sha256 FROM file_owner");
+  std::vector<std::string> files;
+  while (read.step()) files.push_back(read.text(0));
+  return files;
+}
+
+void Store::disown_file(const std::string& sha256) {
+  Statement(database_, "DELETE FROM file_owner WHERE sha256 = ?").bind(1, sha256).run();
+}
+
 }  // namespace wattle::scheduler

@@ -135,6 +135,9 @@ class Store {
   bool owns_file(const std::string& tenant, const std::string& sha256);
   /// Whether any tenant does.
   bool is_owned(const std::string& sha256);
+  std::vector<std::string> owned_files();
+  /// Nobody does any more.
+  void disown_file(const std::string& sha256);
 
  private:
   void migrate();

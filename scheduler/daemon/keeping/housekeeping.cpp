@@ -33,6 +33,7 @@ void Housekeeping::run() {
   remove_logs_of_forgotten_jobs();
   forget_submissions();
   remove_unused_files();
+  disown_removed_files();
 }
 
 void Housekeeping::drop_checkpoints_of_ended_jobs() {
@@ -105,6 +106,17 @@ void Housekeeping::remove_unused_files() {
     const bool is_owned = core_.read_store([&](Store& store) { return store.is_owned(sha256); });
     return now - (is_owned ? history_seconds_ : kUnnamedSeconds);
   });
+}
+
+/// Looks for the file with the store locked: one that comes again is there before it has an owner.
+void Housekeeping::disown_removed_files() {
+  const std::vector<std::string> files =
+      core_.read_store([](Store& store) { return store.owned_files(); });
+  for (const std::string& sha256 : files) {
+    core_.read_store([&](Store& store) {
+      if (!files_.has(sha256)) store.disown_file(sha256);
+    });
+  }
 }
 
 }  // namespace wattle::scheduler

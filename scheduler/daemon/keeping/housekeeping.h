@@ -32,6 +32,7 @@ class Housekeeping {
   void remove_logs_of_forgotten_jobs();
   void forget_submissions();
   void remove_unused_files();
+  void disown_removed_files();
 
   JournalledCore& core_;
   const FileStore& files_;

@@ -221,6 +221,20 @@ TEST_F(RequestsTest, InputsDoNotStandInEachOthersWay) {
   }
 }
 
+TEST_F(RequestsTest, NobodyOwnsAFileThatIsRemoved) {
+  stop();
+  edit("INSERT INTO file_owner VALUES('team-a', '" + std::string(64, '0') + "')");
+  start();
+  const auto is_owned = [&] {
+    return daemon_->core().read_store(
+        [](Store& store) { return store.is_owned(std::string(64, '0')); });
+  };
+  for (int tries = 0; tries < 300 && is_owned(); ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_FALSE(is_owned());
+}
+
 TEST_F(RequestsTest, AReportDelaysNoSubmit) {
   edit("INSERT INTO energy VALUES('team-a', '2026-11-24', 1, 'estimated:model', 1, 0)");
   int sums = 0;

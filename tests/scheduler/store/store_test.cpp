@@ -252,14 +252,6 @@ class FileStoreTest : public testing::Test {
     incoming.commit();
     return sha256;
   }
-  bool has(const std::string& sha256) const {
-    try {
-      return std::filesystem::exists(store_.path_of(sha256));
-    } catch (const Error&) {
-      return false;
-    }
-  }
-
   ScratchFolder folder_;
   FileStore store_{folder_.path("files")};
 };
@@ -271,11 +263,11 @@ TEST_F(FileStoreTest, WhatWasWantedSinceIsNotRemoved) {
   EXPECT_TRUE(store_.renew(two));
   keep("three");
   for (const std::string& content : {one, two, three}) store_.remove(content, reported);
-  EXPECT_FALSE(has(one));
-  EXPECT_TRUE(has(two) && has(three));
+  EXPECT_FALSE(store_.has(one));
+  EXPECT_TRUE(store_.has(two) && store_.has(three));
   EXPECT_FALSE(store_.renew(one));
   EXPECT_EQ(keep("one"), one);
-  EXPECT_TRUE(has(one));
+  EXPECT_TRUE(store_.has(one));
 }
 
 TEST_F(FileStoreTest, RemovesWhatIsOlderThanItMayBe) {
@@ -284,14 +276,14 @@ TEST_F(FileStoreTest, RemovesWhatIsOlderThanItMayBe) {
   std::ofstream(broken) << "half";
   const double now = file_seconds();
   store_.remove_all([&](const std::string& sha256) { return sha256 == one ? now + 1 : now - 60; });
-  EXPECT_FALSE(has(one));
-  EXPECT_TRUE(has(two));
+  EXPECT_FALSE(store_.has(one));
+  EXPECT_TRUE(store_.has(two));
   EXPECT_TRUE(std::filesystem::exists(broken)) << "it may still be on its way";
   const auto days_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(25);
   std::filesystem::last_write_time(broken, days_ago);
   store_.remove_all([](const std::string&) { return 0.0; });
   EXPECT_FALSE(std::filesystem::exists(broken));
-  EXPECT_TRUE(has(two));
+  EXPECT_TRUE(store_.has(two));
 }
 
 TEST_F(StoreTest, RefusesADatabaseOfANewerVersion) {
