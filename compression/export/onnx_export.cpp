@@ -102,7 +102,7 @@ void Writer::round_value(int64_t value) {
   if (!grid) return;
   const std::string& name = graph_.names[value];
   const at::ScalarType type = grid->grid.bits == 8 ? at::kChar : at::kShort;
-  const std::string scale = constant(name + ".scale", at::tensor(grid->scale.scale));
+  const std::string scale = constant(name + ".scale", at::full({}, grid->scale.scale, at::kFloat));
   const std::string zero =
       constant(name + ".zero_point", at::full({}, grid->scale.zero_point, type));
   node("QuantizeLinear", {made_name(value), scale, zero}, name + ".quantized");

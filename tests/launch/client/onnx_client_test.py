@@ -88,6 +88,10 @@ class OnnxClientTest(RunTest):
             np.testing.assert_array_equal(classes(other), classes(outputs))
             self.assertLessEqual(np.abs(other - outputs).max(), 1.01 * step)
         self.assertGreater(np.unique(np.rint(found / step)).size, 5, "outputs that say nothing")
+        for node in exported.graph.node:
+            if node.op_type == "QuantizeLinear":
+                self.assertEqual([constants[name].shape for name in node.input[1:]], [(), ()],
+                                 "an activation has one scale and one zero point")
         return exported, constants
 
     def test_float_resnet(self):
