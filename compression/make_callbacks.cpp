@@ -1,5 +1,6 @@
 #include "compression/make_callbacks.h"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include "common/error.h"
 #include "compression/activations/activation_callback.h"
 #include "compression/distil/distil_callback.h"
+#include "compression/formats/values_refusal.h"
 #include "compression/posttraining/posttraining.h"
 #include "compression/quantize/quantize_callback.h"
 #include "compression/report/baseline.h"
@@ -88,6 +90,26 @@ void check_compression_targets(const std::vector<CompressionEntry>& entries, con
     if (!options.activations) continue;
     for (const std::string& point : activation_targets(*options.activations, model, phase.entry)) {
       enter(activations, point, phase);
+    }
+  }
+}
+
+void check_start_weights(const std::vector<CompressionEntry>& entries, const Model& model) {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (!entries[i].quantize) continue;
+    const QuantizeOptions& options = *entries[i].quantize;
+    // Training may move them into reach, and a scan of widths takes another format.
+    const bool rounded = options.active_at(0) && !options.widths;
+    for (const WeightTarget& target : weight_targets(options, model, quantize_name(i))) {
+      const auto weight = std::ranges::find(model.parameters, target.parameter, &Parameter::name);
+      const at::Tensor values = (*weight)->value().detach();
+      const std::string refusal =
+          rounded ? values_refusal(*target.format, values) : non_finite_refusal(values);
+      if (refusal.empty()) continue;
+      throw Error(ErrorCode::kConfig,
+                  fmt::format("{}: the first values of {} can't be rounded to {}: {}",
+                              quantize_name(i), target.parameter, target.format->name(), refusal));
     }
   }
 }

@@ -40,6 +40,10 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
 /// The same errors, without any effect: for `plan`.
 void check_compression_targets(const std::vector<CompressionEntry>& entries, const Model& model,
                                const WeightShards& shards = {});
+/// That the weights which the entries quantise are finite and, where they are rounded from the
+/// first step on, that their formats can round them as they are now. Throws Error(kConfig) naming
+/// entry, weight, place, value and format.
+void check_start_weights(const std::vector<CompressionEntry>& entries, const Model& model);
 /// That the samples which the entries look at besides training are finite, as
 /// CalibrationSet::check() does.
 void check_calibration(const std::vector<CompressionEntry>& entries,

@@ -10,12 +10,15 @@
 #include <span>
 
 #include "common/error.h"
+#include "compression/formats/values_refusal.h"
 #include "formats/gguf/ggml_blocks.h"
 
 namespace wattle {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 
 class GgmlFormats : public testing::TestWithParam<const char*> {
  protected:
@@ -85,6 +88,17 @@ TEST_P(GgmlFormats, NamesTheElementThatHasNoEncoding) {
     EXPECT_EQ(error.code(), ErrorCode::kNonFinite);
     EXPECT_THAT(error.what(), HasSubstr("from element 53248 on"));
   }
+}
+
+TEST_P(GgmlFormats, SaysWhichValuesItCantRound) {
+  EXPECT_EQ(values_refusal(*format_, values_), "");
+  values_[3][700] = -6e7F;
+  EXPECT_THAT(values_refusal(*format_, values_),
+              AllOf(MatchesRegex("row 3, elements (512|672) to (703|767): .*"),
+                    HasSubstr("the largest magnitude is 6e+07, of element 700, which makes a scale "
+                              "or a minimum beyond 65504, the largest of f16")));
+  values_[2][5] = NAN;
+  EXPECT_EQ(values_refusal(*format_, values_), "row 2, element 5 is nan, expected a finite weight");
 }
 
 TEST_P(GgmlFormats, FiguresFollowFromTheRounding) {

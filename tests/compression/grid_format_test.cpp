@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -13,6 +14,7 @@
 #include <cmath>
 
 #include "common/error.h"
+#include "compression/formats/values_refusal.h"
 
 namespace wattle {
 namespace {
@@ -179,6 +181,21 @@ TEST(GridFormat, ClipsBeyondGivenScales) {
   at::Tensor gradient = at::zeros({2, 2}).fill_(1);
   format->clip_gradient(x, &scales, gradient);
   EXPECT_TRUE(at::equal(gradient, at::tensor({1.0F, 0.0F, 0.0F, 1.0F}).view({2, 2})));
+}
+
+TEST(GridFormat, SaysWhichValuesItCantRound) {
+  at::Tensor filters = at::ones({2, 2, 2, 2});
+  const auto format = make_weight_format("int8:channel:asymmetric");
+  EXPECT_EQ(values_refusal(*format, filters), "");
+  filters[1][1][0][1] = 3e38F;
+  filters[1][0][0][0] = -3e38F;
+  EXPECT_THAT(
+      values_refusal(*format, filters),
+      HasSubstr("row 1, elements 0 to 7: the largest magnitude is 3e+38, of element 0, which "
+                "makes a scale or a minimum beyond the largest of float32"));
+  filters[1][1][0][1] = -INFINITY;
+  EXPECT_EQ(values_refusal(*make_weight_format("fp8:tensor"), filters),
+            "row 1, element 5 is -inf, expected a finite weight");
 }
 
 TEST(GridFormat, BytesCountCodesAndScales) {

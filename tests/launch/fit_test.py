@@ -1,5 +1,7 @@
 """A model and data that do not fit are refused with the key, before training."""
 
+import json
+import struct
 import unittest
 
 from wattle_runs import RunTest
@@ -119,6 +121,52 @@ class FitTest(RunTest):
         longer = "{kind: text, path: text.txt, sequence_length: 64, validation: 0.1}"
         self.refuse(r"data\.sequence_length: 64 tokens are more than the model's 32 positions",
                     model="model: {init_from: first}", data=longer)
+
+
+class FirstWeightsTest(RunTest):
+    """Weights of a file with which training can't begin."""
+
+    def setUp(self):
+        super().setUp()
+        self.train(self.text_config("first", "model: {family: llama, layers: 2, width: 32, heads: 2, "
+                                    "ffn_width: 128, vocab: 256, positions: 32}",
+                                    export="[{format: safetensors}]"))
+        self.file = self.folder / "first/export/safetensors/model.safetensors"
+        self.whole = self.file.read_bytes()
+
+    def put(self, tensor: str, index: int, value: float):
+        """Writes one value into the file that was exported."""
+        begin = 8 + int.from_bytes(self.whole[:8], "little")
+        at = json.loads(self.whole[8:begin])[tensor]["data_offsets"][0] + begin + 4 * index
+        self.file.write_bytes(self.whole[:at] + struct.pack("<f", value) + self.whole[at + 4:])
+
+    def start_from_it(self, quantize: str) -> str:
+        entries = f"[{{quantize: {{energy_seconds: 0, {quantize}}}}}]" if quantize else "[]"
+        done = self.train(self.text_config("second", "model: {init_from: first/export/safetensors}",
+                                           compression=entries), 2, expect=2)
+        self.assertEqual(self.metrics("second"), [])
+        return done.stderr
+
+    def test_values_that_are_not_finite(self):
+        weight = "blocks.0.feed_forward.down.weight"
+        self.put("model.layers.0.mlp.down_proj.weight", 3 * 128 + 5, float("nan"))
+        for quantize in ("target: int8", "target: 'gguf:q4_0', begin_step: 4"):
+            self.assertRegex(self.start_from_it(quantize),
+                             r"compression\.0\.quantize: the first values of " + weight + " can't be "
+                             r"rounded to (int8:channel|gguf:q4_0): row 3, element 5 is nan, expected a "
+                             "finite weight")
+        self.assertRegex(self.start_from_it(""), r"model\.init_from: first/export/safetensors: " +
+                         weight + ": row 3, element 5 is nan")
+        self.put("model.layers.1.input_layernorm.weight", 7, float("-inf"))
+        self.assertRegex(self.start_from_it("target: int8"),
+                         r"model\.init_from: .*: blocks\.1\..*: row 0, element 7 is -inf")
+
+    def test_a_scale_that_its_type_cannot_hold(self):
+        self.put("model.layers.0.mlp.down_proj.weight", 3 * 128 + 69, -6e5)
+        self.assertRegex(self.start_from_it("target: 'gguf:q4_0'"),
+                         r"compression\.0\.quantize: the first values of blocks\.0\.feed_forward\.down"
+                         r"\.weight can't be rounded to gguf:q4_0: row 3, elements 64 to 95: the largest "
+                         r"magnitude is 600000, of element 69, .*65504, the largest of f16")
 
 
 if __name__ == "__main__":
