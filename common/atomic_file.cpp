@@ -1,6 +1,7 @@
 #include "common/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,45 @@
 #include "common/error.h"
 
 namespace wattle {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// False with errno.
+bool sync_folder(const fs::path& folder) {
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const int synced = ::fsync(fd);
+  const int reason = errno;
+  ::close(fd);
+  errno = reason;
+  return synced == 0;
+}
+
+[[noreturn]] void fail_folder(const fs::path& folder, const char* what, const std::string& reason) {
+  throw Error(ErrorCode::kIo, folder.string() + ": " + what + ": " + reason);
+}
+
+/// That another folder can take this place.
+void check_place(const fs::path& folder) {
+  if (!fs::exists(folder)) return;
+  if (!fs::is_directory(folder)) fail_folder(folder, "expected a folder", "it is a file");
+  struct stat here = {}, above = {};
+  const bool known =
+      ::stat(folder.c_str(), &here) == 0 && ::stat(folder.parent_path().c_str(), &above) == 0;
+  if (!known) fail_folder(folder, "can't be read", std::strerror(errno));
+  if (here.st_dev == above.st_dev) return;
+  fail_folder(folder, "can't be replaced",
+              "a file system is mounted there; expected a folder in it");
+}
+
+/// Whether the file system can do it at one go; false with errno otherwise.
+bool exchange(const fs::path& one, const fs::path& other) {
+  return ::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0;
+}
+
+}  // namespace
 
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)), aside_(path_ + "." + std::to_string(::getpid()) + ".tmp") {
@@ -43,20 +83,59 @@ void AtomicFile::commit() {
   if (::rename(aside_.c_str(), path_.c_str()) != 0) fail("can't be renamed into place");
   aside_.clear();
 
-  const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
-  const int folder_fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY);
-  if (folder_fd < 0) fail("is in place, but its folder can't be opened to make that durable");
-  const int synced = ::fsync(folder_fd);
-  const int reason = errno;
-  ::close(folder_fd);
-  errno = reason;
-  if (synced != 0) fail("is in place, but its folder can't be made durable");
+  if (!sync_folder(fs::path(path_).parent_path())) {
+    fail("is in place, but its folder can't be made durable");
+  }
 }
 
 void AtomicFile::fail(const char* what) const {
   const int reason = errno;
   throw Error(ErrorCode::kIo, path_ + ": " + what + " at byte " + std::to_string(offset_) + ": " +
                                   std::strerror(reason));
+}
+
+AtomicFolder::AtomicFolder(const fs::path& path) {
+  std::error_code error;
+  path_ = fs::weakly_canonical(path, error);
+  if (!path_.has_filename()) path_ = path_.parent_path();
+  if (error) fail_folder(path, "can't be found", error.message());
+  check_place(path_);
+  aside_ = path_.parent_path() / ".";
+  aside_ += path_.filename();
+  aside_ += ".tmp";
+  fs::remove_all(aside_, error);
+  if (error) fail_folder(aside_, "can't be removed", error.message());
+  if (!fs::exists(path_)) {
+    fs::create_directories(aside_, error);
+  } else {
+    using Options = fs::copy_options;
+    fs::copy(path_, aside_,
+             Options::recursive | Options::create_hard_links | Options::copy_symlinks, error);
+  }
+  if (error) fail_folder(path_, "can't be written aside", error.message());
+}
+
+AtomicFolder::~AtomicFolder() {
+  std::error_code ignored;
+  fs::remove_all(aside_, ignored);
+}
+
+void AtomicFolder::commit() {
+  std::error_code error;
+  if (!fs::exists(path_)) {
+    fs::rename(aside_, path_, error);
+  } else if (!exchange(aside_, path_)) {
+    const fs::path old = aside_.string() + ".old";
+    if (errno != EINVAL && errno != ENOSYS) error = {errno, std::generic_category()};
+    if (!error) fs::remove_all(old, error);
+    if (!error) fs::rename(path_, old, error);
+    if (!error) fs::rename(aside_, path_, error);
+    if (!error) fs::remove_all(old, error);
+  }
+  if (error) fail_folder(path_, "can't be renamed into place", error.message());
+  if (!sync_folder(path_.parent_path())) {
+    fail_folder(path_, "is in place, but its folder can't be made durable", std::strerror(errno));
+  }
 }
 
 }  // namespace wattle

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,6 +38,36 @@ class AtomicFile {
   std::string aside_;
   int fd_ = -1;
   uint64_t offset_ = 0;
+};
+
+/// Writes into a folder and shows all of it in one step: a reader of `path` sees the old files or
+/// the new ones, also after a crash.
+///
+///     AtomicFolder folder(path);
+///     write_files_into(folder.aside());
+///     folder.commit();
+///
+/// aside() is `.<name>.tmp` beside the folder; it begins with links to what the folder holds, so
+/// that files which are not written anew stay. REQUIRES that files there are replaced (AtomicFile),
+/// not changed in place. commit() exchanges the two; on a file system that can't (NFS), nothing
+/// stands at `path` for the moment between two renames. Without commit() the destructor removes
+/// aside(), as the next AtomicFolder does for one that was killed.
+///
+/// Threading: one AtomicFolder for a path at a time. Throws Error(kIo).
+class AtomicFolder {
+ public:
+  explicit AtomicFolder(const std::filesystem::path& path);
+  ~AtomicFolder();
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
+
+  const std::filesystem::path& aside() const { return aside_; }
+  /// REQUIRES that the files in aside() are durable.
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path aside_;
 };
 
 }  // namespace wattle

@@ -21,6 +21,8 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr const char* kWeight = ".weight";
+/// Of the library whose layout this is.
+constexpr const char* kVersion = "0.20.0";
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(ErrorCode::kUnsupported, "export to compressed-tensors: " + message);
@@ -175,6 +177,7 @@ ordered_json quantization_config(const Modules& modules) {
   }
   if (fp8 && integers) refuse("fp8 and integers don't go into one folder");
   return {{"quant_method", "compressed-tensors"},
+          {"version", kVersion},
           {"format", fp8 ? "float-quantized" : "pack-quantized"},
           {"quantization_status", "compressed"},
           {"config_groups", groups},
@@ -203,21 +206,18 @@ void add_part(const Part& part, int64_t first_row, const QuantizedRows* quantize
 
 void write(const std::filesystem::path& folder, const Tensors& tensors, const std::string& config,
            const std::string& ledger) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw Error(ErrorCode::kIo, folder.string() + ": can't be made: " + error.message());
-  }
+  AtomicFolder target(folder);
   std::vector<TensorSpec> specs;
   for (const auto& [name, tensor] : tensors) specs.push_back(tensor.first);
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
   if (!ledger.empty()) metadata[kLedgerKey] = text_hash(ledger);
-  SafetensorsWriter writer(folder / "model.safetensors", std::move(specs), metadata);
+  SafetensorsWriter writer(target.aside() / "model.safetensors", std::move(specs), metadata);
   for (const TensorSpec& spec : writer.order()) writer.append(tensors.at(spec.name).second);
   writer.finish();
-  AtomicFile file(folder / "config.json");
+  AtomicFile file(target.aside() / "config.json");
   file.write(config);
   file.commit();
+  target.commit();
 }
 
 }  // namespace

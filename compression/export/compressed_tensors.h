@@ -9,9 +9,10 @@
 
 namespace wattle {
 
-/// Writes config.json and model.safetensors into `folder`, so that vLLM, and transformers with the
-/// package compressed-tensors, load a llama with its quantised weights: integers of 2, 4 or 8 bits
-/// as "pack-quantized", fp8 as "float-quantized"; weights without a deployment and norms as F32.
+/// Writes config.json and model.safetensors into `folder` in one step (AtomicFolder), so that vLLM,
+/// and transformers with the package compressed-tensors, load a llama with its quantised weights:
+/// integers of 2, 4 or 8 bits as "pack-quantized", fp8 as "float-quantized"; weights without a
+/// deployment and norms as F32.
 ///
 /// `ledger`: the compression ledger, whose hash becomes metadata under kLedgerKey; "" without.
 /// `parameters`: whole values by their names in the model; of quantised weights their deployment is

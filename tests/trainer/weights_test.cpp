@@ -107,6 +107,17 @@ TEST_P(Weights, AHuggingFaceFolderKeepsEveryBit) {
   expect_same(saved, loaded);
 }
 
+TEST_P(Weights, AFolderThatCannotBeWrittenWholeStaysAsItWas) {
+  const Parameters saved(options());
+  save_hugging_face(folder_.path("m"), options(), saved.values(), DType::kF32);
+  const std::string before = folder_.content("m/model.safetensors");
+  std::filesystem::remove(folder_.path("m/config.json"));
+  folder_.put("m/config.json/in_its_place", "");
+  EXPECT_THROW(save_hugging_face(folder_.path("m"), options(), saved.values(), DType::kBF16),
+               Error);
+  EXPECT_EQ(folder_.content("m/model.safetensors"), before);
+}
+
 TEST_P(Weights, SavingTwiceGivesTheSameBytes) {
   const Parameters saved(options());
   save_hugging_face(folder_.path("a"), options(), saved.values(), DType::kBF16);

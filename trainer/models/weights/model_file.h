@@ -42,12 +42,12 @@ class ModelFile {
   std::unique_ptr<Content> content_;
 };
 
-/// Writes config.json and model.safetensors into `folder` (made if missing), so that transformers
-/// loads it. `parameters`: whole values under their names in the model, on the CPU, of any float
-/// type. `dtype`: F32, F16 or BF16; float32 values in F32 are kept bit for bit. Throws
-/// Error(kIo); Error(kUnsupported) for a family that Hugging Face doesn't have in this form;
-/// Error(kInternal) if they aren't all the parameters of a model of these options. `metadata`: keys
-/// of the writer's own in the safetensors header.
+/// Writes config.json and model.safetensors into `folder` in one step (AtomicFolder; made if
+/// missing), so that transformers loads it. `parameters`: whole values under their names in the
+/// model, on the CPU, of any float type. `dtype`: F32, F16 or BF16; float32 values in F32 are kept
+/// bit for bit. Throws Error(kIo); Error(kUnsupported) for a family that Hugging Face doesn't have
+/// in this form; Error(kInternal) if they aren't all the parameters of a model of these options.
+/// `metadata`: keys of the writer's own in the safetensors header.
 void save_hugging_face(const std::string& folder, const ModelOptions& options,
                        std::span<const NamedTensor> parameters, DType dtype,
                        const std::map<std::string, std::string>& metadata = {});

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <map>
 
 #include "common/atomic_file.h"
@@ -40,21 +39,18 @@ void save_hugging_face(const std::string& folder, const ModelOptions& options,
     specs.push_back({part.piece.tensor, dtype, part.shape_in_file()});
     parts.emplace(part.piece.tensor, std::move(part));
   }
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw Error(ErrorCode::kIo, folder + ": can't be made: " + error.message());
-
+  AtomicFolder target(folder);
   std::map<std::string, std::string> all = {{"format", "pt"}};
   all.insert(metadata.begin(), metadata.end());
-  SafetensorsWriter writer(std::filesystem::path(folder) / "model.safetensors", std::move(specs),
-                           all);
+  SafetensorsWriter writer(target.aside() / "model.safetensors", std::move(specs), all);
   for (const TensorSpec& spec : writer.order()) {
     writer.append(parts.at(spec.name).encoded(dtype));
   }
   writer.finish();
-  AtomicFile file(std::filesystem::path(folder) / "config.json");
+  AtomicFile file(target.aside() / "config.json");
   file.write(config);
   file.commit();
+  target.commit();
 }
 
 }  // namespace wattle
