@@ -95,12 +95,41 @@ void write_gguf(const std::string& path, const ExportOptions& wanted,
   save_gguf(path, exported.options, parameters, contents);
 }
 
-void write_ledger(const std::filesystem::path& folder, const std::string& ledger) {
+std::string ledger_path(const std::string& output_dir) {
+  return std::filesystem::path(output_dir) / "export" / "compression_ledger.json";
+}
+
+void make_folder_of(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+  if (!error) return;
+  throw Error(ErrorCode::kIo,
+              fmt::format("{}: its folder can't be made: {}", path, error.message()));
+}
+
+void write_ledger(const std::string& path, const std::string& ledger) {
   if (ledger.empty()) return;
-  std::filesystem::create_directories(folder);
-  AtomicFile file(folder / "compression_ledger.json");
+  make_folder_of(path);
+  AtomicFile file(path);
   file.write(ledger);
   file.commit();
+}
+
+bool is_folder(ExportOptions::Format format) {
+  return format == ExportOptions::Format::kSafetensors ||
+         format == ExportOptions::Format::kCompressedTensors;
+}
+
+/// Whether it can be written, without a trace.
+void try_export(const std::string& path, bool is_folder) {
+  if (is_folder) {
+    const AtomicFolder removed(path);
+    return;
+  }
+  if (std::filesystem::is_directory(path)) {
+    throw Error(ErrorCode::kIo, path + ": expected a file, it is a folder");
+  }
+  const AtomicFile removed(path);
 }
 
 void write_one(const std::string& path, const ExportOptions& wanted,
@@ -152,8 +181,25 @@ void check_export_rows(const RunConfig& config, const Model& model) {
   }
 }
 
+void check_export_places(const RunConfig& config) {
+  const auto each = [&config](const auto& try_it) {
+    for (size_t i = 0; i < config.exports.size(); ++i) {
+      const ExportOptions& wanted = config.exports[i];
+      try {
+        try_it(wanted.place_below(config.run.output_dir), is_folder(wanted.format));
+      } catch (const Error& error) {
+        throw Error(error.code(), fmt::format("export.{}.path: {}", i, error.what()));
+      }
+    }
+  };
+  each([](const std::string& path, bool) { make_folder_of(path); });
+  each(try_export);
+  if (config.exports.empty() || config.compression.empty()) return;
+  make_folder_of(ledger_path(config.run.output_dir));
+  try_export(ledger_path(config.run.output_dir), false);
+}
+
 ExportedFiles write_exports(const RunConfig& config, const ExportedModel& exported) {
-  const std::filesystem::path folder = std::filesystem::path(config.run.output_dir) / "export";
   ExportedFiles files;
   const auto keep_going = [&files](const std::string& path, const std::function<void()>& write) {
     try {
@@ -173,7 +219,8 @@ ExportedFiles write_exports(const RunConfig& config, const ExportedModel& export
     std::cerr << "exported: " << path << std::endl;
   }
   if (!config.exports.empty()) {
-    keep_going(folder, [&] { write_ledger(folder, exported.compression_ledger); });
+    const std::string path = ledger_path(config.run.output_dir);
+    keep_going(path, [&] { write_ledger(path, exported.compression_ledger); });
   }
   return files;
 }

@@ -37,6 +37,11 @@ struct ExportedFiles {
 /// nothing else from being written. One rank.
 ExportedFiles write_exports(const RunConfig& config, const ExportedModel& exported);
 
+/// That what `export:` lists can be written where it is to be, tried with files that are removed
+/// again: before training. Makes the folders above. Throws Error(kIo) naming key and place. One
+/// rank.
+void check_export_places(const RunConfig& config);
+
 /// What else would be refused after training: rows that a type of GGUF can't hold, an embedding
 /// that is quantised for compressed-tensors. Throws Error(kConfig), before training.
 void check_export_rows(const RunConfig& config, const Model& model);

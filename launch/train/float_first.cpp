@@ -6,6 +6,7 @@
 
 #include "common/run/metrics.h"
 #include "compression/make_callbacks.h"
+#include "launch/train/exports.h"
 #include "launch/train/model_checks.h"
 #include "trainer/loop/figures_exchange.h"
 
@@ -19,6 +20,7 @@ void check_before(const RunSession& session) {
   const DataSource data =
       prepare_and_open(config, session.world, shaped.options, DataUse::kTrainAndEvaluate);
   check_with_model(config, shaped.options, shaped.model);
+  if (session.world.rank() == 0) check_export_places(config);
   check_compression_targets(config.compression, shaped.model);
   check_calibration(config.compression, calibration_set(*data.train, session.world));
 }

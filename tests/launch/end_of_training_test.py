@@ -119,15 +119,20 @@ class EndOfTrainingTest(RunTest):
         self.train(config, arguments=("eval",), overrides=["evaluate.integers=true"])
 
     def test_a_failed_export_after_an_early_stop_is_tried_again(self):
-        self.write("file", "no folder")
+        place = self.folder / "place"
         config = self.config("run", quantize("gguf:q4_0"),
-                             f"[{{format: gguf, path: {self.folder}/file/model.gguf}}]", train=EARLY)
-        self.train(config, expect=1)
+                             f"[{{format: gguf, path: {place}/model.gguf}}]", train=EARLY)
+        run = self.start(config)
+        self.wait_for_file("run/metrics.jsonl")
+        place.rmdir()
+        place.write_text("no folder any more")
+        said = run.communicate(timeout=240)[0]
+        self.assertEqual(run.returncode, 1, said)
         self.assertEqual(self.report("run")["training"]["ended"],
                          "stopped early, but an export failed")
-        (self.folder / "file").unlink()
+        place.unlink()
         self.train(config)
-        self.assertTrue((self.folder / "file/model.gguf").exists())
+        self.assertTrue((place / "model.gguf").exists())
         self.assertEqual(self.report("run")["training"]["ended"], "stopped early")
         self.assertEqual(len(self.train_metrics("run")), 4)
 

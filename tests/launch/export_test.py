@@ -109,25 +109,58 @@ class ExportTest(RunTest):
             self.assertRegex(done.stderr, r"table\.csv:18: column 1: expected a finite float32 number")
             self.assertEqual(self.metrics("bad"), [])
 
-    def test_an_export_that_fails_loses_neither_the_report_nor_the_other_exports(self):
+    def test_places_that_cannot_be_written_are_found_before_training(self):
         self.write("file", "no folder")
-        export = (f"[{{format: gguf, path: {self.folder}/file/model.gguf}}, {{format: safetensors}}]")
-        config = self.config("run", quantize("gguf:q4_0"), export)
-        done = self.train(config, 2, expect=1)
-        self.assertRegex(done.stderr, r"not exported: .*file/model\.gguf: ")
+        (self.folder / "folder.gguf").mkdir()
+        here = self.folder
+        for export, expected in {
+                f"{{format: gguf, path: {here}/file/model.gguf}}":
+                    r"file/model\.gguf: its folder can't be made: Not a directory",
+                f"{{format: gguf, path: {here}/folder.gguf}}":
+                    r"folder\.gguf: expected a file, it is a folder",
+                f"{{format: safetensors, path: {here}/file}}": "file: expected a folder: it is a file",
+                f"{{format: safetensors, path: {here}/file/model}}": "file/model.*Not a directory",
+                "{format: gguf, path: /proc/model.gguf}": r"/proc/model\.gguf: can't be created"}.items():
+            for compression in ("[]", quantize("gguf:q4_0")):
+                done = self.train(self.config("bad", compression, f"[{{format: gguf}}, {export}]"), 2,
+                                  expect=1)
+                self.assertRegex(done.stderr, r"export\.1\.path: .*" + expected)
+                self.assertEqual(self.metrics("bad"), [])
+                self.assertEqual(self.files("bad"), {}, "what was tried is gone")
+        done = self.train(self.config("bad", "[]", "[{format: gguf, path: a}, {format: gguf, path: a/b}]"),
+                          expect=1)
+        self.assertRegex(done.stderr, r"export\.0\.path: .*/a: expected a file, it is a folder")
+        self.write("taken/export", "a file")
+        done = self.train(self.config("taken", quantize("gguf:q4_0"),
+                                      f"[{{format: gguf, path: {here}/model.gguf}}]"), expect=1)
+        self.assertRegex(done.stderr, r"taken/export/compression_ledger\.json: its folder can't be made")
+        self.assertEqual(self.metrics("taken"), [])
+
+    def test_an_export_that_fails_loses_neither_the_report_nor_the_other_exports(self):
+        place = self.folder / "place"
+        export = f"[{{format: gguf, path: {place}/model.gguf}}, {{format: safetensors}}]"
+        config = self.config("run", quantize("gguf:q4_0"), export,
+                             train="{steps: 60, global_batch: 12, micro_batch: 2}")
+        run = self.start(config, 2)
+        self.wait_for_step("run", 2)
+        place.rmdir()
+        place.write_text("no folder any more")
+        said = run.communicate(timeout=240)[0]
+        self.assertEqual(run.returncode, 1, said)
+        self.assertRegex(said, r"not exported: .*place/model\.gguf: ")
         report = self.report("run")
-        self.assertIn("file/model.gguf", report["export_failure"])
+        self.assertIn("place/model.gguf", report["export_failure"])
         self.assertEqual(report["training"]["ended"], "trained, but an export failed")
         self.assertIn("safetensors/model.safetensors", self.files("run"))
         self.assertEqual({pathlib.Path(f["path"]).name for f in report["exported"]},
                          {"model.safetensors", "config.json"})
         self.assertIn("An export failed", (self.folder / "run/report.html").read_text())
         # Run again where it can be written, it trains no more and exports.
-        (self.folder / "file").unlink()
+        place.unlink()
         self.train(config, 2)
-        self.assertTrue((self.folder / "file/model.gguf").exists())
+        self.assertTrue((place / "model.gguf").exists())
         self.assertEqual(self.report("run")["training"]["ended"], "done")
-        self.assertEqual(len(self.train_metrics("run")), 6)
+        self.assertEqual(len(self.train_metrics("run")), 60)
 
     def test_a_run_in_float_says_the_hashes_of_its_files(self):
         self.train(self.config("run", "[]", "[{format: gguf}]"))

@@ -209,6 +209,7 @@ int TrainingRun::run() {
   }
   const std::unique_ptr<Evaluator> evaluator = evaluator_of(replica_.model);
   prepare_callbacks(evaluator.get());
+  if (is_first()) check_export_places(config_);
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
