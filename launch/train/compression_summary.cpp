@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "common/error.h"
 #include "compression/distil/distil_callback.h"
 #include "compression/report/in_float.h"
 #include "launch/train/teacher.h"
@@ -171,10 +172,8 @@ CompressionMeasures measure_compression(const RunConfig& config, Replica& replic
     measures.why_not = "losses and energy need validation samples, and data.validation holds none";
   }
   try {
-    measure(config, replica, tools, measures);
-  } catch (const std::exception& error) {
-    // Others may wait in a collective that this rank has left.
-    if (tools.exchange.size() > 1) throw;
+    tools.ranks.together([&] { measure(config, replica, tools, measures); });
+  } catch (const Error& error) {
     measures.failure = error.what();
   }
   if (!measures.failure.empty()) measures.why_not = measures.failure;

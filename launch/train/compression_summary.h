@@ -11,6 +11,7 @@
 #include "compression/report/compression_report.h"
 #include "launch/train/exports.h"
 #include "launch/train/run_session.h"
+#include "trainer/loop/agreeing_communicator.h"
 
 namespace wattle {
 
@@ -29,7 +30,8 @@ struct MeasuringTools {
   Evaluator* evaluator = nullptr;  ///< of the replica's model; null without a validation set
   std::function<std::unique_ptr<Evaluator>(Model&)> evaluator_of;
   const CalibrationSet& calibration;
-  FiguresExchange& exchange;
+  AgreeingCommunicator& ranks;
+  FiguresExchange& exchange;  ///< over `ranks`, as what else here exchanges
   RunAccounts& accounts;
   const std::vector<std::unique_ptr<Callback>>& callbacks;
   int64_t steps = 0;       ///< done
@@ -37,8 +39,8 @@ struct MeasuringTools {
 };
 
 /// Nothing where nothing is compressed, and where joules are budgeted: these passes could spend
-/// more than is left. A float run that can't be read is left out; what else fails on the only rank
-/// ends the measuring, on one of several it is thrown. Collective.
+/// more than is left. A float run that can't be read is left out; what else fails, on one rank or
+/// all, ends the measuring on every rank. Collective.
 CompressionMeasures measure_compression(const RunConfig& config, Replica& replica,
                                         const MeasuringTools& tools);
 

@@ -84,6 +84,7 @@ class TrainingRun {
 
   const RunSession& session_;
   const RunConfig& config_;
+  AgreeingCommunicator ranks_;
   std::string threads_;
   std::unique_ptr<RunLock> lock_;
   FiguresExchange exchange_;
@@ -118,9 +119,10 @@ std::unique_ptr<RunLock> lock_output(const RunSession& session) {
 TrainingRun::TrainingRun(const RunSession& session)
     : session_(session),
       config_(session.config),
+      ranks_(session.world),
       threads_(set_up_threads(session)),
       lock_(lock_output(session)),
-      exchange_(session.world, at::kCPU),
+      exchange_(ranks_, at::kCPU),
       energy_(config_.energy, clock_),
       data_(prepare_and_open(config_, session.world, shape_of_model(config_),
                              DataUse::kTrainAndEvaluate)),
@@ -140,7 +142,7 @@ TrainingRun::TrainingRun(const RunSession& session)
              files_of(replica_)},
       accounts_(exchange_, energy_, resume_.earlier_energy),
       matmul_rate_(measure_matmul_rate(working_type(config_.train.precision), at::kCPU)),
-      calibration_(calibration_set(*data_.train, session.world)) {}
+      calibration_(calibration_set(*data_.train, ranks_)) {}
 
 void TrainingRun::say(const std::string& line) const {
   if (is_first()) std::cerr << line << std::endl;
@@ -207,9 +209,9 @@ int TrainingRun::run() {
                     resume_.step, config_.run.output_dir));
     return kExitDone;
   }
+  if (is_first()) check_export_places(config_);
   const std::unique_ptr<Evaluator> evaluator = evaluator_of(replica_.model);
   prepare_callbacks(evaluator.get());
-  if (is_first()) check_export_places(config_);
   restore(resume_, state_);
   Loader loader(*data_.train, plan_, config_.run.seed);
   if (is_first()) loader.consumed() = resume_.consumed;
@@ -244,7 +246,7 @@ int TrainingRun::run() {
 void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
   check_with_model(config_, replica_.options, replica_.model);
   callbacks_ = make_callbacks(config_, replica_,
-                              {&session_.world, &calibration_,
+                              {&ranks_, &calibration_,
                                [this](const std::string& path, const std::string& key) {
                                  return load_teacher(config_, path, key, replica_.options,
                                                      replica_.tokenizer);
@@ -328,8 +330,8 @@ CompressionMeasures TrainingRun::measure(const TrainingLoop& loop, Evaluator* ev
   const PhaseWindow window = energy_.window(Phase::kEvaluation);
   CompressionMeasures measures = measure_compression(
       config_, replica_,
-      {evaluator, [this](Model& model) { return evaluator_of(model); }, calibration_, exchange_,
-       accounts_, callbacks_, loop.steps_done(), clock_.now_seconds() - began_seconds_});
+      {evaluator, [this](Model& model) { return evaluator_of(model); }, calibration_, ranks_,
+       exchange_, accounts_, callbacks_, loop.steps_done(), clock_.now_seconds() - began_seconds_});
   if (!measures.failure.empty()) say("warning: not measured for the report: " + measures.failure);
   return measures;
 }
