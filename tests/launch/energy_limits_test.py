@@ -1,5 +1,6 @@
 """Budgets and caps of energy as a run keeps them: what is saved, what is said, what adds up."""
 
+import json
 import re
 import unittest
 
@@ -63,6 +64,27 @@ class EnergyLimitsTest(RunTest):
         self.assertIn("does not fit into the energy budget", done.stderr)
         self.assertEqual([r for r in self.metrics("run") if r["phase"] == "evaluate"], [])
         self.assertLess(self.used(done.stderr), 120 * 1.05)
+
+    def test_a_scan_that_spends_the_budget_is_saved_and_no_step_follows(self):
+        self.write("text.txt", english(200000))
+        compression = ("[{quantize: {target: 'gguf:q4_0', begin_step: 2, energy_seconds: 0, widths: "
+                       "{formats: ['gguf:q4_0', 'gguf:q8_0'], budget_bytes: 36000, samples: 4000}}}]")
+        self.train(self.limited("free", "", steps=3, compression=compression))
+        start = self.totals("free")[0]
+        before, after = (r["run_energy_joules"] for r in self.train_metrics("free")[1:])
+        scan = after - before
+        self.assertGreater(scan, 2 * start, "a scan that is dearer than start-up")
+        config = self.limited("run", f"budget_joules: {start + scan / 2}", steps=9,
+                              compression=compression)
+        self.assertIn("after step 2 of 9", self.train(config, expect=3).stderr)
+        self.assertEqual(len(self.train_metrics("run")), 2)
+        self.assertIn("widths are chosen", json.dumps(self.meta("run")))
+        # With more joules it goes on from there, and doesn't scan again.
+        used = self.totals("run")[-1]
+        config = self.limited("run", f"budget_joules: {used + start + scan / 2}", steps=9,
+                              compression=compression)
+        self.train(config)
+        self.assertEqual([r["step"] for r in self.train_metrics("run")], list(range(1, 10)))
 
     def test_a_meter_that_dies_ends_a_limited_run_after_its_checkpoint(self):
         self.write("trace.csv", "seconds,watts\n0,30\n4,30\n")

@@ -80,7 +80,8 @@ void TrainingLoop::end_training() {
 }
 
 /// What callbacks do before a step (a scan of widths, a look at ranges) is the run's, not the
-/// step's: nobody foresees from it what steps use.
+/// step's: nobody foresees from it what steps use. Where it leaves the budget no further step, what
+/// they did is saved.
 void TrainingLoop::begin_callbacks() {
   if (parts_.callbacks.empty()) return;
   for (const auto& callback : parts_.callbacks) callback->step_begins(view());
@@ -88,10 +89,13 @@ void TrainingLoop::begin_callbacks() {
   if (!parts_.governor.is_limited()) return;
   parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
   parts_.governor.pace();
+  budget_spent_ = !fits(parts_.governor.step_joules());
+  if (budget_spent_ && step_ > 0) saved_step_ = -1;
 }
 
 void TrainingLoop::train_step() {
   begin_callbacks();
+  if (!goes_on()) return;
   parts_.accounts.begin_step();
   const double lr = parts_.schedule.at(step_);
   const StepOutcome outcome = run_step(lr);
