@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 
 #include "common/error.h"
 #include "compression/activations/activation_callback.h"
@@ -58,6 +59,18 @@ void check_samples_fit(const QuantizeOptions& options, const std::vector<WeightT
     check(options.widths.has_value(), "widths", refusal);
   }
   if (options.widths) check(true, "widths", widths_refusal(targets, model, options));
+}
+
+/// Entries by when they begin: of two that have the same weights one after the other, the one that
+/// ends acts before the one that begins.
+std::vector<size_t> in_order_of_phases(const std::vector<CompressionEntry>& entries) {
+  std::vector<size_t> order(entries.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto begin = [&](size_t i) {
+    return entries[i].quantize ? entries[i].quantize->begin_step : 0;
+  };
+  std::ranges::stable_sort(order, {}, begin);
+  return order;
 }
 
 /// The most samples that an entry looks at besides training; ranges of activations follow from all.
@@ -127,7 +140,8 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
   check_compression_targets(entries, model, tools.shards);
   if (tools.calibration != nullptr) check_calibration(entries, *tools.calibration);
   std::vector<std::unique_ptr<Callback>> callbacks;
-  for (size_t i = 0; i < entries.size(); ++i) {
+  std::vector<QuantizeCallback*> quantizers;
+  for (const size_t i : in_order_of_phases(entries)) {
     if (const auto& distil = entries[i].distil) {
       callbacks.push_back(std::make_unique<DistilCallback>(
           distil_name(i), *distil,
@@ -143,6 +157,8 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
         std::make_unique<QuantizeCallback>(quantize_name(i), options, model, parameters,
                                            tools.calibration, tools.budget_joules, tools.shards);
     QuantizeCallback* entry = weights.get();
+    for (QuantizeCallback* earlier : quantizers) earlier->give_way_to(*entry);
+    quantizers.push_back(entry);
     std::unique_ptr<Callback> after_training;
     if (options.gptq && tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(

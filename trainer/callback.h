@@ -38,6 +38,8 @@ class Callback {
   virtual bool evaluation_ends(const TrainingView&, const MetricsRecord&) { return false; }
   /// Whether the state that was loaded is of a run whose training it had ended.
   virtual bool has_ended() const { return false; }
+  /// Whether training_is_done() may have work to do, which may fail: a checkpoint is saved first.
+  virtual bool works_after_training(const TrainingView&) const { return false; }
   /// Training has ended for good, by its last step or early, or had when a run is run again: comes
   /// before the last evaluation and checkpoint. Return true if it changed the model.
   virtual bool training_is_done(const TrainingView&) { return false; }

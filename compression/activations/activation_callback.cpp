@@ -112,7 +112,18 @@ void ActivationCallback::follow_schedule(int64_t step) {
   }
 }
 
+bool ActivationCallback::works_after_training(const TrainingView& view) const {
+  return !rounding_ && options_.deployed_after(view.steps) &&
+         options_.activation_step() <= view.steps;
+}
+
 bool ActivationCallback::training_is_done(const TrainingView& view) {
+  if (rounding_ && !parts_.weights.is_active()) {  // they have given way to another entry
+    set_rounding(false);
+    set_active(false);
+    events_.emplace_back(view.step, "ends");
+    return true;
+  }
   const int64_t begin_step = options_.activation_step();
   if (rounding_ || !parts_.weights.is_active() || begin_step > view.steps) return false;
   if (view.step < begin_step && view.record_event) {
@@ -165,16 +176,20 @@ void ActivationCallback::step_ends(const TrainingView&, const MetricsRecord& rec
   if (rounding_) parts_.parameters.publish();  // the biases' steps have changed
 }
 
-/// The sum over all micro-batches, of each quantiser.
+/// The sum over all micro-batches, of each quantiser. A micro-batch with values that are not finite
+/// leaves none at some points; no step is made of it, but every rank takes part.
 std::vector<std::array<double, 2>> ActivationCallback::end_gradients() {
   std::vector<std::array<double, 2>> sums(quantizers_.size());
-  size_t count = 0;
-  for (const auto& quantizer : quantizers_) {
-    count = std::max(count, quantizer->end_gradients().size());
-  }
   if (!learns() || !rounding_) return sums;
-  // Every rank has as many micro-batches, and every point has seen all of them, or none.
-  std::vector<double> local(count * 2 * sums.size());
+  FiguresExchange exchange(parts_.ranks, at::kCPU);
+  double most = 0;
+  for (const auto& quantizer : quantizers_) {
+    most = std::max(most, static_cast<double>(quantizer->end_gradients().size()));
+  }
+  for (const std::vector<double>& rank : exchange.gather({&most, 1})) {
+    most = std::max(most, rank.front());
+  }
+  std::vector<double> local(static_cast<size_t>(most) * 2 * sums.size());
   for (size_t q = 0; q < quantizers_.size(); ++q) {
     auto& own = quantizers_[q]->end_gradients();
     for (size_t i = 0; i < own.size(); ++i) {
@@ -182,7 +197,6 @@ std::vector<std::array<double, 2>> ActivationCallback::end_gradients() {
     }
     own.clear();
   }
-  FiguresExchange exchange(parts_.ranks, at::kCPU);
   for (const std::vector<double>& rank : exchange.gather(local)) {
     for (size_t i = 0; i < rank.size(); ++i) sums[i / 2 % sums.size()][i % 2] += rank[i];
   }

@@ -45,6 +45,7 @@ class ActivationCallback : public Callback {
   /// What was to be rounded by the run's last step and is not yet, is rounded now, if the entry's
   /// weights are. Ranges that no step has observed are calibrated on samples. Collective.
   bool training_is_done(const TrainingView& view) override;
+  bool works_after_training(const TrainingView& view) const override;
 
   /// "compression.0.activations".
   std::string name() const override { return name_; }

@@ -54,21 +54,31 @@ void QuantizeCallback::step_ends(const TrainingView&, const MetricsRecord& recor
   if (active_ && adaptive_) adaptive_->step_ends(record);
 }
 
-bool QuantizeCallback::begins_after_training(const TrainingView& view) const {
-  if (active_ || !events_.empty() || !options_.deployed_after(view.steps)) return false;
-  // Another entry, which was to end before this one begins, may have its weights still.
-  return std::ranges::none_of(parameters_.transforms(), [this](const WorkingTransform* transform) {
-    return dynamic_cast<const WeightQuantizer*>(transform) != nullptr && overlaps(*transform);
-  });
+bool QuantizeCallback::ends_after_training(const TrainingView& view) const {
+  return active_ && next_begins_ && *next_begins_ <= view.steps;
 }
 
-bool QuantizeCallback::overlaps(const WorkingTransform& other) const {
-  return std::ranges::any_of(quantizer_.indices(), [&](int64_t index) {
-    return other.applies_to(index, *parameters_.parameters()[index]);
+bool QuantizeCallback::begins_after_training(const TrainingView& view) const {
+  return !active_ && events_.empty() && options_.deployed_after(view.steps) &&
+         !(next_begins_ && *next_begins_ <= view.steps);
+}
+
+void QuantizeCallback::give_way_to(const QuantizeCallback& next) {
+  const std::vector<int64_t> indices = next.quantizer_.indices();
+  const bool shares = std::ranges::any_of(quantizer_.indices(), [&](int64_t index) {
+    return std::ranges::find(indices, index) != indices.end();
   });
+  if (!shares) return;
+  next_begins_ =
+      std::min(next_begins_.value_or(next.options_.begin_step), next.options_.begin_step);
 }
 
 bool QuantizeCallback::training_is_done(const TrainingView& view) {
+  if (ends_after_training(view)) {
+    set_active(false);
+    note(view.step, "ends");
+    return true;
+  }
   if (!begins_after_training(view)) return false;
   if (view.step < options_.begin_step && view.record_event) {
     view.record_event(

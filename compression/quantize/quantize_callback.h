@@ -37,6 +37,12 @@ class QuantizeCallback : public Callback {
   bool training_is_done(const TrainingView& view) override;
   /// Whether that is so.
   bool begins_after_training(const TrainingView& view) const;
+  bool works_after_training(const TrainingView& view) const override {
+    return begins_after_training(view);
+  }
+  /// Another entry has the same weights after this one, from a step on: if that one begins after
+  /// training, this one ends then.
+  void give_way_to(const QuantizeCallback& next);
 
   std::string name() const override { return name_; }
   /// What is active, enough to round the weights of a checkpoint again (see saved_quantizer.h), and
@@ -64,7 +70,7 @@ class QuantizeCallback : public Callback {
  private:
   void set_active(bool active);
   void begin(const TrainingView& view);
-  bool overlaps(const WorkingTransform& other) const;
+  bool ends_after_training(const TrainingView& view) const;
   void choose_formats(const TrainingView& view);
   void adapt_formats(const TrainingView& view);
   void observe_ranges(int64_t step);
@@ -80,6 +86,7 @@ class QuantizeCallback : public Callback {
   WeightQuantizer quantizer_;
   std::optional<AdaptiveWidths> adaptive_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
+  std::optional<int64_t> next_begins_;                   ///< an entry with the same weights
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are
   bool norms_frozen_ = false;

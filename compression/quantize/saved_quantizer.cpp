@@ -110,12 +110,17 @@ std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(const Checkpoint
   return quantizers;
 }
 
-std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta) {
+std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta,
+                                           std::optional<int64_t> steps) {
   std::vector<std::string> found;
+  const bool is_done = meta.sections.contains(kTrainingIsDone);
   const auto add = [&](const std::string& name, int64_t begin_step) {
-    if (begin_step <= meta.step) return;
-    found.push_back(fmt::format("{} begins at step {}, and the checkpoint is of step {}", name,
-                                begin_step, meta.step));
+    if (is_done && begin_step > steps.value_or(meta.step)) return;  // it never begins
+    found.push_back(
+        begin_step > meta.step
+            ? fmt::format("{} begins at step {}, and the checkpoint is of step {}", name,
+                          begin_step, meta.step)
+            : fmt::format("{} begins after step {}, which the checkpoint is of", name, meta.step));
   };
   for (size_t i = 0; i < kMostElements; ++i) {
     const auto section = meta.sections.find(quantize_name(i));

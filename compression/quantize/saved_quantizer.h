@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,9 @@ std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(const Checkpoint
                                                                 const Model& model);
 
 /// What a checkpoint's entries were to quantise from a later step on, to the end of the run: a
-/// sentence each that names entry and step.
-std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta);
+/// sentence each that names entry and step. `steps`: of the run, where they are known; in a
+/// checkpoint after which nothing is left to do, what would begin later still never does.
+std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta,
+                                           std::optional<int64_t> steps);
 
 }  // namespace wattle

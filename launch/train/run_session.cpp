@@ -75,8 +75,7 @@ ShapedModel compressed_model(const std::filesystem::path& path, const RunConfig&
   shaped.biases = round_biases(quantizers, shaped.activations, shaped.model);
   shaped.deployment = quantise_model(quantizers, shaped.model);
   shaped.compression_ledger = compression_ledger(checkpoint.meta().sections);
-  const bool is_over = config.train.steps && checkpoint.meta().step >= *config.train.steps;
-  if (!is_over) shaped.not_yet_quantised = not_yet_quantised(checkpoint.meta());
+  shaped.not_yet_quantised = not_yet_quantised(checkpoint.meta(), config.train.steps);
   return shaped;
 }
 

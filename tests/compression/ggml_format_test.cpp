@@ -92,10 +92,10 @@ TEST_P(GgmlFormats, NamesTheElementThatHasNoEncoding) {
 
 TEST_P(GgmlFormats, SaysWhichValuesItCantRound) {
   EXPECT_EQ(values_refusal(*format_, values_), "");
-  values_[3][700] = -6e7F;
+  values_[3][700] = -6e8F;
   EXPECT_THAT(values_refusal(*format_, values_),
               AllOf(MatchesRegex("row 3, elements (512|672) to (703|767): .*"),
-                    HasSubstr("the largest magnitude is 6e+07, of element 700, which makes a scale "
+                    HasSubstr("the largest magnitude is 6e+08, of element 700, which makes a scale "
                               "or a minimum beyond 65504, the largest of f16")));
   values_[2][5] = NAN;
   EXPECT_EQ(values_refusal(*format_, values_), "row 2, element 5 is nan, expected a finite weight");

@@ -72,11 +72,20 @@ RunEnd TrainingLoop::finish() {
   return stopped ? RunEnd::kStopped : RunEnd::kDone;
 }
 
-/// What is done after training counts as part of its last step.
+/// What is done after training counts as part of its last step. Should it fail, the run goes on
+/// from here when it is run again.
 void TrainingLoop::end_training() {
+  const bool has_work = std::ranges::any_of(
+      parts_.callbacks, [this](const auto& c) { return c->works_after_training(view()); });
+  if (has_work && saved_step_ != step_) {
+    save();
+    finish_checkpoint();
+  }
   bool changed = false;
   for (const auto& callback : parts_.callbacks) changed |= callback->training_is_done(view());
-  if (changed) evaluated_step_ = saved_step_ = -1;
+  if (changed) evaluated_step_ = -1;
+  if (changed || !settings_.training_is_done) saved_step_ = -1;
+  settings_.training_is_done = true;
 }
 
 /// What callbacks do before a step (a scan of widths, a look at ranges) is the run's, not the
@@ -94,6 +103,7 @@ void TrainingLoop::begin_callbacks() {
 }
 
 void TrainingLoop::train_step() {
+  settings_.training_is_done = false;  // by fewer steps
   begin_callbacks();
   if (!goes_on()) return;
   parts_.accounts.begin_step();
@@ -328,6 +338,7 @@ void TrainingLoop::save() {
   meta.sections["energy"] = parts_.accounts.ledger().serialize();
   meta.sections["training_joules"] =
       fmt::format("{}", parts_.accounts.training_joules().value_or(0));
+  if (settings_.training_is_done) meta.sections[kTrainingIsDone] = "true";
   for (const auto& callback : parts_.callbacks) {
     if (!callback->name().empty()) meta.sections[callback->name()] = callback->save_state();
   }

@@ -34,6 +34,7 @@ struct LoopSettings {
   double flops_per_sample = 0;    ///< of forward and backward; 0 if unknown
   double matmul_rate = 0;         ///< measured, floating-point operations a second, all ranks
   std::map<std::string, std::string> checkpoint_sections;  ///< kept as they are
+  bool training_is_done = false;                           ///< by an earlier attempt
 };
 
 /// Trains: step after step, with evaluations, checkpoints, metrics and callbacks between them.

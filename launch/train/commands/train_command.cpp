@@ -165,6 +165,7 @@ LoopSettings TrainingRun::loop_settings() const {
   if (const auto inputs = input_metadata(*data_.train); !inputs.empty()) {
     settings.checkpoint_sections[kInputsSection] = nlohmann::json(inputs).dump();
   }
+  settings.training_is_done = resume_.sections.contains(kTrainingIsDone);
   if (one_rank_.steps > 0) settings.checkpoint_sections["one_rank"] = to_section(one_rank_);
   return settings;
 }

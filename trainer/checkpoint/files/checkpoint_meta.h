@@ -20,6 +20,9 @@ struct CheckpointMeta {
   std::map<std::string, std::string> sections;
 };
 
+/// The section of checkpoints after which nothing of the training is left to do.
+inline constexpr const char* kTrainingIsDone = "training_is_done";
+
 /// meta.json as text, and back. Throw Error(kInternal) for a section that is no JSON,
 /// Error(kFormat) or Error(kIo) that names the file.
 std::string write_meta(const CheckpointMeta& meta);

@@ -1,0 +1,105 @@
+"""Entries of `compression` that have the same weights one after the other, steps that are left out,
+and training that is kept when what follows it fails."""
+
+import json
+import random
+import unittest
+
+from wattle_runs import RunTest
+
+MLP = "model: {family: mlp, inputs: 8, hidden: [16, 16], outputs: 1}"
+
+
+class HandoverTest(RunTest):
+    def config(self, output: str, *entries: str, overflow: bool = False, **sections):
+        draw = random.Random(3)
+        rows = [[f"{draw.gauss(0, 1):.4f}" for _ in range(8)] + [str(draw.randrange(2))]
+                for _ in range(96)]
+        if overflow:
+            rows[5] = ["3e38"] * 8 + ["1"]
+        self.write("rows.csv", "".join(",".join(row) + "\n" for row in rows))
+        compression = ", ".join(
+            f"{{quantize: {{{entry}, energy_seconds: 0, effect_samples: 0}}}}" for entry in entries)
+        return self.text_config(
+            output, MLP, **({
+                "run": f"{{seed: 1, output_dir: {output}, threads: 1, deterministic: true}}",
+                "data": "{kind: csv, path: rows.csv, header: false, validation: 32, "
+                        f"standardise: {'false' if overflow else 'true'}}}",
+                "train": "{steps: 20, global_batch: 8, micro_batch: 2, on_non_finite: skip}",
+                "checkpoint": "{every: 0}",
+                "compression": f"[{compression}]", "export": "[{format: onnx}]"} | sections))
+
+    def events(self, output: str, entry: int) -> list:
+        ledger = json.loads((self.folder / output / "export/compression_ledger.json").read_text())
+        return [(event["step"], event["what"])
+                for event in ledger[f"compression.{entry}.quantize"]["events"]]
+
+    def loss(self, output: str) -> float:
+        return [r for r in self.metrics(output) if r["phase"] == "evaluate"][-1]["eval_loss"]
+
+    def test_what_begins_after_the_last_step_takes_over(self):
+        first = "target: int8, end_step: 20"
+        then = "target: int4, scales: channel, begin_step: 20, gptq: {samples: 32}"
+        for output, entries in (("run", (first, then)), ("swapped", (then, first))):
+            config = self.config(output, *entries)
+            self.train(config)
+            i = entries.index(first)
+            self.assertEqual(self.events(output, i), [(0, "begins"), (20, "ends")])
+            self.assertEqual(self.events(output, 1 - i), [(20, "begins")])
+            done = self.train(config, arguments=("eval", "--json"))
+            self.assertEqual(json.loads(done.stdout)["loss"], self.loss(output))
+        self.assertEqual(self.loss("run"), self.loss("swapped"))
+
+    def test_the_order_of_the_list_is_no_matter(self):
+        first = "target: int4, scales: tensor, end_step: 10"
+        then = "target: int8, begin_step: 10, gptq: {samples: 32}"
+        for output, entries in (("run", (first, then)), ("swapped", (then, first))):
+            self.train(self.config(output, *entries))
+        self.assertEqual([r["loss"] for r in self.train_metrics("run")],
+                         [r["loss"] for r in self.train_metrics("swapped")])
+        self.assertEqual(self.loss("run"), self.loss("swapped"))
+
+    def test_learned_ends_leave_steps_out_on_all_ranks(self):
+        entry = "target: int8, activations: {begin_step: 2, learn: clipping, targets: ['re:.*relu.*']}"
+        for ranks in (1, 2):
+            output = f"run{ranks}"
+            done = self.train(self.config(output, entry, overflow=True), ranks)
+            self.assertTrue([r for r in self.train_metrics(output) if r.get("skipped")])
+            # Only one rank has the sample that can't be looked at.
+            why = r"activation hidden\.0\.relu: a value is not finite"
+            self.assertRegex(done.stderr, "warning: not measured for the report: .*" + why)
+            self.assertRegex(self.report(output)["compression"]["not_measured"], why)
+        self.assertEqual(self.loss("run1"), self.loss("run2"))
+
+    def test_training_is_kept_when_what_follows_fails(self):
+        config = self.config("run", "target: int8, begin_step: 20, activations: {}", overflow=True)
+        for _ in range(2):
+            failed = self.train(config, expect=1)
+            self.assertIn("is inf", failed.stderr)
+            self.assertEqual(len(self.train_metrics("run")), 20)
+            self.assertEqual(self.last_checkpoint("run").name, "step-20")
+        refused = self.train(config, expect=2, arguments=("export",))
+        self.assertIn("compression.0.quantize begins after step 20, which the checkpoint is of",
+                      refused.stderr)
+
+    def test_a_run_of_epochs_can_be_exported_again(self):
+        """Its entry would have begun long after its last step."""
+        config = self.config("run", "target: int8, begin_step: 500",
+                             train="{epochs: 1, global_batch: 8, micro_batch: 2}")
+        self.train(config)
+        self.train(config, arguments=("export",))
+
+    def test_joules_a_token_count_the_evaluations_windows(self):
+        entry = "{quantize: {target: 'gguf:q4_0', energy_seconds: 1, effect_samples: 0}}"
+        model = "model: {family: gpt2, layers: 1, width: 32, heads: 2, vocab: 256, positions: 128}"
+        config = self.text_config(
+            "run", model, compression=f"[{entry}]", evaluate="{window: 128}",
+            data="{kind: text, path: text.txt, tokenizer: bytes, sequence_length: 16, "
+                 "validation: 0.25}", energy="{meter: model, idle_watts: 10, max_watts: 50}")
+        self.train(config)
+        inference = self.report("run")["compression"]["inference"]
+        self.assertEqual(inference["energy"]["tokens_a_side"] % 128, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
