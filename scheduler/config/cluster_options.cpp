@@ -8,6 +8,7 @@
 #include <set>
 
 #include "common/config/config_file.h"
+#include "common/quantity.h"
 
 namespace wattle::scheduler {
 
@@ -50,11 +51,13 @@ void ClusterTenantOptions::describe(Fields& f) {
   f("name", name, "as in its users' certificates").required();
   f("weight", weight, "worth of its jobs' progress").greater_than(0).at_most(1e6);
   f("budget_kwh", budget_kwh, "energy in each period").unit("kWh").at_least(0).at_most(1e12);
-  f("period", period, "length of a budget's period: a number and s, m, h, d or w");
+  f("period", period, "length of a budget's period: as 30d, 12 hours, week or month (of 30 days)");
   f.check([this](Checker& c) {
     c.require(!name.empty(), "name", "is empty");
-    c.require(parse_duration(period).has_value(), "period",
-              fmt::format("expected a number and s, m, h, d or w as in 30d, got \"{}\"", period));
+    c.require(
+        duration_seconds(period).value_or(0) > 0, "period",
+        fmt::format("expected a duration above 0, as 30d, 12 hours, week or month, got \"{}\"",
+                    period));
   });
 }
 
@@ -157,19 +160,6 @@ ClusterOptions read_cluster_options(const std::string& path,
   read_config(path, fields, {overrides, {}}, diagnostics);
   diagnostics.throw_if_errors();
   return options;
-}
-
-std::optional<double> parse_duration(const std::string& text) {
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  if (end == text.c_str() || !std::isfinite(number) || number <= 0) return std::nullopt;
-  const std::string unit = end;
-  if (unit == "s") return number;
-  if (unit == "m") return number * 60;
-  if (unit == "h") return number * 3600;
-  if (unit == "d") return number * 86400;
-  if (unit == "w") return number * 7 * 86400;
-  return std::nullopt;
 }
 
 }  // namespace wattle::scheduler

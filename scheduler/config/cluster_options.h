@@ -78,7 +78,4 @@ struct ClusterOptions {
 ClusterOptions read_cluster_options(const std::string& path,
                                     const std::vector<std::string>& overrides = {});
 
-/// Seconds of a duration such as "90s", "15m", "12h", "30d" or "1w"; nothing for other texts.
-std::optional<double> parse_duration(const std::string& text);
-
 }  // namespace wattle::scheduler

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "common/error.h"
+#include "common/quantity.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/journal/journal.h"
 #include "scheduler/daemon/agents/commands.h"
@@ -120,7 +121,7 @@ void Daemon::take_options() {
   take_cap();
   for (const ClusterTenantOptions& tenant : options_.tenants) {
     BudgetSet event{tenant.name, std::nullopt,
-                    parse_duration(tenant.period).value_or(30 * 86400.0), tenant.weight};
+                    duration_seconds(tenant.period).value_or(30 * 86400.0), tenant.weight};
     if (tenant.budget_kwh) event.joules = *tenant.budget_kwh * 3.6e6;
     const std::string key = "tenant." + tenant.name;
     const std::string text =

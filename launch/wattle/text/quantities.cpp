@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <ctime>
 #include <string_view>
@@ -13,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/job_spec.h"
+#include "common/quantity.h"
 
 namespace wattle {
 namespace {
@@ -22,10 +22,6 @@ using Units = std::vector<std::pair<std::string_view, double>>;
 const Units kWattUnits = {{"", 1}, {"W", 1}, {"kW", 1e3}, {"MW", 1e6}};
 const Units kJouleUnits = {{"", 1},     {"J", 1},     {"kJ", 1e3},    {"MJ", 1e6},
                            {"GJ", 1e9}, {"Wh", 3600}, {"kWh", 3.6e6}, {"MWh", 3.6e9}};
-const Units kTimeUnits = {{"", 1},           {"s", 1},       {"second", 1}, {"m", 60},
-                          {"min", 60},       {"minute", 60}, {"h", 3600},   {"hour", 3600},
-                          {"d", 86400},      {"day", 86400}, {"w", 604800}, {"week", 604800},
-                          {"month", 2592000}};
 
 [[noreturn]] void refuse(const char* expected, const std::string& text) {
   throw Error(ErrorCode::kConfig, fmt::format("expected {}, got \"{}\"", expected, text));
@@ -36,17 +32,6 @@ std::optional<double> factor_of(const Units& units, std::string_view unit) {
     if (name == unit) return factor;
   }
   return std::nullopt;
-}
-
-/// The number at the front and the rest without the spaces before it; nothing if there is none.
-std::optional<std::pair<double, std::string_view>> split_number(std::string_view text) {
-  double number = 0;
-  const auto [end, code] =
-      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (code != std::errc() || !std::isfinite(number) || number < 0) return std::nullopt;
-  text.remove_prefix(static_cast<size_t>(end - text.data()));
-  while (text.starts_with(' ')) text.remove_prefix(1);
-  return std::pair(number, text);
 }
 
 double parse_quantity(const std::string& text, const Units& units, const char* expected) {
@@ -79,14 +64,9 @@ double parse_joules(const std::string& text) {
 }
 
 double parse_duration(const std::string& text) {
-  constexpr const char* kExpected = "a duration, as 90s, 30m, 2h, 1d or week";
-  const auto split = split_number(text).value_or(std::pair(1.0, std::string_view(text)));
-  std::string_view unit = split.second;
-  if (text.empty()) refuse(kExpected, text);
-  if (unit.size() > 2 && unit.ends_with('s')) unit.remove_suffix(1);
-  const auto factor = factor_of(kTimeUnits, unit);
-  if (!factor) refuse(kExpected, text);
-  return split.first * *factor;
+  const auto seconds = duration_seconds(text);
+  if (!seconds) refuse("a duration, as 90s, 30m, 2h, 1d or week", text);
+  return *seconds;
 }
 
 double parse_time(const std::string& text, double now_seconds) {

@@ -15,8 +15,7 @@ double parse_watts(const std::string& text);
 /// J, kJ, MJ, GJ, Wh, kWh, MWh; a bare number is joules.
 double parse_joules(const std::string& text);
 
-/// s, m, h, d, w (or second, minute, hour, day, week, month of 30 days, with or without a plural's
-/// s); a bare number is seconds, a bare unit is one of it. In seconds.
+/// In seconds; as duration_seconds() (common/quantity.h) reads it.
 double parse_duration(const std::string& text);
 
 /// "2026-11-24T08:00:00Z", or relative to `now_seconds` (since 1970): "now", "+2h", "now+30m".
