@@ -162,7 +162,7 @@ v1::FileRef FileTransfer::store(const std::string& folder, const std::string& pa
   const auto stub = v1::Agent::NewStub(channel_);
   v1::FileRef stored;
   const auto writer = stub->Store(&context, &stored);
-  bool goes_on = writer->Write(chunk);  // the name alone: what the daemon has is not sent
+  bool goes_on = writer->Write(chunk);  // the name alone: the daemon may refuse it
   chunk.clear_file();
   try {
     read_pieces(whole, ref.size_bytes(), [&](std::string_view piece) {

@@ -9,8 +9,6 @@ namespace {
 /// Nothing is known of a time between two bookings that is longer than this.
 constexpr double kLongestInterval = 10;
 
-bool is_gpu_meter(const std::string& meter) { return meter.starts_with("gpu:"); }
-
 std::string text_of(Source source) { return std::string(label_of(source)); }
 
 }  // namespace
@@ -39,7 +37,8 @@ NodeEnergy::NodeEnergy(const std::map<std::string, MeterInfo>& meters,
 int NodeEnergy::device_of(const std::string& meter) const {
   if (!is_gpu_meter(meter)) return sole_processor_;
   for (size_t i = 0; i < devices_.size(); ++i) {
-    if (devices_[i].is_gpu() && meter == "gpu:" + devices_[i].gpu_uuid) return static_cast<int>(i);
+    if (devices_[i].is_gpu() && meter == gpu_meter(devices_[i].gpu_uuid))
+      return static_cast<int>(i);
   }
   return -1;
 }

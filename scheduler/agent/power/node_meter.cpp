@@ -7,6 +7,14 @@
 #include "scheduler/agent/processes/process.h"
 
 namespace wattle::agent {
+namespace {
+
+constexpr char kGpu[] = "gpu:";
+
+}  // namespace
+
+bool is_gpu_meter(const std::string& name) { return name.starts_with(kGpu); }
+std::string gpu_meter(const std::string& uuid) { return kGpu + uuid; }
 
 NodeMeter::NodeMeter(const EnergyOptions& options, Clock& clock) {
   MeterEnvironment environment = MeterEnvironment::of_this_process();
@@ -37,9 +45,8 @@ Readings NodeMeter::read() {
 std::string NodeMeter::label() const {
   JoulesBySource sources;
   for (const auto& [device, info] : infos_) sources[info.source] = 1;
-  const bool has_host_meter = std::any_of(infos_.begin(), infos_.end(), [](const auto& entry) {
-    return !entry.first.starts_with("gpu:");
-  });
+  const bool has_host_meter = std::any_of(
+      infos_.begin(), infos_.end(), [](const auto& entry) { return !is_gpu_meter(entry.first); });
   if (!has_host_meter) sources[Source::kEstimatedModel] = 1;
   return sources.label();
 }

@@ -17,6 +17,11 @@ struct Readings {
   std::map<std::string, double> by_device;  ///< those that answered
 };
 
+/// Whether a meter of this name measures one GPU alone.
+bool is_gpu_meter(const std::string& name);
+/// The meter of one GPU.
+std::string gpu_meter(const std::string& uuid);
+
 /// The node's meters. A node without any (its processors have no counters) has no readings, and
 /// what runs use there is modelled from processor time. Not thread-safe.
 class NodeMeter {

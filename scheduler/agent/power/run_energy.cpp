@@ -8,8 +8,6 @@ namespace {
 /// Power samples farther apart than this leave a gap.
 constexpr double kLongestInterval = 5;
 
-bool is_gpu_meter(const std::string& device) { return device.starts_with("gpu:"); }
-
 }  // namespace
 
 double EnergyRecord::total() const {
@@ -22,11 +20,12 @@ RunEnergy::RunEnergy(const std::map<std::string, MeterInfo>& meters,
                      std::vector<NodeDevice> devices, bool has_whole_node, EnergyRecord record)
     : devices_(std::move(devices)), record_(std::move(record)) {
   for (const auto& [name, info] : meters) {
-    const bool is_mine = is_gpu_meter(name) ? std::any_of(devices_.begin(), devices_.end(),
-                                                          [&name = name](const NodeDevice& device) {
-                                                            return name == "gpu:" + device.gpu_uuid;
-                                                          })
-                                            : has_whole_node;
+    const bool is_mine = is_gpu_meter(name)
+                             ? std::any_of(devices_.begin(), devices_.end(),
+                                           [&name = name](const NodeDevice& device) {
+                                             return name == gpu_meter(device.gpu_uuid);
+                                           })
+                             : has_whole_node;
     if (!is_mine) continue;
     has_host_meter_ = has_host_meter_ || !is_gpu_meter(name);
     Integrator& integrator =

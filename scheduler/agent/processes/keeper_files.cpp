@@ -11,7 +11,6 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
-#include "scheduler/agent/processes/keeper_files.h"
 
 namespace wattle::agent {
 namespace {

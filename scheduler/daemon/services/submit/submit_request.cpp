@@ -10,6 +10,7 @@
 
 #include "common/config/config_file.h"
 #include "common/error.h"
+#include "common/job_spec.h"
 #include "common/text.h"
 #include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/submit/bounded_yaml.h"
@@ -23,7 +24,6 @@ namespace {
 constexpr size_t kMostYamlBytes = 1 << 20;
 constexpr size_t kMostOverrideBytes = 64 << 10;  ///< they go onto a command line
 /// Of what stands in tables, messages and other jobs' files.
-constexpr size_t kMostNameBytes = 200;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Refusal(RefusalCode::kInvalid, message);
