@@ -19,7 +19,7 @@ bool is_unfinished(const fs::path& path) {
 }  // namespace
 
 void remove_unfinished_files(const fs::path& folder) {
-  if (!fs::exists(folder)) return;
+  if (!fs::is_directory(folder)) return;
   std::vector<fs::path> unfinished;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.is_regular_file() && is_unfinished(entry.path())) unfinished.push_back(entry.path());
