@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "scheduler/core/engine/state.h"
 
@@ -32,11 +33,22 @@ std::set<JobId> jobs_on(const State& state, const Node& node) {
   return jobs;
 }
 
-NodeShare* share_on(Job& job, NodeId node) {
-  for (NodeShare& share : job.run->shares) {
+const NodeShare* share_on(const Job& job, NodeId node) {
+  for (const NodeShare& share : job.run->shares) {
     if (share.node == node && !share.gone) return &share;
   }
   return nullptr;
+}
+
+NodeShare* share_on(Job& job, NodeId node) {
+  return const_cast<NodeShare*>(share_on(std::as_const(job), node));
+}
+
+bool holds(const State& state, Token token, const std::string& node) {
+  const auto job = state.job_of_token.find(token);
+  const auto found = state.node_by_name.find(node);
+  return job != state.job_of_token.end() && found != state.node_by_name.end() &&
+         share_on(state.jobs.at(job->second), found->second) != nullptr;
 }
 
 bool may_report(const State& state, Token token, const std::string& node) {

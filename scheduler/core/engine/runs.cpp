@@ -263,18 +263,17 @@ void on(Round& round, const Measured& event) {
   Job* job = node ? job_of(state, event.token) : nullptr;
   if (!job) return;
   state.joules.report(event.token, node->id, event.joules);
-  Run& run = *job->run;
-  for (NodeShare& share : run.shares) {
-    if (share.node != node->id || share.gone) continue;
-    share.watts = event.watts;
-    share.reported_seconds = state.now_seconds;
-    if (event.units) job->units_done = *event.units;
-    if (!event.units_per_second || run.phase == Run::Phase::kStopping) continue;
-    // One node's draw stands for its like on the others.
-    const double watts = event.watts * run.point.ranks / static_cast<double>(share.devices.size());
-    const OperatingPoint point{run.point.type, run.point.ranks, event.limit_watts};
-    state.profiles.record(state.types, *job, point, *event.units_per_second, watts);
-  }
+  NodeShare* share = share_on(*job, node->id);
+  if (!share) return;
+  share->watts = event.watts;
+  share->reported_seconds = state.now_seconds;
+  if (event.units) job->units_done = *event.units;
+  const Run& run = *job->run;
+  if (!event.units_per_second || run.phase == Run::Phase::kStopping) return;
+  // One node's draw stands for its like on the others.
+  const double watts = event.watts * run.point.ranks / static_cast<double>(share->devices.size());
+  const OperatingPoint point{run.point.type, run.point.ranks, event.limit_watts};
+  state.profiles.record(state.types, *job, point, *event.units_per_second, watts);
 }
 
 void on(Round& round, const Tick&) {

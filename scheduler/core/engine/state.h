@@ -160,7 +160,10 @@ double lease_end(const State& state, const Node& node);
 double orphans_end(const State& state, const Node& node);
 std::set<JobId> jobs_on(const State& state, const Node& node);
 /// What a node holds of a job that runs; nullptr if nothing.
+const NodeShare* share_on(const Job& job, NodeId node);
 NodeShare* share_on(Job& job, NodeId node);
+/// Whether a node holds a run now.
+bool holds(const State& state, Token token, const std::string& node);
 /// Whether a node has a say about a run: it was started there, too, and the node has not told its
 /// end yet, even where it counts as lost.
 bool may_report(const State& state, Token token, const std::string& node);

@@ -141,8 +141,7 @@ void JournalledCore::settle() {
 
 void JournalledCore::catch_up() {
   std::unique_lock lock(mutex_);
-  const int64_t ticket = last_ticket_;
-  done_.wait(lock, [&] { return done_ticket_ >= ticket || gives_up(); });
+  await(lock, last_ticket_);
 }
 
 void JournalledCore::end_patience() {
@@ -175,9 +174,16 @@ void JournalledCore::record(StoreBatch batch, Wait wait) {
   if (wait == Wait::kUntilDurable) wait_for(ticket);
 }
 
+void JournalledCore::await(std::unique_lock<std::mutex>& lock, int64_t ticket) {
+  done_.wait(lock, [&] {
+    const bool gives_up = is_stopping_ || (!is_patient_ && !fault_.empty());
+    return done_ticket_ >= ticket || gives_up;
+  });
+}
+
 void JournalledCore::wait_for(int64_t ticket) {
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return done_ticket_ >= ticket || gives_up(); });
+  await(lock, ticket);
   if (done_ticket_ < ticket) {
     throw Error(ErrorCode::kIo, "the daemon stops; what was asked may or may not be recorded");
   }

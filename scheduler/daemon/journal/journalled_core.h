@@ -114,8 +114,8 @@ class JournalledCore {
   void commit_until_done(const StoreBatch& batch);
   void keep_last_state();
   void wait_for(int64_t ticket);
-  /// Whether nothing more is to be waited for. With the core locked.
-  bool gives_up() const { return is_stopping_ || (!is_patient_ && !fault_.empty()); }
+  /// Until the ticket is done, or nothing more is to be waited for.
+  void await(std::unique_lock<std::mutex>& lock, int64_t ticket);
 
   Store& store_;
   SteadyClock clock_;

@@ -164,18 +164,21 @@ void AgentStream::heartbeat(const v1::Heartbeat& message) {
   outbox_->put(command);
 }
 
-bool AgentStream::may_report(Token token) {
-  const bool may = daemon_.core().read(
+bool AgentStream::may_report(Token token) const {
+  return daemon_.core().read(
       [&](const Core& core) { return scheduler::may_report(core.state(), token, node_); });
-  if (!may) {
-    daemon_.note_refusal("node " + node_, "Attach",
-                         fmt::format("a report of run {}, which this node does not hold", token));
-  }
-  return may;
+}
+
+bool AgentStream::takes_report(Token token) {
+  if (may_report(token)) return true;
+  daemon_.note_refusal("node " + node_, "Attach",
+                       fmt::format("a report of run {}, which this node does not hold", token));
+  return false;
 }
 
 void AgentStream::started(const v1::RunStarted& message) {
-  if (may_report(message.token())) daemon_.core().post(JobStarted{node_, epoch_, message.token()});
+  if (takes_report(message.token()))
+    daemon_.core().post(JobStarted{node_, epoch_, message.token()});
 }
 
 template <class Message>
@@ -196,7 +199,7 @@ JournalledCore::Attachment AgentStream::accounts_of(const Message& message) {
 }
 
 void AgentStream::measured(const v1::Measured& message) {
-  if (!may_report(message.token())) return;
+  if (!takes_report(message.token())) return;
   Measured event{node_,           epoch_,           message.token(), message.limit_watts(),
                  message.watts(), message.joules(), std::nullopt,    std::nullopt};
   if (message.has_units()) event.units = message.units();
@@ -231,7 +234,7 @@ void AgentStream::power(const v1::PowerSample& message) {
 }
 
 void AgentStream::log(const v1::LogChunk& message) {
-  if (!may_report(message.token())) return;
+  if (!takes_report(message.token())) return;
   const JobId job = daemon_.core().read([&](const Core& core) {
     const Job* found = job_of(core.state(), message.token());
     return found ? found->id : JobId{0};
@@ -242,15 +245,8 @@ void AgentStream::log(const v1::LogChunk& message) {
 }
 
 bool AgentStream::holds(Token token, const std::string& node) const {
-  return daemon_.core().read([&](const Core& core) {
-    const Job* job = job_of(core.state(), token);
-    if (!job || !job->run || job->run->token != token) return false;
-    for (const NodeShare& share : job->run->shares) {
-      if (!share.gone && core.state().nodes[static_cast<size_t>(share.node)].name == node)
-        return true;
-    }
-    return false;
-  });
+  return daemon_.core().read(
+      [&](const Core& core) { return scheduler::holds(core.state(), token, node); });
 }
 
 void AgentStream::remote_start(v1::RemoteStart message) {

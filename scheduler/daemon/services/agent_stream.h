@@ -23,8 +23,10 @@ class AgentStream {
   /// "" or why it has to wait. Throws Refusal.
   std::string try_to_join(const v1::Registration& registration);
   void handle(const v1::AgentMessage& message);
-  /// Whether the node has a say about the run; writes down that it has none.
-  bool may_report(Token token);
+  /// Whether the node has a say about the run.
+  bool may_report(Token token) const;
+  /// The same; writes down that it has none.
+  bool takes_report(Token token);
   void heartbeat(const v1::Heartbeat& message);
   void started(const v1::RunStarted& message);
   void measured(const v1::Measured& message);
