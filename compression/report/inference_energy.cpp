@@ -33,7 +33,7 @@ class Measuring {
     const Evaluator& evaluator = parts_.evaluator;
     const int64_t samples =
         side_.passes > 0 ? side_.passes * evaluator.samples() : evaluator.samples_in(side_.rounds);
-    return samples * parts_.units_a_sample;
+    return samples * evaluator.units_a_sample();
   }
 
   JoulesPair pair(bool float_first) {

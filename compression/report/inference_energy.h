@@ -44,7 +44,6 @@ struct EnergyMeasurement {
   Evaluator& evaluator;
   FiguresExchange& exchange;
   RunAccounts& accounts;
-  int64_t units_a_sample = 1;
 };
 
 /// Measures 7 pairs in about `seconds`, of which `pass_seconds` (this rank's; rank 0's counts) is

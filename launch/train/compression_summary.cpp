@@ -140,10 +140,8 @@ void measure(const RunConfig& config, Replica& replica, const MeasuringTools& to
   FlatParameters& parameters = *replica.parameters;
   const Wanted wanted = wanted_of(config, tools.steps, tools.run_seconds);
   if (tools.evaluator) {
-    const int64_t window = config.evaluate.window.value_or(config.data.sequence_length);
-    const int64_t units = config.data.has_sequences() ? window : 1;
     measures.inference = compare_inference(
-        {replica.model, parameters, *tools.evaluator, tools.exchange, tools.accounts, units},
+        {replica.model, parameters, *tools.evaluator, tools.exchange, tools.accounts},
         wanted.energy_seconds);
   }
   if (wanted.effect_samples > 0) {

@@ -26,6 +26,11 @@ std::optional<Evaluation> Evaluator::run(const std::function<bool()>& goes_on) {
   return sum(figures);
 }
 
+int64_t Evaluator::units_a_sample() const {
+  const SampleShape& shape = dataset_.shape();
+  return shape.kind == SampleShape::Kind::kTokens ? shape.inputs.front() : 1;
+}
+
 int64_t Evaluator::samples_in(int64_t rounds) const {
   int64_t samples = 0;
   for (int64_t rank = 0; rank < plan_.ranks; ++rank) {

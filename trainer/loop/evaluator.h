@@ -32,6 +32,8 @@ class Evaluator {
   std::optional<Evaluation> run(const std::function<bool()>& goes_on = nullptr);
 
   int64_t samples() const { return plan_.samples; }
+  /// Tokens of a sample; 1 where samples are no sequences.
+  int64_t units_a_sample() const;
   /// How many batches the busiest rank has.
   int64_t rounds() const { return (plan_.batches() + plan_.ranks - 1) / plan_.ranks; }
   /// How many samples lie in the first `rounds` batches of every rank.
