@@ -1,14 +1,10 @@
 #include <gmock/gmock.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
-#include <csignal>
 #include <filesystem>
-#include <thread>
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "tests/support/killed_writer.h"
 #include "tests/support/scratch_folder.h"
 
 namespace wattle {
@@ -83,22 +79,14 @@ TEST_F(AtomicFolders, SaysWhyAFolderCannotBeReplaced) {
 }
 
 TEST_F(AtomicFolders, AKillAtAnyMomentLeavesFilesThatBelongTogether) {
-  using namespace std::chrono_literals;
   write("one");
-  for (int kill = 0; kill < 60; ++kill) {
-    const pid_t writer = ::fork();
-    ASSERT_GE(writer, 0);
-    if (writer == 0) {
-      for (int i = 0;; ++i) write(i % 2 == 0 ? "two" : "three");
-    }
-    std::this_thread::sleep_for(1ms * kill);
-    ASSERT_EQ(::kill(writer, SIGKILL), 0);
-    int status = 0;
-    ASSERT_EQ(::waitpid(writer, &status, 0), writer);
-    ASSERT_TRUE(WIFSIGNALED(status));
-    ASSERT_NE(weights(), "");
-    ASSERT_EQ(weights(), config()) << "after kill " << kill;
-  }
+  kill_while_writing(
+      60, [this](int i) { write(i % 2 == 0 ? "two" : "three"); },
+      [this](int kill) {
+        ASSERT_NE(weights(), "");
+        ASSERT_EQ(weights(), config()) << "after kill " << kill;
+      });
+  if (HasFatalFailure()) return;
   write("last");
   EXPECT_EQ(weights() + config(), "lastlast");
   EXPECT_FALSE(has(".model.tmp"));

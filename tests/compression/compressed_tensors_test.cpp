@@ -2,17 +2,13 @@
 
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
-#include <csignal>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "common/error.h"
 #include "formats/safetensors/safetensors.h"
 #include "tests/compression/compression_support.h"
+#include "tests/support/killed_writer.h"
 #include "tests/support/scratch_folder.h"
 
 namespace wattle {
@@ -73,21 +69,10 @@ TEST_F(CompressedTensors, AFolderThatCannotBeWrittenWholeStaysAsItWas) {
 }
 
 TEST_F(CompressedTensors, AKillAtAnyMomentLeavesAWholeFolder) {
-  using namespace std::chrono_literals;
   save("int4:channel");
-  for (int kill = 0; kill < 40; ++kill) {
-    const pid_t writer = ::fork();
-    ASSERT_GE(writer, 0);
-    if (writer == 0) {
-      for (int i = 0;; ++i) save(i % 2 == 0 ? "int8:channel" : "int4:channel");
-    }
-    std::this_thread::sleep_for(1ms * kill);
-    ASSERT_EQ(::kill(writer, SIGKILL), 0);
-    int status = 0;
-    ASSERT_EQ(::waitpid(writer, &status, 0), writer);
-    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    ASSERT_EQ(bits_of_file(), bits_of_config()) << "after kill " << kill;
-  }
+  kill_while_writing(
+      40, [this](int i) { save(i % 2 == 0 ? "int8:channel" : "int4:channel"); },
+      [this](int kill) { ASSERT_EQ(bits_of_file(), bits_of_config()) << "after kill " << kill; });
 }
 
 }  // namespace

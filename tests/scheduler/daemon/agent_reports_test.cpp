@@ -66,12 +66,7 @@ TEST_F(AgentReports, OfRunsThatOthersHoldCountForNothing) {
   EXPECT_EQ(daemon_->logs().size(1, run.token()), 0);
   EXPECT_EQ(daemon_->reading(run.token()).metrics, "");
   holder.finish(run.token(), 250);
-  const v1::JobDetail job = show(1);
-  EXPECT_EQ(job.summary().state(), v1::JOB_STATE_COMPLETED);
-  EXPECT_EQ(job.summary().joules(), 250);
-  ASSERT_EQ(job.energy_size(), 1);
-  EXPECT_EQ(job.energy(0).joules(), 250);
-  EXPECT_EQ(job.tokens(), 7);
+  expect_finished(1, 250);
 }
 
 TEST_F(AgentReports, ThatCanNotBeRightEndTheStream) {

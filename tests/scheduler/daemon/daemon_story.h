@@ -182,6 +182,16 @@ class DaemonTest : public testing::Test {
     return detail;
   }
 
+  /// A job is completed as ScriptedAgent::finish() told it, with nothing besides.
+  void expect_finished(int64_t id, double joules) {
+    const v1::JobDetail job = show(id);
+    EXPECT_EQ(job.summary().state(), v1::JOB_STATE_COMPLETED);
+    EXPECT_EQ(job.summary().joules(), joules);
+    ASSERT_EQ(job.energy_size(), 1);
+    EXPECT_EQ(job.energy(0).joules(), joules);
+    EXPECT_EQ(job.tokens(), 7);
+  }
+
   /// Waits for a line of /metrics.
   void await_metric(const std::string& line) {
     std::string page;

@@ -32,12 +32,7 @@ TEST_F(DaemonTest, RunsAJobAndChargesItsJoules) {
   EXPECT_EQ(launch.hosts(0).node(), "node-1");
   agent.acknowledge(launch.sequence());
   agent.finish(launch.token(), 250);
-  const v1::JobDetail job = show(1);
-  EXPECT_EQ(job.summary().state(), v1::JOB_STATE_COMPLETED);
-  EXPECT_EQ(job.summary().joules(), 250);
-  ASSERT_EQ(job.energy_size(), 1);
-  EXPECT_EQ(job.energy(0).joules(), 250);
-  EXPECT_EQ(job.tokens(), 7);
+  expect_finished(1, 250);
 }
 
 TEST_F(DaemonTest, KeepsTheNewestCheckpointUntilTheJobEnds) {
