@@ -2,8 +2,6 @@
 # wattle::<name>, compiled once; its headers are included as "<folder>/<file>.pb.h". Only programs
 # that link it need Protobuf and gRPC.
 function(wattle_proto name)
-  find_package(Protobuf REQUIRED)
-  find_package(gRPC CONFIG REQUIRED)
   set(generated ${CMAKE_BINARY_DIR}/generated)
   file(MAKE_DIRECTORY ${generated})
   set(outputs)

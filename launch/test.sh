@@ -11,4 +11,4 @@ build
 ./launch/clients.sh
 default=(-LE slow)
 for flag in "$@"; do [ "$flag" != -L ] || default=(); done
-exec ctest --test-dir build --output-on-failure --no-tests=error "${default[@]}" "$@"
+exec ctest --test-dir build --parallel "$(nproc)" --output-on-failure --no-tests=error "${default[@]}" "$@"

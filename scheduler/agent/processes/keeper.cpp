@@ -100,7 +100,9 @@ void Keeper::hold_to_lease() {
       signal_all(SIGKILL);
     }
   }
-  if (order_.fallback.freezes && cut_off != is_cut_off_) signal_all(cut_off ? SIGSTOP : SIGCONT);
+  // A dead agent may have left them stopped.
+  const bool freezes = cut_off && order_.fallback.freezes;
+  if (cut_off != is_cut_off_) signal_all(freezes ? SIGSTOP : SIGCONT);
   is_cut_off_ = cut_off;
   if (now >= lease.runs_until) {
     signal_all(SIGKILL);

@@ -19,6 +19,13 @@ constexpr double kChildlessSeconds = 15;
 
 constexpr double kStoreSeconds = 60;
 
+/// How far ranks may be beyond their limit, as time at it, before the agent stops them. A trainer
+/// paces itself, more evenly than any stop can, but neither its start nor its end.
+constexpr double kDebtSeconds = 1;
+/// On further nodes nobody else does: they are paced from the first one, over a stream that may be
+/// cut.
+constexpr double kFurtherDebtSeconds = 0.25;
+
 /// Why a run was stopped; the daemon uses the word, too.
 constexpr const char* kEnergyBudget = "EnergyBudget";
 
@@ -61,6 +68,7 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
       metrics_(files_.metrics_file(), record_.metrics_offset, account_),
       checkpoints_(parts.transfer, files_, account_),
       stopper_(parts.settings.stop_grace_seconds),
+      governor_(is_first() ? kDebtSeconds : kFurtherDebtSeconds),
       is_frozen_(command_.was_started()) {  // the agent before may have held it back
   if (!has_ended() && !command_.was_started() && !record_.is_prepared) {
     preparing_ = std::async(std::launch::async, [this] {
@@ -268,13 +276,14 @@ void Run::account(const Readings& readings, bool is_cut_off) {
   }
 }
 
-/// Ranks on further nodes are paced from the first one, over its agent's stream; should that be
-/// cut, this node still keeps to its own limit.
+/// Stops the ranks for moments where they are over the limit, so that it holds on average whatever
+/// they do. One that is to end is not kept from it. While it is cut off, a keeper freezes a further
+/// node's ranks.
 void Run::hold_back(double seconds, double joules, bool is_cut_off) {
-  if (is_first() || !is_on_processors() || ending_ || seconds <= 0) return;
+  if (!is_on_processors() || ending_ || seconds <= 0) return;
   const double limit = limit_watts(is_cut_off) * static_cast<double>(devices_.size());
-  const bool is_over = governor_.is_over(seconds, joules, limit);
-  if (is_over == is_frozen_ || is_cut_off) return;
+  const bool is_over = governor_.is_over(seconds, joules, limit) && !is_stopping();
+  if ((!is_over && !is_frozen_) || (is_cut_off && !is_first())) return;
   is_frozen_ = is_over;
   if (const auto command = command_.command()) {
     for (const ProcessId& rank : descendants(*command)) {

@@ -145,5 +145,14 @@ class AgentTest(unittest.TestCase):
     def wait(self, what: str, condition, timeout: float = GENEROUS):
         return self.daemon.wait(what, condition, timeout)
 
+    def wait_mean_watts(self, node: str, wanted, samples: int = 10, seconds: float = 60):
+        """Until the mean of the last samples, all of them from now on, is as wanted."""
+        start = len(self.daemon.all_said("measured", node))
+
+        def settled():
+            watts = [m.watts for m in self.daemon.all_said("measured", node)[start:]]
+            return len(watts) >= samples and wanted(sum(watts[-samples:]) / samples)
+        self.wait(f"{node} draws as wanted", settled, seconds)
+
     def wait_gone(self, folder, timeout: float = GENEROUS):
         self.wait("all processes of the run end", lambda: not processes_of(folder), timeout)

@@ -56,6 +56,13 @@ class RunTest(AgentTest):
         self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 137)
         self.assertFalse(processes_of(self.folder))
 
+    def test_ranks_that_do_not_pace_themselves_are_held_back(self):
+        self.agent(train_program=self.program(BUSY))
+        self.daemon.launch(1, self.yaml(), inputs=self.text(), watts=LOWEST)
+        self.wait_mean_watts("n1", lambda watts: IDLE < watts < LOWEST * 1.05)
+        self.daemon.send("n1", stop={"token": 1, "reason": "Preempted"})  # and may end at once
+        self.assertEqual(self.daemon.wait_said("run_exited", token=1, timeout=20).exit_code, 75)
+
     def test_a_failed_job_says_why(self):
         self.agent()
         self.daemon.launch(1, self.yaml().replace("text.txt", "missing.txt"))

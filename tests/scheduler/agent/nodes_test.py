@@ -34,15 +34,6 @@ class TwoNodes(AgentTest):
         self.daemon.launch(token, self.yaml(**run), nodes=["n1", "n2"], watts=watts,
                            inputs=self.text())
 
-    def wait_mean_watts(self, node: str, wanted, samples: int = 10, seconds: float = 60):
-        """Until the mean of the last samples, all of them from now on, is as wanted."""
-        start = len(self.daemon.all_said("measured", node))
-
-        def settled():
-            watts = [m.watts for m in self.daemon.all_said("measured", node)[start:]]
-            return len(watts) >= samples and wanted(sum(watts[-samples:]) / samples)
-        self.wait(f"{node} draws as wanted", settled, seconds)
-
     def check_a_job_of_two_ranks(self):
         self.launch(steps=40, every=20)
         self.daemon.wait_said("run_started", token=1)
