@@ -1,5 +1,5 @@
 # wattle_precompile(kind target...): the headers that most files of these targets spend their time on
-# are compiled once a kind: plain, rpc (with gRPC), torch, and plain_tests, torch_tests (with gmock).
+# are compiled once a kind: plain, rpc (with gRPC), torch, and the same for tests (with gmock).
 # Every file still includes what it uses; -DWATTLE_PRECOMPILE=OFF, as in the preset debug, shows it.
 option(WATTLE_PRECOMPILE "Precompile LibTorch's, gRPC's and other large headers" ON)
 
@@ -36,6 +36,7 @@ if(WATTLE_PRECOMPILE)
 endif()
 if(WATTLE_PRECOMPILE AND BUILD_TESTING)
   wattle_precompiled(plain_tests LINKS ${plain_links} GTest::gmock HEADERS <gmock/gmock.h>)
+  wattle_precompiled(rpc_tests LINKS ${plain_links} gRPC::grpc++ GTest::gmock HEADERS <gmock/gmock.h>)
   wattle_precompiled(torch_tests LINKS ${plain_links} LibTorch::LibTorch GTest::gmock
     HEADERS ${WATTLE_TORCH_HEADERS} <gmock/gmock.h>)
 endif()
