@@ -46,10 +46,8 @@ void check_place(const fs::path& folder) {
               "a file system is mounted there; expected a folder in it");
 }
 
-/// Whether the file system can do it at one go; false with errno otherwise.
-bool exchange(const fs::path& one, const fs::path& other) {
-  return ::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0;
-}
+/// Where a folder is while another takes its place and the file system can't exchange them.
+fs::path replaced_name(const fs::path& aside) { return aside.string() + ".old"; }
 
 }  // namespace
 
@@ -94,6 +92,13 @@ void AtomicFile::fail(const char* what) const {
                                   std::strerror(reason));
 }
 
+bool exchange_names(const fs::path& one, const fs::path& other) {
+  if (::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0)
+    return true;
+  if (errno == EINVAL || errno == ENOSYS) return false;
+  fail_folder(other, "can't be replaced", std::strerror(errno));
+}
+
 AtomicFolder::AtomicFolder(const fs::path& path) {
   std::error_code error;
   path_ = fs::weakly_canonical(path, error);
@@ -103,6 +108,9 @@ AtomicFolder::AtomicFolder(const fs::path& path) {
   aside_ = path_.parent_path() / ".";
   aside_ += path_.filename();
   aside_ += ".tmp";
+  const fs::path old = replaced_name(aside_);
+  if (fs::exists(old) && !fs::exists(path_)) fs::rename(old, path_, error);
+  if (error) fail_folder(old, "can't be taken back", error.message());
   fs::remove_all(aside_, error);
   if (error) fail_folder(aside_, "can't be removed", error.message());
   if (!fs::exists(path_)) {
@@ -124,10 +132,9 @@ void AtomicFolder::commit() {
   std::error_code error;
   if (!fs::exists(path_)) {
     fs::rename(aside_, path_, error);
-  } else if (!exchange(aside_, path_)) {
-    const fs::path old = aside_.string() + ".old";
-    if (errno != EINVAL && errno != ENOSYS) error = {errno, std::generic_category()};
-    if (!error) fs::remove_all(old, error);
+  } else if (!exchange_names(aside_, path_)) {
+    const fs::path old = replaced_name(aside_);
+    fs::remove_all(old, error);
     if (!error) fs::rename(path_, old, error);
     if (!error) fs::rename(aside_, path_, error);
     if (!error) fs::remove_all(old, error);

@@ -40,6 +40,10 @@ class AtomicFile {
   uint64_t offset_ = 0;
 };
 
+/// Exchanges two names of one file system at one go. False if it can't do that (NFS). Throws
+/// Error(kIo).
+bool exchange_names(const std::filesystem::path& one, const std::filesystem::path& other);
+
 /// Writes into a folder and shows all of it in one step: a reader of `path` sees the old files or
 /// the new ones, also after a crash.
 ///
@@ -50,8 +54,9 @@ class AtomicFile {
 /// aside() is `.<name>.tmp` beside the folder; it begins with links to what the folder holds, so
 /// that files which are not written anew stay. REQUIRES that files there are replaced (AtomicFile),
 /// not changed in place. commit() exchanges the two; on a file system that can't (NFS), nothing
-/// stands at `path` for the moment between two renames. Without commit() the destructor removes
-/// aside(), as the next AtomicFolder does for one that was killed.
+/// stands at `path` for the moment between two renames; the next AtomicFolder for it takes back
+/// what a kill left there. Without commit() the destructor removes aside(), as the next
+/// AtomicFolder does for one that was killed.
 ///
 /// Threading: one AtomicFolder for a path at a time. Throws Error(kIo).
 class AtomicFolder {

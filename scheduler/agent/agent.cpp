@@ -82,6 +82,7 @@ void Agent::adopt_runs() {
   for (const auto& entry : fs::directory_iterator(settings_.work_dir + "/runs")) {
     folders.push_back(entry.path());
   }
+  was_cut_off_ = is_cut_off();
   for (const std::string& folder : folders) adopt(folder);
   end_orphans();
 }
@@ -94,6 +95,7 @@ void Agent::adopt(const std::string& folder) {
           std::max(newest_sequence_[static_cast<size_t>(device)], run->record().sequence);
     }
     parts_.say(fmt::format("run {}: taken over", run->record().launch.token()));
+    if (was_cut_off_) run->fall_to_safe();  // its keeper has lowered it
     runs_[run->record().launch.token()] = std::move(run);
   } catch (const Error& e) {
     parts_.say(fmt::format("{}: is no run that could go on ({}): removed", folder, e.what()));

@@ -81,7 +81,7 @@ class Agent {
   NodeEnergy energy_;
 
   int64_t stream_ = 0;  // 0 = none
-  bool is_registered_ = false, was_cut_off_ = true;
+  bool is_registered_ = false, was_cut_off_ = false;
   Terms terms_;
   double opened_at_ = 0, registration_sent_ = 0;
   int64_t heartbeat_ = 0;

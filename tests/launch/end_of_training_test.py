@@ -3,6 +3,7 @@ again because they were killed there, or because their export failed."""
 
 import json
 import shutil
+import signal
 import unittest
 
 from wattle_runs import RunTest, TINY_GPT
@@ -117,6 +118,33 @@ class EndOfTrainingTest(RunTest):
         done = self.train(config)
         self.assertRegex(done.stderr, "training has ended before begin_step 30: activations")
         self.train(config, arguments=("eval",), overrides=["evaluate.integers=true"])
+
+    def test_a_stop_and_a_budget_are_heard_after_the_last_step(self):
+        def config(output: str):
+            return self.config(output, quantize("int4", ", begin_step: 6, gptq: {}, "
+                                                "calibration_samples: 2000"),
+                               "[{format: safetensors}]")
+        self.train(config("whole"))
+        stopped = config("stopped")
+        run = self.start(stopped)
+        self.wait_for_file("stopped/checkpoints/step-6")
+        run.send_signal(signal.SIGUSR1)
+        said = run.communicate(timeout=240)[0]
+        self.assertEqual(run.returncode, 75, said)
+        self.assertEqual(self.report("stopped")["training"]["ended"], "stopped")
+        self.assertEqual(self.files("stopped"), {})
+        self.train(stopped)
+        self.assertTrue(self.files("stopped") == self.files("whole"))
+
+        killed = config("killed")
+        run = self.start(killed)
+        self.wait_for_file("killed/checkpoints/step-6")
+        self.kill_group(run)
+        done = self.train(killed, overrides=["energy.budget_joules=0.5"], expect=3)
+        self.assertRegex(done.stderr, r"energy budget 0.5 J: [\d.]+ J used after step 6 of 6")
+        self.assertEqual(self.files("killed"), {})
+        self.train(killed)
+        self.assertTrue(self.files("killed") == self.files("whole"))
 
     def test_a_failed_export_after_an_early_stop_is_tried_again(self):
         place = self.folder / "place"

@@ -35,7 +35,13 @@ class WatchedStorage : public Storage {
   void rename(const fs::path& from, const fs::path& to) override {
     next(), real_->rename(from, to);
   }
+  bool exchange(const fs::path& one, const fs::path& other) override {
+    next();
+    return exchanges_ && real_->exchange(one, other);
+  }
   void remove_all(const fs::path& path) override { next(), real_->remove_all(path); }
+  /// As on a file system that can't.
+  void never_exchange() { exchanges_ = false; }
 
  private:
   class File : public OutputFile {
@@ -58,6 +64,7 @@ class WatchedStorage : public Storage {
 
   Before before_;
   int operation_ = 0;
+  bool exchanges_ = true;
   std::unique_ptr<Storage> real_ = make_posix_storage();
 };
 
@@ -118,6 +125,33 @@ TEST_F(Crashes, BetweenAnyTwoOperationsLeaveTheNewestWhole) {
     if (!fs::exists(folder().final_path(1))) write(1, numbers(1));
   }
   EXPECT_GT(operations, 40) << "the sweep must reach into both checkpoints";
+}
+
+TEST_F(Crashes, WhileOneOfTheSameStepIsReplacedLoseNeither) {
+  for (const bool exchanges : {true, false}) {
+    bool killed = true, is_new = false;
+    for (int operations = 0; killed; ++operations) {
+      write(1, numbers(1));
+      killed = WIFSIGNALED(wait(start([&] {
+        auto storage = std::make_unique<WatchedStorage>([&](int operation, size_t) {
+          if (operation == operations) ::kill(::getpid(), SIGKILL);
+        });
+        if (!exchanges) storage->never_exchange();
+        Checkpointer checkpointer(output_dir_, options_, 0, 1, std::move(storage));
+        checkpointer.begin(meta(1), numbers(2).slices(0, 1));
+        settle(checkpointer);
+      })));
+      folder().remove_stale();
+      const FoundCheckpoint found = folder().find_newest_whole();
+      ASSERT_TRUE(found.newest) << "operation " << operations;
+      EXPECT_THAT(found.warnings, testing::IsEmpty());
+      is_new = numbers(2).equals(read(*found.newest));
+      EXPECT_TRUE(is_new || numbers(1).equals(read(*found.newest)));
+      const fs::directory_iterator all(found.newest->parent_path());
+      EXPECT_EQ(std::distance(begin(all), end(all)), 1) << "nothing is left over";
+    }
+    EXPECT_TRUE(is_new);
+  }
 }
 
 TEST_F(Crashes, AtAnyMomentLeaveTheNewestWhole) {

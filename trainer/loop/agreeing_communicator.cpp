@@ -22,19 +22,22 @@ void AgreeingCommunicator::agree() {
 }
 
 void AgreeingCommunicator::together(const std::function<void()>& work) {
+  bool failed = true;
   std::string mine;
   agrees_ = true;
   left_ = false;
   try {
     work();
+    failed = false;
   } catch (const c10::Error& error) {
     mine = error.what_without_backtrace();
   } catch (const std::exception& error) {
     mine = error.what();
   }
+  if (failed && mine.empty()) mine = "an error without a text";
   agrees_ = false;
-  if (!left_ && !has_anyone_failed(!mine.empty())) return;
-  if (left_) mine.clear();
+  if (!left_ && !has_anyone_failed(failed)) return;
+  if (left_ || !failed) mine.clear();
   const std::vector<std::string> all = FiguresExchange(ranks_, at::kCPU).gather_texts(mine);
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].empty()) continue;

@@ -52,40 +52,11 @@ RunEnd TrainingLoop::run(int64_t step) {
   return finish();
 }
 
-RunEnd TrainingLoop::finish() {
-  const bool stopped = stop_asked_ && step_ < settings_.steps;
-  if (!stopped && !parts_.governor.failure() && !(budget_spent_ && step_ < settings_.steps)) {
-    end_training();
-  }
-  if (!stopped && !budget_spent_ && !parts_.governor.failure() && evaluated_step_ != step_) {
-    evaluate();
-  }
-  if (saved_step_ != step_) save();
-  finish_checkpoint();
-  for (const auto& callback : parts_.callbacks) callback->train_ends(view());
-  if (parts_.progress) parts_.progress->finish();
-  if (parts_.governor.failure()) {
-    note_energy();
-    throw *parts_.governor.failure();
-  }
-  if (budget_spent_ && step_ < settings_.steps) return RunEnd::kBudgetSpent;
-  return stopped ? RunEnd::kStopped : RunEnd::kDone;
-}
-
-/// What is done after training counts as part of its last step. Should it fail, the run goes on
-/// from here when it is run again.
-void TrainingLoop::end_training() {
-  const bool has_work = std::ranges::any_of(
-      parts_.callbacks, [this](const auto& c) { return c->works_after_training(view()); });
-  if (has_work && saved_step_ != step_) {
-    save();
-    finish_checkpoint();
-  }
-  bool changed = false;
-  for (const auto& callback : parts_.callbacks) changed |= callback->training_is_done(view());
-  if (changed) evaluated_step_ = -1;
-  if (changed || !settings_.training_is_done) saved_step_ = -1;
-  settings_.training_is_done = true;
+void TrainingLoop::book_between_steps() {
+  const SharedFigures figures = parts_.accounts.between(parts_.governor.word());
+  if (!parts_.governor.is_limited()) return;
+  parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
+  parts_.governor.pace();
 }
 
 /// What callbacks do before a step (a scan of widths, a look at ranges) is the run's, not the
@@ -94,10 +65,8 @@ void TrainingLoop::end_training() {
 void TrainingLoop::begin_callbacks() {
   if (parts_.callbacks.empty()) return;
   for (const auto& callback : parts_.callbacks) callback->step_begins(view());
-  const SharedFigures figures = parts_.accounts.between(parts_.governor.word());
+  book_between_steps();
   if (!parts_.governor.is_limited()) return;
-  parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
-  parts_.governor.pace();
   budget_spent_ = !fits(parts_.governor.step_joules());
   if (budget_spent_ && step_ > 0) saved_step_ = -1;
 }

@@ -84,6 +84,9 @@ class TrainingLoop {
   bool goes_on() const;
   RunEnd finish();
   void end_training();
+  bool is_stop_asked();
+  bool may_work();
+  void book_between_steps();
   void evaluate();
   std::optional<Evaluation> run_evaluation();
   bool fits(double joules) const;
@@ -112,6 +115,7 @@ class TrainingLoop {
   int64_t evaluated_step_ = -1;  ///< by this attempt
   bool stop_asked_ = false;
   bool early_end_ = false;
+  bool is_end_cut_ = false;  ///< before all that was to be done after training
   bool budget_spent_ = false;
   std::optional<double> evaluation_joules_;  ///< the dearest so far
   double seconds_trained_ = 0;

@@ -52,6 +52,7 @@ class Keeper {
     ::dprintf(log_fd_, "wattle: %s\n", message.c_str());
   }
   void signal_all(int signal) const;
+  void let_ranks_go() const;
   void hold_to_lease();
   double stop_time(const Lease& lease) const;
   void reap();
@@ -82,6 +83,13 @@ void Keeper::reap() {
   has_children_ = pid == 0;
 }
 
+/// A dead agent may have left them stopped. Not mpirun, which would hand it on and say so.
+void Keeper::let_ranks_go() const {
+  const auto command = find_process(command_);
+  if (!command) return;
+  for (const ProcessId& rank : descendants(*command)) send_signal(rank, SIGCONT);
+}
+
 /// Late enough for a stream that is only interrupted, early enough for a checkpoint.
 double Keeper::stop_time(const Lease& lease) const {
   const double patience = (lease.runs_until - lease.watts_until) / 3;
@@ -100,9 +108,9 @@ void Keeper::hold_to_lease() {
       signal_all(SIGKILL);
     }
   }
-  // A dead agent may have left them stopped.
-  const bool freezes = cut_off && order_.fallback.freezes;
-  if (cut_off != is_cut_off_) signal_all(freezes ? SIGSTOP : SIGCONT);
+  if (cut_off != is_cut_off_) {
+    order_.fallback.freezes ? signal_all(cut_off ? SIGSTOP : SIGCONT) : let_ranks_go();
+  }
   is_cut_off_ = cut_off;
   if (now >= lease.runs_until) {
     signal_all(SIGKILL);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <utility>
 
 #include "common/error.h"
 #include "scheduler/agent/power/fall_back.h"
@@ -25,6 +26,7 @@ constexpr double kDebtSeconds = 1;
 /// On further nodes nobody else does: they are paced from the first one, over a stream that may be
 /// cut.
 constexpr double kFurtherDebtSeconds = 0.25;
+constexpr double kInVainSeconds = 10;
 
 /// Why a run was stopped; the daemon uses the word, too.
 constexpr const char* kEnergyBudget = "EnergyBudget";
@@ -277,13 +279,19 @@ void Run::account(const Readings& readings, bool is_cut_off) {
 }
 
 /// Stops the ranks for moments where they are over the limit, so that it holds on average whatever
-/// they do. One that is to end is not kept from it. While it is cut off, a keeper freezes a further
-/// node's ranks.
+/// they do. One that is to end is not kept from it. While it is cut off, that is the keeper's to
+/// do.
 void Run::hold_back(double seconds, double joules, bool is_cut_off) {
   if (!is_on_processors() || ending_ || seconds <= 0) return;
   const double limit = limit_watts(is_cut_off) * static_cast<double>(devices_.size());
   const bool is_over = governor_.is_over(seconds, joules, limit) && !is_stopping();
-  if ((!is_over && !is_frozen_) || (is_cut_off && !is_first())) return;
+  if (is_cut_off || (!is_over && !is_frozen_)) return;
+  if (governor_.in_vain_seconds() > kInVainSeconds && !std::exchange(has_told_of_vain_, true)) {
+    parts_.say(
+        fmt::format("run {}: {:.1f} W are drawn with its ranks stopped, and its limit is "
+                    "{:.1f} W: others work on this node, or idle_watts is too low",
+                    record_.launch.token(), joules / seconds, limit));
+  }
   is_frozen_ = is_over;
   if (const auto command = command_.command()) {
     for (const ProcessId& rank : descendants(*command)) {

@@ -112,7 +112,7 @@ class Run {
   std::future<std::optional<Ending>> preparing_;  // none, or why it failed
   std::optional<Ending> ending_;
   double store_until_ = 0;
-  bool is_frozen_;
+  bool is_frozen_, has_told_of_vain_ = false;
   bool is_start_reported_ = false, has_new_checkpoint_ = false, is_log_sent_ = false;
   double metrics_at_ = 0, reported_at_ = 0, reported_joules_ = 0;
   int64_t log_sent_ = -1;  // -1: no registration yet

@@ -40,6 +40,20 @@ class LeaseTest(AgentTest):
         self.assertEqual(held.limit_watts, LOWEST)
         self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 137)
 
+    def test_an_agent_that_comes_back_later_leaves_the_safe_limit_in_force(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 60
+        agent = self.agent(train_program=self.program(SLEEPER))
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        agent.kill()
+        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
+        epoch = self.daemon.epoch
+        agent.start()
+        [held] = self.daemon.wait_registered(after=epoch).runs
+        self.assertEqual(held.limit_watts, LOWEST)
+        told = self.daemon.wait_measured(1, lambda m: True)
+        self.assertEqual((told.limit_watts, agent.cap(1)), (LOWEST, LOWEST))
+
     def test_a_checkpoint_is_saved_before_the_grace_is_over(self):
         self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 15
         agent = self.agent(stop_grace_seconds=12)

@@ -16,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "step-";
+constexpr std::string_view kReplaced = ".replaced";
 constexpr const char* kMetaName = "meta.json";
 constexpr const char* kChecksumsName = "checksums.xxh3";
 
@@ -158,6 +159,21 @@ void CheckpointFolder::remove_stale() {
     }
   }
   for (const fs::path& path : stale) storage_.remove_all(path);
+  recover_replaced();
+}
+
+/// Of a checkpoint that was being replaced where names can't be exchanged.
+void CheckpointFolder::recover_replaced() {
+  std::vector<fs::path> replaced;
+  std::error_code missing;
+  for (const fs::directory_entry& entry : fs::directory_iterator(root_, missing)) {
+    const fs::path& path = entry.path();
+    if (path.extension() == kReplaced && step_of(path.stem().string())) replaced.push_back(path);
+  }
+  for (const fs::path& path : replaced) {
+    const fs::path final = root_ / path.stem();
+    fs::exists(final) ? storage_.remove_all(path) : storage_.rename(path, final);
+  }
 }
 
 FoundCheckpoint CheckpointFolder::find_newest_whole() const { return newest_whole_in(root_); }
@@ -183,9 +199,23 @@ void CheckpointFolder::commit(const CheckpointMeta& meta) {
   }
   write_text(storage_, temporary / kChecksumsName, checksums);
   storage_.sync_directory(temporary);
-  if (fs::exists(final_path(meta.step))) set_aside(final_path(meta.step), "replaced");
-  storage_.rename(temporary, final_path(meta.step));
+  put_in_place(temporary, final_path(meta.step));
+}
+
+/// At every moment one of the two is whole under its name, or else comes back under it.
+void CheckpointFolder::put_in_place(const fs::path& temporary, const fs::path& final) {
+  fs::path older;
+  if (fs::exists(final)) {
+    older = temporary;
+    if (!storage_.exchange(temporary, final)) {
+      older = final;
+      older += kReplaced;
+      storage_.rename(final, older);
+    }
+  }
+  if (older != temporary) storage_.rename(temporary, final);
   storage_.sync_directory(root_);
+  if (!older.empty()) storage_.remove_all(older);
 }
 
 void CheckpointFolder::keep_newest(int64_t keep, int64_t step) {

@@ -30,8 +30,9 @@ std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 ///
 ///   step-N                     a whole checkpoint; appears by rename, never changes
 ///   .step-N.tmp-A              one that attempt A is writing, or was when it was killed
-///   step-N.broken-K,           set aside: by a run that found it broken, by a checkpoint of the
-///   .replaced-K                same step; never removed
+///   step-N.broken-K            set aside by a run that found it broken; never removed
+///   step-N.replaced            being replaced by another of the same step, where the file system
+///                              can't exchange names
 ///
 /// Reading is for all ranks; whatever changes names is for rank 0 alone, except as said.
 class CheckpointFolder {
@@ -44,7 +45,8 @@ class CheckpointFolder {
   /// Steps of which there is a checkpoint, ascending.
   std::vector<int64_t> steps() const;
 
-  /// Removes what killed runs were writing. REQUIRES the run's lock, and that no rank writes.
+  /// Removes what killed runs were writing, and takes back what they were replacing. REQUIRES the
+  /// run's lock, and that no rank writes.
   void remove_stale();
 
   FoundCheckpoint find_newest_whole() const;
@@ -53,13 +55,16 @@ class CheckpointFolder {
   void set_aside(const std::filesystem::path& checkpoint, const std::string& reason);
 
   /// Gives a checkpoint that all ranks have written its checksum list and its name; durable on
-  /// return. An older one of the same step is set aside.
+  /// return. It takes the place of an older one of the same step, which goes.
   void commit(const CheckpointMeta& meta);
 
   /// Removes all but the newest `keep` checkpoints up to `step`; newer ones are left alone.
   void keep_newest(int64_t keep, int64_t step);
 
  private:
+  void recover_replaced();
+  void put_in_place(const std::filesystem::path& temporary, const std::filesystem::path& final);
+
   std::filesystem::path root_;
   Storage& storage_;
 };

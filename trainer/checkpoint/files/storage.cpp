@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "common/atomic_file.h"
 #include "common/error.h"
 
 namespace wattle {
@@ -90,6 +91,9 @@ class PosixStorage : public Storage {
     std::error_code error;
     fs::rename(from, to, error);
     if (error) fail("can't rename " + from.string() + " to " + to.string(), error.value());
+  }
+  bool exchange(const fs::path& one, const fs::path& other) override {
+    return exchange_names(one, other);
   }
   void remove_all(const fs::path& path) override {
     std::error_code error;

@@ -29,6 +29,8 @@ class Storage {
   /// Makes the names in a directory durable.
   virtual void sync_directory(const std::filesystem::path& path) = 0;
   virtual void rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
+  /// Exchanges two names at one go; false if the file system can't.
+  virtual bool exchange(const std::filesystem::path& one, const std::filesystem::path& other) = 0;
   /// A file or a folder with all it holds; does nothing if there is none.
   virtual void remove_all(const std::filesystem::path& path) = 0;
 };
