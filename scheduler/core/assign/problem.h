@@ -9,7 +9,7 @@ namespace wattle::scheduler {
 /// within the devices of every type, the watts, and every tenant's joules. A multiple-choice
 /// knapsack of several dimensions.
 struct Item {
-  double value = 0;  ///< above 0
+  double value = 0;  ///< above 0; like all numbers of a problem, finite
   int type = 0;
   int ranks = 0;
   double watts = 0;

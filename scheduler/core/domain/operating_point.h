@@ -27,6 +27,13 @@ struct OperatingPoint {
   bool operator==(const OperatingPoint&) const = default;
 };
 
+/// Units a second that a job could have. Clients and jobs say them: beyond these bounds they would
+/// overflow in what is made of them.
+inline constexpr double kLeastRate = 1e-9, kMostRate = 1e9;
+inline bool is_plausible_rate(double units_per_second) {
+  return units_per_second >= kLeastRate && units_per_second <= kMostRate;
+}
+
 /// How a figure came about.
 enum class Basis {
   kPrior,     ///< nothing known but the device type

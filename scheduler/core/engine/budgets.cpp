@@ -18,6 +18,9 @@ constexpr double kNoCap = std::numeric_limits<double>::infinity();  ///< on what
 /// Of windows and periods: later times are no dates any more.
 constexpr double kMostSeconds = 100 * 365.25 * 86400;
 
+/// Of a tenant: worths are products of it and remain numbers.
+constexpr double kMostWeight = 1e9;
+
 /// So many changes of a cap may lie ahead.
 constexpr size_t kMostChanges = 1000;
 
@@ -57,6 +60,9 @@ std::string wrong_with(const BudgetSet& event) {
   if (!is_number(event.joules.value_or(0)) || !is_number(event.weight)) {
     return fmt::format("expected joules and a weight of at least 0, got {} and {}",
                        event.joules.value_or(0), event.weight);
+  }
+  if (event.weight > kMostWeight) {
+    return fmt::format("expected a weight of at most {:g}, got {}", kMostWeight, event.weight);
   }
   const double period = event.period_seconds;
   if (period != 0 && !(period >= 1 && period <= kMostSeconds)) {

@@ -13,6 +13,9 @@ namespace {
 /// So many dependencies may come with one request, over all of its jobs.
 constexpr size_t kMostDependencies = 1'000'000;
 
+/// Of a job, far beyond what any has: sums, products and quotients of such numbers are finite.
+constexpr double kMostUnits = 1e15;
+
 /// "" or what of an estimate is more than is taken.
 std::string excess_of(const WorkEstimate& work) {
   if (work.kind.size() > 2 * kMostNameBytes) {
@@ -23,10 +26,12 @@ std::string excess_of(const WorkEstimate& work) {
     return fmt::format("work.rank_counts: expected at most {}, got {}", kMostGivenCounts,
                        work.rank_counts.size());
   }
-  for (double value : {work.units, work.units_per_second}) {
-    if (!std::isfinite(value) || value < 0) {
-      return fmt::format("work: expected numbers of at least 0, got {}", value);
-    }
+  if (!(work.units >= 0 && work.units <= kMostUnits)) {
+    return fmt::format("work.units: expected 0 to {:g}, got {}", kMostUnits, work.units);
+  }
+  if (work.units_per_second != 0 && !is_plausible_rate(work.units_per_second)) {
+    return fmt::format("work.units_per_second: expected 0, or {:g} to {:g}, got {}", kLeastRate,
+                       kMostRate, work.units_per_second);
   }
   return "";
 }

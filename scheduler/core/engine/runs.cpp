@@ -267,7 +267,7 @@ void on(Round& round, const Measured& event) {
   if (!share) return;
   share->watts = event.watts;
   share->reported_seconds = state.now_seconds;
-  if (event.units) job->units_done = *event.units;
+  if (event.units && std::isfinite(*event.units)) job->units_done = *event.units;
   const Run& run = *job->run;
   if (!event.units_per_second || run.phase == Run::Phase::kStopping) return;
   // One node's draw stands for its like on the others.

@@ -17,6 +17,8 @@ constexpr double kKeepFactor = 4;
 /// growing pays when it gains more than this.
 constexpr double kShrinkCost = 1.0;
 constexpr double kGrowCost = 0.1;
+/// Where speeds are a client's word, no rank counts as more than so many of the reference's.
+constexpr double kMostSpeedup = 2;
 /// Up to this many items the exact solver is asked, for so many nodes of its tree: enough for the
 /// optimum of a few jobs, and never more than some tenths of a second.
 constexpr size_t kMostExactItems = 400;
@@ -58,7 +60,7 @@ class Offers {
   Offer of(const JobView& job, Bidder& bidder) const;
 
  private:
-  double value(const JobView& job, const Option& option, const Performance& reference) const;
+  double value(const JobView& job, const Option& option, const Option& reference) const;
   double keep(const JobView& job, const Option& option, double present) const;
 
   const Snapshot& snapshot_;
@@ -66,11 +68,12 @@ class Offers {
 };
 
 /// Progress per Zeus' cost, relative to the reference: (T/T_ref) / ((1-η) + η·P/P_ref).
-double Offers::value(const JobView& job, const Option& option, const Performance& reference) const {
-  const Performance& p = option.performance;
-  const double progress = p.units_per_second / std::max(1e-300, reference.units_per_second);
-  const double power = p.watts / std::max(1e-9, reference.watts);
-  return job.weight * progress / ((1 - eta_) + eta_ * power);
+double Offers::value(const JobView& job, const Option& option, const Option& reference) const {
+  const Performance &p = option.performance, &full = reference.performance;
+  const double most = kMostSpeedup * option.point.ranks / reference.point.ranks;
+  const double progress = p.units_per_second / std::max(1e-300, full.units_per_second);
+  const double power = p.watts / std::max(1e-9, full.watts);
+  return job.weight * std::min(progress, most) / ((1 - eta_) + eta_ * power);
 }
 
 double Offers::keep(const JobView& job, const Option& option, double present) const {
@@ -91,7 +94,7 @@ Offer Offers::of(const JobView& job, Bidder& bidder) const {
   for (const Option& option : *job.options) {
     if (job.current && option.point.type == job.current->type &&
         option.point.ranks == job.current->ranks) {
-      present = value(job, option, reference->performance);  // at its highest limit
+      present = value(job, option, *reference);  // at its highest limit
     }
   }
   const TenantView& tenant = snapshot_.tenants[job.tenant];
@@ -104,13 +107,13 @@ Offer Offers::of(const JobView& job, Bidder& bidder) const {
     const TypeView& type = snapshot_.types[option.point.type];
     if (option.point.ranks > std::min(type.capacity, type.widest)) continue;
     Item item;
-    item.value = value(job, option, reference->performance) + keep(job, option, present);
+    item.value = value(job, option, *reference) + keep(job, option, present);
     item.type = option.point.type;
     item.ranks = option.point.ranks;
     item.watts = run_watts(snapshot_, option.point);
     item.joules = limited ? joules_of(job, tenant, option.performance) : 0;
     least = std::min(least, item.joules);
-    if (item.value <= 0) continue;
+    if (!(item.value > 0) || !std::isfinite(item.value) || !std::isfinite(item.joules)) continue;
     bidder.items.push_back(item);
     offer.options.push_back(static_cast<int>(i));
   }

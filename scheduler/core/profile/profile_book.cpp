@@ -52,7 +52,7 @@ ProfileBook::Page& ProfileBook::page_of(const Job& job) {
 
 void ProfileBook::record(const Types& types, const Job& job, const OperatingPoint& point,
                          double units_per_second, double watts) {
-  if (units_per_second <= 0 || watts <= 0) return;
+  if (!is_plausible_rate(units_per_second) || !(watts > 0) || !std::isfinite(watts)) return;
   Page& page = page_of(job);
   Series& series = page.series[{point.type, point.ranks}];
   auto at =
@@ -101,7 +101,8 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
     p.basis = Basis::kFitted;
     return scaled(p, scaling);
   }
-  const double hint = page.units_per_second_hint > 0 ? page.units_per_second_hint : 1;
+  const double hint =
+      is_plausible_rate(page.units_per_second_hint) ? page.units_per_second_hint : 1;
   return scaled(performance_at(prior_curve(types[point.type]), {}, point.limit_watts),
                 hint * scaling);
 }

@@ -34,7 +34,8 @@ class ProfileBook {
   /// The page of a job: set as Job::profile when it is taken.
   static std::string page_name(const Job& job);
 
-  /// Progress in one interval at a point. Intervals without progress are no measurement.
+  /// Progress in one interval at a point. Intervals without progress, or with more than
+  /// any job makes, are no measurement.
   void record(const Types& types, const Job& job, const OperatingPoint& point,
               double units_per_second, double watts);
 

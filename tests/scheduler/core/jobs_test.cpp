@@ -99,7 +99,7 @@ TEST_F(CoreStory, EachPointOfASweepHasItsOwnWork) {
   EXPECT_THAT(refusal(cluster.apply(submit)),
               HasSubstr("point_work: expected one for each of 2 jobs of the sweep, got 1"));
   submit.point_work.push_back({-1, "", {}, 1});
-  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("expected numbers of at least 0, got -1"));
+  EXPECT_THAT(refusal(cluster.apply(submit)), HasSubstr("work.units: expected 0 to 1e+15, got -1"));
   submit.point_work.back() = {200, "", {}, 1};
   const auto decisions = cluster.apply(submit);
   const auto& first = std::get<Accepted>(decisions.at(0));

@@ -206,6 +206,25 @@ TEST(Energy, EtaMovesFromThroughputToWorkPerJoule) {
   EXPECT_LT(limit(1), 150);
 }
 
+/// One whose speeds are infinite is left out; one that boasts gets no more than others.
+TEST(Energy, CountsNoMoreThanNumbers) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto with_speeds = [](JobView& job, int ranks, double factor) {
+    Options options = *job.options;
+    for (Option& option : options) {
+      if (option.point.ranks >= ranks) option.performance.units_per_second *= factor;
+    }
+    job.options = std::make_shared<const Options>(options);
+  };
+  Scene scene(4, 4 * 225);
+  with_speeds(scene.job({2, 4}, 100), 1, kInfinity);
+  with_speeds(scene.job({1, 2}, 100), 2, 1e200);
+  with_speeds(scene.job({1, 2}, 100), 2, kInfinity);
+  for (int i = 0; i < 3; ++i) scene.job({1}, 100).weight = 5;
+  EXPECT_EQ(scene.ranks("energy")[0], 0);
+  for (int j : {3, 4, 5}) EXPECT_EQ(scene.ranks("energy")[static_cast<size_t>(j)], 1);
+}
+
 TEST(MakePolicy, RefusesWhatItDoesNotKnow) {
   EXPECT_THROW(make_policy({"lottery", 0}), Error);
   EXPECT_THROW(make_policy({"energy", 1.5}), Error);

@@ -66,7 +66,71 @@ TEST_F(SubmitBounds, LongNamesAndListsAreRefused) {
   EXPECT_THAT(answer(submit), HasSubstr("job.after[0]: expected at most 208 bytes, got 300"));
   submit = request();
   submit.work.units = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_THAT(answer(submit), HasSubstr("work: expected numbers of at least 0, got nan"));
+  EXPECT_THAT(answer(submit), HasSubstr("work.units: expected 0 to 1e+15, got nan"));
+}
+
+/// Sums of them would be infinite, and what is made of those no number.
+TEST_F(SubmitBounds, EstimatesThatOverflowAreRefused) {
+  Submit submit = request();
+  for (const double rate : {1.7e308, 1e10, 1e-300, -1.0}) {
+    submit.work = {1e6, "", {}, rate};
+    EXPECT_THAT(answer(submit), HasSubstr("work.units_per_second: expected 0, or 1e-09 to 1e+09"));
+    submit.work = {};
+    submit.spec.sweep.grid = {{"run.seed", {"1", "2"}}};
+    submit.point_work = {{1e6, "", {}, 1}, {1e6, "", {}, rate}};
+    EXPECT_THAT(answer(submit), HasSubstr("work.units_per_second"));
+    submit = request();
+  }
+  submit.work = {1.7e308, "", {}, 1};
+  EXPECT_THAT(answer(submit), HasSubstr("work.units: expected 0 to 1e+15, got 1.7e+308"));
+  EXPECT_THAT(refusal(cluster.apply(BudgetSet{"team-a", 1e6, 86400, 1e300})),
+              HasSubstr("expected a weight of at most 1e+09"));
+}
+
+/// A state that was kept holds one that was taken before there was a bound, and jobs say their
+/// speed themselves.
+TEST_F(SubmitBounds, AnEstimateThatOverflowsTakesNothingFromOthers) {
+  set_cap(520);
+  const JobId boaster = cluster.submit("boaster", 2, 8, 1e6, [](Submit& s) {
+    s.work.units_per_second = 123456;
+    s.spec.priority = 10;
+  });
+  std::vector<JobId> others;
+  for (int i = 0; i < 5; ++i) {
+    others.push_back(cluster.submit(fmt::format("j{}", i), 1 + i % 3, 3 + i, 1e6, [&](Submit& s) {
+      s.work.units_per_second = 1 + 0.37 * i;
+      s.spec.priority = 20;
+    }));
+  }
+  std::string text = to_text(cluster.core.state());
+  for (size_t at; (at = text.find("123456")) != std::string::npos;) text.replace(at, 6, "1.7e308");
+  Core again(state_from_text(text));
+  std::set<JobId> started;
+  for (int i = 0; i < 20; ++i) {
+    const double now = cluster.now() + i;
+    again.apply({now, CapSet{"cap", 520.0 + 61 * i, CapTier::kHard, {}, {}}});
+    for (const Decision& decision : again.apply({now, make_plan(again.request_plan(now))})) {
+      if (const auto* start = std::get_if<Start>(&decision)) started.insert(start->job);
+    }
+  }
+  EXPECT_FALSE(started.contains(boaster)) << "it has the least priority";
+  EXPECT_FALSE(started.empty());
+}
+
+TEST_F(SubmitBounds, ASpeedThatNoJobHasIsNoMeasurement) {
+  const JobId job = cluster.submit("boaster", 1, 2, 1e6);
+  cluster.run(5);
+  const scheduler::Run& run = run_of(job);
+  const Node& node = cluster.core.state().nodes[run.shares.front().node];
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const double rate : {kInfinity, 1e308, std::nan("")}) {
+    cluster.apply(Measured{node.name, node.epoch, run.token, 250, 240, 10, rate, rate});
+  }
+  ProfileBook profiles = cluster.core.state().profiles;
+  for (const Option& option : *profiles.options(cluster.core.state().types, cluster.job(job))) {
+    EXPECT_LT(option.performance.units_per_second, 10);
+  }
+  EXPECT_LE(cluster.job(job).units_done, 1e308);
 }
 
 TEST_F(SubmitBounds, SweepsThatWouldFillTheMemoryAreRefused) {
