@@ -12,6 +12,9 @@ namespace {
 /// its checkpoint.
 constexpr double kCheckpointSeconds = 5;
 
+/// Joules that are not worth a message.
+constexpr double kLeastGrowth = 1e-3;
+
 constexpr double kNoEnd = std::numeric_limits<double>::infinity();
 constexpr double kNoCap = std::numeric_limits<double>::infinity();  ///< on what is drawn
 
@@ -79,38 +82,79 @@ std::string text_of(const CapSet& event) {
   return text;
 }
 
-/// What a share of a run has and could have.
-struct Renewal {
-  double before = 0;  ///< joules leased since the run began
-  double after = 0;
-  bool is_last = false;  ///< no more than a checkpoint's worth is left
+/// What a share of a run has of joules, neither used nor given back.
+struct Held {
+  const NodeShare* share = nullptr;
+  double joules = 0;
+  double devices() const { return static_cast<double>(share->devices.size()); }
 };
 
-/// Nothing for a share whose lease is long enough, or that needs none. One that has a lease is
-/// stopped when it is used, though its budget may have been lifted meanwhile.
-std::optional<Renewal> renewal(const State& state, const Job& job, const NodeShare& share) {
-  const Token token = job.run->token;
-  if (share.gone || state.nodes[share.node].state != NodeState::kUp) return std::nullopt;
-  const double before = state.joules.leased(token, share.node);
-  if (before == 0 && !state.joules.limited(token, share.node)) return std::nullopt;
-  const double watts = job.run->issued_watts * static_cast<double>(share.devices.size());
-  const double need = watts * state.options.joule_lease_seconds;
-  const double reported = state.joules.reported(token, share.node);
-  if (before - reported >= need / 2) return std::nullopt;
-  const double after = state.joules.offer(token, share.node, reported + need);
-  const bool is_last = after - reported < watts * kCheckpointSeconds;
-  if (after <= before && !is_last) return std::nullopt;
-  return Renewal{before, after, is_last};
+/// The leases of a run, and what they could be.
+struct Renewal {
+  std::vector<Held> held;  ///< by the shares that can be told
+  double level = 0;        ///< joules a device that each of them may have from now on
+  bool is_last = false;    ///< for one of them no more than a checkpoint's worth is left
+};
+
+/// How far leases can grow if none shrinks and what is left is dealt evenly over all devices, as
+/// water is over a floor that is not even.
+double level_of(std::vector<Held> held, double left, double most) {
+  std::ranges::sort(held, {}, [](const Held& each) { return each.joules / each.devices(); });
+  double joules = left, devices = 0;
+  for (const Held& each : held) {
+    if (devices > 0 && each.joules / each.devices() >= joules / devices) break;
+    joules += each.joules;
+    devices += each.devices();
+  }
+  return std::min(most, joules / std::max(1.0, devices));
 }
 
-void renew(Round& round, Job& job, const NodeShare& share) {
+/// Those of its shares that are in reach and need a lease. One that has a lease is stopped when it
+/// is used, though its budget may have been lifted meanwhile.
+std::vector<Held> held_by(const State& state, const Run& run) {
+  std::vector<Held> held;
+  for (const NodeShare& share : run.shares) {
+    if (!in_reach(state, share)) continue;
+    const double lease = state.joules.leased(run.token, share.node);
+    if (lease == 0 && !state.joules.limited(run.token, share.node)) continue;
+    const double used = state.joules.reported(run.token, share.node);
+    held.push_back({&share, std::max(0.0, lease - used)});
+  }
+  return held;
+}
+
+/// Nothing for a run whose leases are long enough, or that needs none.
+std::optional<Renewal> renewal(const State& state, const Job& job) {
+  const Run& run = *job.run;
+  Renewal due{held_by(state, run)};
+  const double need = run.issued_watts * state.options.joule_lease_seconds;  // a device
+  const auto has_less = [&](double joules) {
+    return [joules](const Held& each) { return each.joules < joules * each.devices(); };
+  };
+  if (std::ranges::none_of(due.held, has_less(need / 2))) return std::nullopt;
+  const double left = std::min(state.joules.tenant_left(job.request.tenant).value_or(kNoEnd),
+                               state.joules.job_left(job.id).value_or(kNoEnd));
+  due.level = level_of(due.held, left, need);
+  // What a start was promised is not its last, however much it draws.
+  const double promised = start_joules(state, run.point.type, 1);
+  const double last = std::min(run.issued_watts * kCheckpointSeconds, promised / 2);
+  const bool grows = std::ranges::any_of(due.held, has_less(due.level - kLeastGrowth));
+  due.is_last = due.level < last;
+  return grows || due.is_last ? std::optional(due) : std::nullopt;
+}
+
+void renew(Round& round, Job& job) {
   State& state = round.state;
   const Token token = job.run->token;
-  const auto due = renewal(state, job, share);
+  const auto due = renewal(state, job);
   if (!due) return;
-  if (due->after > due->before) {
-    state.joules.lease(token, share.node, due->after);
-    round.decide(job.id, LeaseJoules{job.id, token, state.nodes[share.node].name, due->after}, "");
+  for (const auto& [share, joules] : due->held) {
+    const double more = due->level * static_cast<double>(share->devices.size()) - joules;
+    if (more < kLeastGrowth) continue;
+    const double used = std::max(state.joules.reported(token, share->node),
+                                 state.joules.leased(token, share->node));
+    const double lease = state.joules.lease(token, share->node, used + more);
+    round.decide(job.id, LeaseJoules{job.id, token, state.nodes[share->node].name, lease}, "");
   }
   if (due->is_last) {
     stop_run(round, job, Reason::kEnergyBudget,
@@ -168,27 +212,20 @@ void on(Round& round, const BudgetSet& event) {
   round.decide(0, Noted{event.tenant, budget}, "");
 }
 
-void lease_start(Round& round, Job& job) {
-  for (const NodeShare& share : job.run->shares) renew(round, job, share);
-}
+void lease_start(Round& round, Job& job) { renew(round, job); }
 
 void renew_leases(Round& round) {
   for (JobId id : round.state.running) {
     Job& job = round.state.jobs.at(id);
-    if (job.run->phase == Run::Phase::kStopping) continue;
-    for (const NodeShare& share : job.run->shares) renew(round, job, share);
+    if (job.run->phase != Run::Phase::kStopping) renew(round, job);
   }
 }
 
 bool is_renewal_due(const State& state) {
-  for (JobId id : state.running) {
+  return std::ranges::any_of(state.running, [&](JobId id) {
     const Job& job = state.jobs.at(id);
-    if (job.run->phase == Run::Phase::kStopping) continue;
-    for (const NodeShare& share : job.run->shares) {
-      if (renewal(state, job, share)) return true;
-    }
-  }
-  return false;
+    return job.run->phase != Run::Phase::kStopping && renewal(state, job);
+  });
 }
 
 void on(Round& round, const Configured& event) {

@@ -56,6 +56,10 @@ bool may_report(const State& state, Token token, const std::string& node) {
   return found != state.node_by_name.end() && state.joules.has_share(token, found->second);
 }
 
+bool in_reach(const State& state, const NodeShare& share) {
+  return !share.gone && state.nodes[share.node].state == NodeState::kUp;
+}
+
 void free_device(State& state, DeviceId id) {
   Device& device = state.devices[id];
   device.job = 0;

@@ -221,6 +221,8 @@ void rebuild(State& state);
 
 /// The node of an agent's message if it is up and the epoch is the current one.
 Node* live_node(State& state, const std::string& name, int64_t epoch);
+/// Whether a share can be told anything now.
+bool in_reach(const State& state, const NodeShare& share);
 /// Gives a device that no run holds any more back to the pool, if it may be used.
 void free_device(State& state, DeviceId device);
 /// The cap on the sum of limits that holds for decisions made at a moment.

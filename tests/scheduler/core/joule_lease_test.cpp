@@ -42,6 +42,54 @@ TEST_F(JouleLease, CountsFromWhatWasUsedBeforeThereWasABudget) {
   EXPECT_LE(spent(), 40000 + 250 * (1 + cluster.checkpoint_seconds));
 }
 
+/// A start takes 24 kJ; the first share alone could use 60 kJ until the next renewal.
+TEST_F(JouleLease, IsDealtOverAllSharesOfAGang) {
+  const JobId job = cluster.submit("gang", 8, 8, 1e6, [](Submit& s) {
+    s.work.units = 0;  // nobody knows how many: it runs at full power
+    s.spec.energy_budget_joules = 50000;
+  });
+  cluster.run(3);
+  ASSERT_EQ(state(job), JobState::kRunning);
+  EXPECT_EQ(run_of(job).phase, scheduler::Run::Phase::kRunning);
+  for (const NodeShare& share : run_of(job).shares) {
+    EXPECT_NEAR(cluster.core.state().joules.leased(run_of(job).token, share.node), 25000, 1);
+  }
+  cluster.run(60);
+  EXPECT_EQ(state(job), JobState::kTimeout) << cluster.core.explain(job);
+  const double most = 50000 + 8 * 250 * (1 + cluster.checkpoint_seconds);
+  EXPECT_GT(cluster.core.state().joules.job_spent(job), 0.7 * 50000);
+  EXPECT_LE(cluster.core.state().joules.job_spent(job), most);
+}
+
+TEST_F(JouleLease, OfATenantsLastJoulesIsDealtByDevices) {
+  give_joules("team-a", 20000, 1e6);
+  const JobId job = cluster.submit("gang", 6, 6, 1e6);
+  cluster.run(3);
+  ASSERT_EQ(state(job), JobState::kRunning);
+  ASSERT_EQ(run_of(job).shares.size(), 2u);
+  for (const NodeShare& share : run_of(job).shares) {
+    const double devices = static_cast<double>(share.devices.size());
+    EXPECT_NEAR(cluster.core.state().joules.leased(run_of(job).token, share.node),
+                devices * 20000 / 6, 1);
+  }
+}
+
+/// 30 s at its lowest limit are less than 5 s at its highest.
+TEST(JouleLeases, OfAStartAreEnoughToBegin) {
+  CoreOptions options;
+  options.cap_watts = 1000;
+  options.policy = {"fifo", 0};
+  FakeCluster cluster(options, 7);
+  cluster.add_node("a", {{"cpu", 2, 5.8, 40}, 1, 6});
+  const JobId job =
+      cluster.submit("train", 1, 1, 1e6, [](Submit& s) { s.spec.energy_budget_joules = 180; });
+  cluster.run(2);
+  ASSERT_TRUE(cluster.job(job).run) << cluster.core.explain(job);
+  EXPECT_EQ(cluster.job(job).run->phase, Run::Phase::kRunning);
+  cluster.run(600);
+  EXPECT_EQ(cluster.job(job).state, JobState::kTimeout) << cluster.core.explain(job);
+}
+
 /// The command may have been lost with the stream.
 TEST_F(JouleLease, IsSaidAgainWhenTheNodeRegisters) {
   give_joules("team-a", 1e6, 1e6);
