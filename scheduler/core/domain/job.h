@@ -87,7 +87,7 @@ struct Run {
   Phase phase = Phase::kStarting;
   OperatingPoint point;  ///< limit_watts is what the planner wants
   std::vector<NodeShare> shares;
-  double issued_watts = 0;  ///< the limit of the newest command, per device
+  double issued_watts = 0;  ///< the highest limit of a share's newest command, per device
   double started_seconds = 0;
   double stop_seconds = 0;  ///< when the stop was decided
   Reason stop_reason = Reason::kNone;

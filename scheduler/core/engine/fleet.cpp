@@ -60,6 +60,18 @@ bool in_reach(const State& state, const NodeShare& share) {
   return !share.gone && state.nodes[share.node].state == NodeState::kUp;
 }
 
+double issued_watts(const State& state, const NodeShare& share) {
+  return state.ledger.issued_watts(share.devices.front());
+}
+
+double issued_watts(const State& state, const Run& run) {
+  double watts = 0;
+  for (const NodeShare& share : run.shares) {
+    if (!share.gone) watts = std::max(watts, issued_watts(state, share));
+  }
+  return watts;
+}
+
 void free_device(State& state, DeviceId id) {
   Device& device = state.devices[id];
   device.job = 0;

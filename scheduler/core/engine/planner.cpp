@@ -25,9 +25,8 @@ constexpr JobId kNobody = std::numeric_limits<JobId>::max();  ///< behind all ot
 /// Whether the devices of a share count as the planner's: its run can be moved, or is about to end
 /// and leaves them to others.
 bool planned_with(const State& state, const Job& job, const NodeShare& share) {
-  const Node& node = state.nodes[share.node];
-  if (share.gone || node.state != NodeState::kUp) return false;
-  if (job.run->phase == Run::Phase::kStopping) return !node.drained;
+  if (!in_reach(state, share)) return false;
+  if (job.run->phase == Run::Phase::kStopping) return !state.nodes[share.node].drained;
   return steerable(state, job);
 }
 
@@ -78,8 +77,7 @@ double base_watts(const State& state) {
   for (JobId id : state.running) {
     const Job& job = state.jobs.at(id);
     for (const NodeShare& share : job.run->shares) {
-      const bool here = !share.gone && state.nodes[share.node].state == NodeState::kUp;
-      if (here && !planned_with(state, job, share)) add(share.devices, true);
+      if (in_reach(state, share) && !planned_with(state, job, share)) add(share.devices, true);
     }
   }
   return watts;
@@ -94,8 +92,9 @@ double cap_for_plan(const State& state, double now_seconds) {
   for (JobId id : state.running) {
     const Run& run = *state.jobs.at(id).run;
     for (const NodeShare& share : run.shares) {
-      const double limit = run.issued_watts * static_cast<double>(share.devices.size());
-      if (!share.gone && share.watts > 0) slack += std::max(0.0, limit - share.watts);
+      if (share.gone || share.watts <= 0) continue;
+      const double limit = issued_watts(state, share) * static_cast<double>(share.devices.size());
+      slack += std::max(0.0, limit - share.watts);
     }
   }
   return std::min(cap, soft * (1 - state.options.soft_reserve) + slack);
@@ -160,9 +159,8 @@ bool is_news(const JobView& job, const Choice& choice) {
 
 bool steerable(const State& state, const Job& job) {
   if (!job.run || job.run->phase == Run::Phase::kStopping) return false;
-  return std::all_of(job.run->shares.begin(), job.run->shares.end(), [&](const NodeShare& share) {
-    return !share.gone && state.nodes[share.node].state == NodeState::kUp;
-  });
+  return std::ranges::all_of(job.run->shares,
+                             [&](const NodeShare& share) { return in_reach(state, share); });
 }
 
 Snapshot make_snapshot(const State& state, double now_seconds) {

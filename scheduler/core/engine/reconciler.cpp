@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "scheduler/core/engine/state.h"
 
@@ -25,47 +26,77 @@ SetLimit limit_command(const State& state, const Job& job, const CapLedger::Comm
           command.watts, command.sequence, std::move(why)};
 }
 
-double raise_of(const State& state, const Run& run, double watts) {
-  double raise = 0;
+using Shares = std::vector<const NodeShare*>;
+
+/// The shares in reach whose limit, as it was last commanded, compares so with some watts.
+template <class Compare>
+Shares shares_with(const State& state, const Run& run, Compare compare, double watts) {
+  Shares shares;
   for (const NodeShare& share : run.shares) {
-    if (!share.gone) raise += state.ledger.raise_watts(share.devices, watts);
+    if (in_reach(state, share) && compare(issued_watts(state, share), watts)) {
+      shares.push_back(&share);
+    }
   }
-  return raise;
+  return shares;
 }
 
-void set_limit(Round& round, Job& job, double watts, const std::string& why) {
+void set_limit(Round& round, Job& job, const Shares& shares, double watts, const std::string& why) {
+  if (shares.empty()) return;
   State& state = round.state;
-  Run& run = *job.run;
-  const double before = run.issued_watts;
-  run.issued_watts = watts;
-  std::string remark = fmt::format("limit {:.0f} to {:.0f} W a device: {}", before, watts, why);
-  for (const NodeShare& share : run.shares) {
-    if (share.gone || state.nodes[share.node].state != NodeState::kUp) continue;
-    const Sequence sequence = state.ledger.issue(share.node, share.devices, watts);
+  std::string remark = fmt::format("limit {:.0f} to {:.0f} W a device: {}",
+                                   issued_watts(state, *shares.front()), watts, why);
+  for (const NodeShare* share : shares) {
+    const Sequence sequence = state.ledger.issue(share->node, share->devices, watts);
     state.sent_seconds[sequence] = state.now_seconds;
     round.decide(job.id, limit_command(state, job, state.ledger.outstanding().at(sequence), why),
                  std::exchange(remark, ""));
   }
+  job.run->issued_watts = issued_watts(state, *job.run);
 }
 
-/// Runs that are being stopped give up their watts at once when the cap needs them.
-void squeeze_stopping(Round& round) {
+void lower_to(Round& round, Job& job, double watts, const std::string& why) {
+  set_limit(round, job, shares_with(round.state, *job.run, std::greater<>(), watts), watts, why);
+}
+
+/// Whether only a part of a run is in reach: no plan can move it.
+bool is_torn(const State& state, const Job& job) {
+  if (job.run->phase == Run::Phase::kStopping || steerable(state, job)) return false;
+  return std::ranges::any_of(job.run->shares,
+                             [&](const NodeShare& share) { return in_reach(state, share); });
+}
+
+/// Runs that are being stopped, or are torn, give up their watts at once when the cap needs them.
+void squeeze_unplanned(Round& round) {
   State& state = round.state;
   if (headroom(state) >= 0) return;
   for (JobId id : state.running) {
     Job& job = state.jobs.at(id);
     const double least = state.types[job.run->point.type].min_limit_watts;
-    if (job.run->phase == Run::Phase::kStopping && job.run->issued_watts > least) {
-      set_limit(round, job, least, "is being stopped, and the cap needs its watts");
+    if (job.run->phase == Run::Phase::kStopping) {
+      lower_to(round, job, least, "is being stopped, and the cap needs its watts");
+    } else if (is_torn(state, job)) {
+      job.run->point.limit_watts = std::min(job.run->point.limit_watts, least);
+      lower_to(round, job, least, "a part of it is out of reach, and the cap needs its watts");
     }
   }
+}
+
+/// What is still drawn above idle by the part of a run that is in reach, at its lowest limit.
+double least_watts(const State& state, const Run& run) {
+  const DeviceType& type = state.types[run.point.type];
+  double watts = 0;
+  for (const NodeShare& share : run.shares) {
+    if (!in_reach(state, share)) continue;
+    watts += static_cast<double>(share.devices.size()) * (type.min_limit_watts - type.idle_watts);
+  }
+  return watts;
 }
 
 /// What comes free when a run ends on the nodes that can answer.
 double held_watts(const State& state, const Run& run) {
   double watts = 0;
   for (const NodeShare& share : run.shares) {
-    if (share.gone || state.nodes[share.node].state != NodeState::kUp) continue;
+    if (!in_reach(state, share)) continue;
     for (DeviceId device : share.devices) {
       watts += state.ledger.possible_watts(device) - state.types[run.point.type].idle_watts;
     }
@@ -73,13 +104,37 @@ double held_watts(const State& state, const Run& run) {
   return watts;
 }
 
+/// Where the lowest limits are not enough, though plans stop all that they can move, torn runs are
+/// stopped as well, those of the least priority that hold most first.
+void stop_torn(Round& round) {
+  State& state = round.state;
+  if (headroom(state) >= 0) return;
+  double over = state.least_cap_watts - cap_ahead(state, state.now_seconds);
+  std::vector<Job*> jobs;
+  for (JobId id : state.running) {
+    Job& job = state.jobs.at(id);
+    if (!is_torn(state, job)) continue;
+    over += least_watts(state, *job.run);
+    jobs.push_back(&job);
+  }
+  std::ranges::stable_sort(jobs, {}, [&](const Job* job) {
+    return std::pair(job->request.priority, -held_watts(state, *job->run));
+  });
+  for (Job* job : jobs) {
+    if (over <= 0) return;
+    over -= least_watts(state, *job->run);
+    stop_run(round, *job, Reason::kPowerCap,
+             "a part of it is out of reach, and the cap leaves nothing for the rest");
+  }
+}
+
 /// Whether a node that can answer has not said that the limit of its devices is as low as it was
 /// told to be.
 bool keeps_a_higher_limit(const State& state, const Run& run) {
   return std::ranges::any_of(run.shares, [&](const NodeShare& share) {
-    if (share.gone || state.nodes[share.node].state != NodeState::kUp) return false;
+    if (!in_reach(state, share)) return false;
     return std::ranges::any_of(share.devices, [&](DeviceId device) {
-      return state.ledger.possible_watts(device) > run.issued_watts;
+      return state.ledger.possible_watts(device) > state.ledger.issued_watts(device);
     });
   });
 }
@@ -143,28 +198,34 @@ void lower(Round& round) {
     Job& job = state.jobs.at(*next);
     const Run& run = *job.run;
     const double wanted = run.point.limit_watts;
-    if (run.phase == Run::Phase::kStopping || run.issued_watts == wanted) {
+    if (run.phase == Run::Phase::kStopping ||
+        shares_with(state, run, std::not_equal_to<>(), wanted).empty()) {
       next = state.to_adjust.erase(next);
       continue;
     }
     ++next;
-    if (run.issued_watts > wanted)
-      set_limit(round, job, wanted, "the plan gives its watts to others");
+    lower_to(round, job, wanted, "the plan gives its watts to others");
   }
 }
 
+/// After lower(): what differs from what is wanted is below it.
 void raise(Round& round) {
   State& state = round.state;
   double free = headroom(state);
   for (auto next = state.to_adjust.begin(); next != state.to_adjust.end() && free > 0;) {
     Job& job = state.jobs.at(*next);
     const double wanted = job.run->point.limit_watts;
-    const double needed = raise_of(state, *job.run, wanted);
-    if (job.run->issued_watts != wanted && needed <= free) {
-      set_limit(round, job, wanted, "the plan gives it watts that are free");
+    const Shares shares = shares_with(state, *job.run, std::less<>(), wanted);
+    double needed = 0;
+    for (const NodeShare* share : shares) {
+      needed += state.ledger.raise_watts(share->devices, wanted);
+    }
+    const bool fits = needed <= free;
+    if (fits) {
+      set_limit(round, job, shares, wanted, "the plan gives it watts that are free");
       free -= needed;
     }
-    next = job.run->issued_watts == wanted ? state.to_adjust.erase(next) : std::next(next);
+    next = fits ? state.to_adjust.erase(next) : std::next(next);
   }
 }
 
@@ -283,7 +344,8 @@ bool is_cap_overdue(const State& state, double now_seconds) {
 }
 
 void reconcile(Round& round) {
-  squeeze_stopping(round);
+  squeeze_unplanned(round);
+  stop_torn(round);
   kill_for_cap(round);
   lower(round);
   start_pending(round);

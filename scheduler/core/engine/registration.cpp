@@ -108,7 +108,7 @@ void adopt(Round& round, Job& job, const NodeShare& share, const HeldRun& held) 
   State& state = round.state;
   for (DeviceId device : share.devices) state.ledger.restate(device, held.limit_watts);
   state.joules.report(held.token, share.node, held.joules);
-  job.run->issued_watts = held.limit_watts;
+  job.run->issued_watts = issued_watts(state, *job.run);
   state.to_adjust.insert(job.id);
   const std::string& node = state.nodes[share.node].name;
   if (const double lease = state.joules.leased(held.token, share.node); lease > 0) {

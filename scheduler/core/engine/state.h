@@ -223,6 +223,10 @@ void rebuild(State& state);
 Node* live_node(State& state, const std::string& name, int64_t epoch);
 /// Whether a share can be told anything now.
 bool in_reach(const State& state, const NodeShare& share);
+/// The limit of the newest command to a share, per device.
+double issued_watts(const State& state, const NodeShare& share);
+/// Of the run's shares that are not gone, the highest.
+double issued_watts(const State& state, const Run& run);
 /// Gives a device that no run holds any more back to the pool, if it may be used.
 void free_device(State& state, DeviceId device);
 /// The cap on the sum of limits that holds for decisions made at a moment.

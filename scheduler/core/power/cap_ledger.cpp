@@ -37,6 +37,11 @@ double CapLedger::possible_watts(DeviceId device) const {
   return highest(entry.confirmed, entry.commanded);
 }
 
+double CapLedger::issued_watts(DeviceId device) const {
+  const Entry& entry = entries_[device];
+  return entry.commanded.empty() ? entry.confirmed : entry.commanded.back().second;
+}
+
 Sequence CapLedger::issue(NodeId node, std::span<const DeviceId> devices, double watts) {
   const Sequence sequence = ++last_;
   for (DeviceId device : devices) {

@@ -67,6 +67,8 @@ class CapLedger {
   /// Sum over all devices of the highest limit that may be in force.
   double possible_watts() const { return static_cast<double>(total_milliwatts_) / 1000; }
   double possible_watts(DeviceId device) const;
+  /// The limit of the newest command, or of what the agent has said since.
+  double issued_watts(DeviceId device) const;
   double confirmed_watts(DeviceId device) const { return entries_[device].confirmed; }
 
   /// Commands not acknowledged yet, oldest first.
