@@ -18,8 +18,10 @@ struct CoreOptions {
   PolicyOptions policy;
   double lease_seconds = 6;  ///< an agent that is cut off falls to its safe limits after this
   double orphan_grace_seconds = 20;  ///< and after this much more it has ended its runs
-  double clock_margin_seconds = 1;   ///< how far clocks and timers may be off in that
-  double stop_seconds = 7;           ///< runs whose stop the cap waits for are killed after this
+  double clock_margin_seconds = 1;   ///< how far clocks and timers may be off in that ...
+  double clock_slew = 0.012;  ///< ... and by how much of it: the daemon's time runs up to 1 % fast,
+                              ///< and machines' clocks 0.05 % fast or slow
+  double stop_seconds = 7;    ///< runs whose stop the cap waits for are killed after this
   double settle_seconds = 10;  ///< a cap that falls at a known time is planned for this much before
   double resend_seconds = 2;   ///< a limit that is not acknowledged is sent again after this
   double replan_seconds = 30;  ///< planning is repeated at least this often

@@ -143,12 +143,22 @@ void give_up(Round& round, Node& node) {
 
 }  // namespace
 
+namespace {
+
+/// So many seconds of an agent's clock have passed by then, whatever its clock and ours did.
+double surely_after(const State& state, const Node& node, double seconds) {
+  const CoreOptions& options = state.options;
+  return node.lost_seconds + seconds * (1 + options.clock_slew) + options.clock_margin_seconds;
+}
+
+}  // namespace
+
 double lease_end(const State& state, const Node& node) {
-  return node.lost_seconds + node.lease_seconds + state.options.clock_margin_seconds;
+  return surely_after(state, node, node.lease_seconds);
 }
 
 double orphans_end(const State& state, const Node& node) {
-  return lease_end(state, node) + node.orphan_grace_seconds;
+  return surely_after(state, node, node.lease_seconds + node.orphan_grace_seconds);
 }
 
 bool is_expiry_due(const State& state, double now_seconds) {

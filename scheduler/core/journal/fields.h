@@ -147,7 +147,8 @@ template <class V>
 void visit(Is<CoreOptions> auto& s, V&& v) {
   v("cap_watts", s.cap_watts), v("policy", s.policy), v("lease_seconds", s.lease_seconds);
   v("orphan_grace_seconds", s.orphan_grace_seconds);
-  v("clock_margin_seconds", s.clock_margin_seconds), v("stop_seconds", s.stop_seconds);
+  v("clock_margin_seconds", s.clock_margin_seconds), v("clock_slew", s.clock_slew);
+  v("stop_seconds", s.stop_seconds);
   v("settle_seconds", s.settle_seconds);
   v("resend_seconds", s.resend_seconds), v("replan_seconds", s.replan_seconds);
   v("joule_lease_seconds", s.joule_lease_seconds), v("soft_reserve", s.soft_reserve);

@@ -100,6 +100,25 @@ TEST_F(CoreStory, AfterARestartLeasesCountAnewWhateverTheClockSays) {
   EXPECT_EQ(state(job), JobState::kPreempted);
 }
 
+/// The daemon's clock may run 1 % fast, the agent's does not.
+TEST_F(CoreStory, ALongLeaseEndsNoEarlierThanAnyClockSays) {
+  cluster.apply(Configured{"energy", 0, 3600, 86400, 90 * 86400.0});
+  for (const char* name : {"a", "b"}) cluster.cut_off(name), cluster.reconnect(name);
+  const JobId job = cluster.submit("train", 1, 1, 1e9);
+  cluster.run(5);
+  const Node& node = cluster.core.state().nodes[run_of(job).shares.front().node];
+  const double lost = cluster.now();
+  const Token token = run_of(job).token;
+  cluster.core.apply({lost, NodeLost{node.name, node.epoch}});
+  cluster.core.apply({lost + 3600 * 1.01, Tick{}});
+  EXPECT_FALSE(node.fell_safe);
+  cluster.core.apply({lost + 90000 * 1.01, Tick{}});
+  ASSERT_TRUE(cluster.job(job).run);
+  EXPECT_EQ(run_of(job).token, token) << "its agent may hold it still";
+  cluster.core.apply({lost + 90000 * 1.013, Tick{}});
+  EXPECT_EQ(node.state, NodeState::kDown);
+}
+
 TEST_F(CoreStory, ACapWindowThatIsKnownIsMetBeforeItBegins) {
   for (int i = 0; i < 8; ++i) cluster.submit(fmt::format("j{}", i), 1, 1, 1e6);
   cluster.run(20);

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include "scheduler/core/core.h"
+
 namespace wattle::scheduler {
 namespace {
 
@@ -36,6 +38,16 @@ TEST_F(SteadyClockTest, AStepOfTheWallClockIsTakenUpSlowly) {
     for (int i = 0; i < 7000; ++i) pass(1), clock_.now();
     EXPECT_NEAR(clock_.now(), wall_, 1e-3) << "in the end it is right again";
   }
+}
+
+TEST_F(SteadyClockTest, RunsNoFasterThanTheCoreReckonsWith) {
+  const double lease = 90000;
+  const double before = clock_.now();
+  wall_ += 3600;
+  pass(lease);
+  const CoreOptions options;
+  EXPECT_GT(clock_.now() - before, lease + options.clock_margin_seconds);
+  EXPECT_LT(clock_.now() - before, lease * (1 + options.clock_slew));
 }
 
 TEST_F(SteadyClockTest, OneThatStartsAheadGoesOnSlowlyUntilItIsRight) {
