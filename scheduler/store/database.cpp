@@ -88,8 +88,8 @@ void Database::fail(const std::string& doing) const {
                                           sqlite3_errmsg(handle_), sqlite3_errcode(handle_)));
 }
 
-Transaction::Transaction(Database& database) : database_(database) {
-  database_.execute("BEGIN IMMEDIATE");
+Transaction::Transaction(Database& database, For what) : database_(database) {
+  database_.execute(what == For::kWriting ? "BEGIN IMMEDIATE" : "BEGIN");
 }
 
 Transaction::~Transaction() {

@@ -64,11 +64,14 @@ class Database {
   sqlite3* handle_ = nullptr;
 };
 
-/// Rolls back unless it was committed.
+/// Rolls back unless it was committed. Statements in one for reading see the same state.
 class Transaction {
  public:
-  explicit Transaction(Database& database);
+  enum class For { kReading, kWriting };
+  explicit Transaction(Database& database, For what = For::kWriting);
   ~Transaction();
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
   void commit();
 
  private:

@@ -13,20 +13,6 @@ const char* column_of(EnergyQuestion::By by) {
                                            : "day";
 }
 
-/// Several statements see the same state in it.
-class ReadTransaction {
- public:
-  explicit ReadTransaction(Database& database) : database_(database) {
-    Statement(database_, "BEGIN").run();
-  }
-  ~ReadTransaction() { Statement(database_, "ROLLBACK").run(); }
-  ReadTransaction(const ReadTransaction&) = delete;
-  ReadTransaction& operator=(const ReadTransaction&) = delete;
-
- private:
-  Database& database_;
-};
-
 }  // namespace
 
 void EnergyReports::read(const EnergyQuestion& question,
@@ -39,7 +25,7 @@ void EnergyReports::read(const EnergyQuestion& question,
     if (question.tenant) statement.bind(3, *question.tenant);
   };
   const std::lock_guard lock(mutex_);
-  const ReadTransaction transaction(database_);
+  const Transaction transaction(database_, Transaction::For::kReading);
   std::map<std::string, int64_t> jobs;
   if (question.by != EnergyQuestion::By::kJob) {
     Statement count(database_,

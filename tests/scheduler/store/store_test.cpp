@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -154,6 +155,48 @@ TEST_F(StoreTest, CommitsWhileAReportIsRead) {
   });
   EXPECT_THAT(seen, testing::ElementsAre(1, 2)) << "as it was when the report began";
   EXPECT_EQ(read_energy({}).at(0).joules, 101);
+}
+
+/// As long as it lives, this process writes nothing into files: the disk for temporary ones is
+/// full.
+class NoRoom {
+ public:
+  NoRoom() {
+    before_ = signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &room_);
+    const rlimit none{0, room_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~NoRoom() {
+    setrlimit(RLIMIT_FSIZE, &room_);
+    signal(SIGXFSZ, before_);
+  }
+
+ private:
+  rlimit room_{};
+  sighandler_t before_;
+};
+
+TEST_F(StoreTest, AReportWithoutRoomForItsTemporaryFilesIsRefused) {
+  Store store(path());
+  constexpr int kJobs = 80000;
+  Database(path()).execute(fmt::format(
+      "WITH RECURSIVE job(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM job WHERE n < {}) "
+      "INSERT INTO energy SELECT 'team-a', '2026-11-' || (10 + n % 20), n, 'estimated:model', 1, 1 "
+      "FROM job",
+      kJobs));
+  EnergyReports reports(path());
+  int64_t sums = 0;
+  const auto read = [&] {
+    reports.read({.by = EnergyQuestion::By::kJob}, [&](const EnergySum&) { ++sums; });
+  };
+  {
+    const NoRoom no_room;
+    EXPECT_THROW(read(), Error);
+  }
+  sums = 0;
+  read();
+  EXPECT_EQ(sums, kJobs);
 }
 
 TEST_F(StoreTest, AnOlderDatabaseKeepsItsJoules) {
