@@ -97,7 +97,7 @@ void Agent::adopt(const std::string& folder) {
     parts_.say(fmt::format("run {}: taken over", run->record().launch.token()));
     if (was_cut_off_) run->fall_to_safe();  // its keeper has lowered it
     runs_[run->record().launch.token()] = std::move(run);
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     parts_.say(fmt::format("{}: is no run that could go on ({}): removed", folder, e.what()));
     std::error_code error;
     fs::remove_all(folder, error);

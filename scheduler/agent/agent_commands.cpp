@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/agent/agent.h"
 
 namespace wattle::agent {
@@ -142,7 +143,7 @@ void Agent::refuse(int64_t token, const Ending& ending) {
   v1::RunExited& exited = refused_[token];
   exited.set_token(token);
   exited.set_exit_code(ending.exit_code);
-  exited.set_error(ending.error);
+  exited.set_error(cut(ending.error, kLongestCause));
   exited.set_blameless(ending.fault != StartFault::kNone);
   exited.set_node_at_fault(ending.fault == StartFault::kNode);
   v1::AgentMessage message;

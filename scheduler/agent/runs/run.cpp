@@ -89,7 +89,7 @@ bool Run::remember() {
   try {
     save(folder_, record_);
     return true;
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     parts_.say(e.what());
     return false;
   }
@@ -246,6 +246,18 @@ void Run::stop(const std::string& reason) {
 void Run::tick(const Readings& readings, bool is_cut_off) {
   is_log_sent_ = log_sent_ >= 0 && !send_log();
   if (has_ended()) return;
+  try {
+    if (fault_.empty()) {
+      move(readings, is_cut_off);
+    } else {
+      give_up();
+    }
+  } catch (const std::exception& e) {
+    note_fault(e.what());
+  }
+}
+
+void Run::move(const Readings& readings, bool is_cut_off) {
   if (!command_.was_started() && !ending_) {
     if (record_.is_killed) end({128 + SIGKILL, 0, boot_seconds(), ""});
     if (!ending_) start_when_prepared();
@@ -337,7 +349,11 @@ void Run::finish() {
   }
   metrics_.poll();
   report();  // the last steps
-  record_.exited = exit_report(needs_checkpoint);
+  close(exit_report(needs_checkpoint));
+}
+
+void Run::close(v1::RunExited exited) {
+  record_.exited = std::move(exited);
   std::error_code error;
   std::filesystem::remove_all(session_folder(parts_.settings, record_.launch), error);
   remotes_.reset();

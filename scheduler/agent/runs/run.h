@@ -44,6 +44,7 @@ class Run {
   /// Its files may be on their way still: they are given up.
   ~Run() { gives_up_ = true; }
 
+  /// Throws nothing: what goes wrong ends this run, and no other.
   void tick(const Readings& readings, bool is_cut_off);
 
   /// Everything but launches. Whether a limit is in force now (or a newer one): only then it is to
@@ -76,6 +77,7 @@ class Run {
   void stop(const std::string& reason);
   void kill();
   bool needs_door() const { return is_first() && record_.launch.hosts_size() > 1 && !remotes_; }
+  void move(const Readings& readings, bool is_cut_off);
   std::string open_door();
   void watch_door();
   void serve_remote(const v1::RemoteStart& start);
@@ -93,6 +95,10 @@ class Run {
   void send_remote_end();
   void end(const Ending& ending);
   void finish();
+  void close(v1::RunExited exited);
+  void note_fault(const std::string& what);
+  void give_up();
+  v1::RunExited exit_of(const std::string& cause, StartFault fault) const;
   v1::RunExited exit_report(bool with_checkpoint) const;
 
   const RunParts& parts_;
@@ -111,6 +117,7 @@ class Run {
   std::atomic<bool> gives_up_ = false;            // what is being prepared
   std::future<std::optional<Ending>> preparing_;  // none, or why it failed
   std::optional<Ending> ending_;
+  std::string fault_;  // why it can't go on; "" = it can
   double store_until_ = 0;
   bool is_frozen_, has_told_of_vain_ = false;
   bool is_start_reported_ = false, has_new_checkpoint_ = false, is_log_sent_ = false;

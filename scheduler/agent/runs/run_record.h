@@ -9,6 +9,9 @@
 
 namespace wattle::agent {
 
+/// Of why a run has ended: it stands in messages, tables and the journal.
+inline constexpr size_t kLongestCause = 2000;
+
 /// A daemon that mpirun has asked for on another node.
 struct RemoteRequest {
   int64_t number = 0;

@@ -1,11 +1,14 @@
+#include <fmt/format.h>
+
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/agent/runs/run.h"
 
 /// What a run tells the daemon.
@@ -15,14 +18,20 @@ namespace {
 constexpr size_t kLogBytes = 64 << 10;
 /// A disk with less is full.
 constexpr uintmax_t kLeastRoomBytes = 16 << 20;
+constexpr size_t kLongestCauseFile = 64 << 10;
 
-/// The first cause, as the trainer has noted it; "" if there is none.
+/// The first cause, as the trainer has noted it; "" if there is none. The file is the user's:
+/// anything may lie there.
 std::string first_cause(const JobFiles& files, const std::optional<Account>& account) {
   const AsUser as_user(account);
-  std::ifstream file(files.output_dir + "/error.json");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::string path = files.output_dir + "/error.json";
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return "";
+  const std::string text = read_piece(path, 0, kLongestCauseFile);
   const auto cause = nlohmann::json::parse(text, nullptr, false);
-  return cause.is_object() ? cause.value("message", "") : "";
+  if (!cause.is_object() || !cause.contains("message")) return "";
+  const auto& message = cause.at("message");
+  return message.is_string() ? message.get<std::string>() : "";
 }
 
 /// A job whose trainer failed for want of room goes on elsewhere, or when there is some. The node
@@ -54,29 +63,66 @@ void Run::report_start() {
   parts_.send(std::move(message));
 }
 
-v1::RunExited Run::exit_report(bool with_checkpoint) const {
+v1::RunExited Run::exit_of(const std::string& cause, StartFault fault) const {
   v1::RunExited exited;
   exited.set_token(record_.launch.token());
   exited.set_exit_code(ending_->exit_code);
   exited.set_joules(energy_.joules());
   add_energy(energy_.record(), *exited.mutable_energy());
   exited.set_tokens(is_first() ? metrics_.progress().tokens : 0);
-  std::string cause = ending_->error;
-  if (cause.empty() && is_first() && exited.exit_code() != kExitDone &&
-      exited.exit_code() != kExitStopped) {
-    cause = first_cause(files_, account_);
-  }
-  const StartFault fault = ending_->fault != StartFault::kNone || exited.exit_code() != kExitFailed
-                               ? ending_->fault
-                               : fault_of_disk(files_, cause);
   exited.set_blameless(fault != StartFault::kNone);
   exited.set_node_at_fault(fault == StartFault::kNode);
+  exited.set_error(cut(cause, kLongestCause));
+  return exited;
+}
+
+v1::RunExited Run::exit_report(bool with_checkpoint) const {
+  const int exit_code = ending_->exit_code;
+  std::string cause = ending_->error;
+  if (cause.empty() && is_first() && exit_code != kExitDone && exit_code != kExitStopped) {
+    cause = first_cause(files_, account_);
+  }
+  const StartFault fault = ending_->fault != StartFault::kNone || exit_code != kExitFailed
+                               ? ending_->fault
+                               : fault_of_disk(files_, cause);
+  if (with_checkpoint && cause.empty()) cause = checkpoints_.failure();
+  v1::RunExited exited = exit_of(cause, fault);
   if (with_checkpoint) {
     for (const v1::FileRef& file : checkpoints_.stored()) *exited.add_checkpoint() = file;
-    if (cause.empty()) cause = checkpoints_.failure();
   }
-  exited.set_error(cause);
   return exited;
+}
+
+void Run::note_fault(const std::string& what) {
+  if (!fault_.empty()) return;
+  fault_ = what.empty() ? "unknown" : what;
+  gives_up_ = true;
+  parts_.say(fmt::format("run {}: can't go on and is ended: {}", record_.launch.token(), fault_));
+}
+
+/// Ends a run that can't go on, without a look at the job's files. It is neither the job's fault
+/// nor surely the node's.
+void Run::give_up() {
+  if (!ending_ && command_.was_started()) {
+    command_.kill();
+    try {
+      ending_ = command_.ending();
+    } catch (const std::exception&) {  // its notes are what is broken
+      if (command_.keeper() && is_running(*command_.keeper())) return;
+      ending_ = Ending{128 + SIGKILL, 0, boot_seconds(), ""};
+    }
+    if (!ending_) return;
+    ending_->fault = StartFault::kElsewhere;
+  }
+  if (!ending_) ending_ = Ending{127, 0, boot_seconds(), "", StartFault::kElsewhere};
+  const bool is_preparing = preparing_.valid() && preparing_.wait_for(std::chrono::seconds(0)) !=
+                                                      std::future_status::ready;
+  if (is_preparing) return;
+  if (checkpoints_.is_busy()) {
+    checkpoints_.poll();
+    return;
+  }
+  close(exit_of(fault_, ending_->fault));
 }
 
 void Run::send_remote_end() {

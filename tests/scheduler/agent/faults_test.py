@@ -1,0 +1,65 @@
+"""What a job's files hold, and what goes wrong with one run, ends at most that run."""
+
+import json
+import unittest
+
+from agent_runs import AgentTest, SLEEPER, processes_of
+
+
+class FaultsTest(AgentTest):
+    def fail_with(self, token: int, path: str, content: str):
+        """The end of a run whose trainer fails and leaves what the user has put there."""
+        self.daemon.launch(token, self.yaml(),
+                           inputs=[self.daemon.add_file(path, content.encode())])
+        return self.daemon.wait_said("run_exited", token=token)
+
+    def test_a_first_cause_may_be_anything(self):
+        agent = self.agent(train_program=self.program("exit 1\n"))
+        causes = {"out/error.json": ['{"message": "no such shape"}', '{"message": 5}', '{}', "[1]",
+                                     '{"message": ', "\x00\xff"], "out/error.json/deep": ["x"]}
+        ends = [self.fail_with(token, path, text) for token, (path, text) in enumerate(
+            ((path, text) for path in causes for text in causes[path]), 1)]
+        self.assertEqual([end.exit_code for end in ends], [1] * len(ends))
+        self.assertEqual([end.error for end in ends], ["no such shape"] + [""] * (len(ends) - 1))
+        self.assertIsNone(agent.process.poll(), agent.log())
+
+    def test_a_first_cause_has_a_bound(self):
+        self.agent(train_program=self.program("exit 1\n"))
+        long = self.fail_with(1, "out/error.json", '{"message": "' + "ä" * 20000 + '"}')
+        self.assertTrue(long.error.startswith("ää") and long.error.endswith("ä..."))
+        self.assertLess(len(long.error.encode()), 2100)
+        self.assertEqual(self.fail_with(2, "out/error.json",
+                                        json.dumps({"message": "x" * (5 << 20)})).error, "")
+        self.assertEqual(self.daemon.epoch, 1, "it has registered again")
+
+    def test_a_run_that_cannot_go_on_is_ended_alone(self):
+        agent = self.agent(train_program=self.program(SLEEPER))
+        for token in (1, 2):
+            self.daemon.launch(token, self.yaml(), devices=[token - 1])
+            self.daemon.wait_said("run_started", token=token)
+        (agent.run_folder(1) / "ending.json").write_text("{}")  # the agent's own note
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertIn("exit_code", exited.error)
+        self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
+                         (137, True, False))
+        self.assertFalse(processes_of(agent.run_folder(1)))
+        self.assertIsNone(agent.process.poll(), agent.log())
+        self.daemon.send("n1", stop={"token": 2, "reason": "Cancelled"})
+        self.assertEqual(self.daemon.wait_said("run_exited", token=2).exit_code, 75)
+
+    def test_a_run_whose_notes_are_broken_is_no_run(self):
+        agent = self.agent(train_program=self.program(SLEEPER))
+        for token in (1, 2):
+            self.daemon.launch(token, self.yaml(), devices=[token - 1])
+            self.daemon.wait_said("run_started", token=token)
+        epoch = self.daemon.epoch
+        agent.kill()
+        (agent.run_folder(1) / "keeper.json").write_text("{}")
+        agent.start()
+        [held] = self.daemon.wait_registered(after=epoch).runs
+        self.assertEqual(held.token, 2)
+        self.wait_gone(agent.run_folder(1))
+
+
+if __name__ == "__main__":
+    unittest.main()
