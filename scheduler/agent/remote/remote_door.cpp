@@ -18,7 +18,8 @@ namespace wattle::agent {
 namespace {
 
 constexpr size_t kLongestRequest = 1 << 16;
-constexpr int kMostVisitors = 64;
+/// Others of the job's account that may come in besides.
+constexpr int kMoreVisitors = 16;
 
 std::string hex(const std::string& bytes) {
   std::string digits;
@@ -36,16 +37,16 @@ bool may_enter(int fd, const std::optional<Account>& account) {
 
 }  // namespace
 
-RemoteDoor::RemoteDoor(const std::string& folder, const std::string& name,
+RemoteDoor::RemoteDoor(const std::string& folder, const std::string& name, int hosts,
                        const std::optional<Account>& account)
-    : path_(folder + "/" + name), account_(account) {
+    : path_(folder + "/" + name), account_(account), most_visitors_(hosts + kMoreVisitors) {
   const AsUser as_user(account);
   ::unlink(path_.c_str());
   const SocketPath path(folder, name);
   fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const sockaddr_un address = path.address();
   if (fd_ < 0 || ::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      ::listen(fd_, kMostVisitors) != 0) {
+      ::listen(fd_, most_visitors_) != 0) {
     const std::string why = std::strerror(errno);
     if (fd_ >= 0) ::close(fd_);
     throw Error(ErrorCode::kIo, fmt::format("{}: {}", path_, why));
@@ -60,7 +61,7 @@ RemoteDoor::~RemoteDoor() {
 }
 
 std::vector<DoorRequest> RemoteDoor::poll() {
-  while (visitors_.size() < kMostVisitors) {
+  while (visitors_.size() < static_cast<size_t>(most_visitors_)) {
     const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) break;
     if (may_enter(fd, account_)) {

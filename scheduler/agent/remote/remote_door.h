@@ -25,8 +25,9 @@ struct DoorRequest {
 /// {"output": "..."} in hexadecimal digits, any number of times, then {"exit": N}.
 class RemoteDoor {
  public:
-  /// Throws Error(kIo) if there can be no such socket.
-  RemoteDoor(const std::string& folder, const std::string& name,
+  /// For a helper of each of `hosts`, which stays as long as its daemon does. Throws Error(kIo) if
+  /// there can be no such socket.
+  RemoteDoor(const std::string& folder, const std::string& name, int hosts,
              const std::optional<Account>& account);
   ~RemoteDoor();
   RemoteDoor(const RemoteDoor&) = delete;
@@ -48,6 +49,7 @@ class RemoteDoor {
 
   std::string path_;
   std::optional<Account> account_;
+  int most_visitors_;
   int fd_ = -1;
   std::list<Visitor> visitors_;
 };

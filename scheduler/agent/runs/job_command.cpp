@@ -33,6 +33,8 @@ void add_hosts(std::vector<std::string>& words, const Settings& settings,
                  "plm_rsh_agent", settings.self_program + " remote-shell", "--mca",
                  "plm_rsh_no_tree_spawn", "1", "--mca", "orte_leave_session_attached", "1", "--mca",
                  "if_base_do_not_resolve", "1"});
+  // Sessions that stay attached are all there at the same time.
+  append(words, {"--mca", "plm_rsh_num_concurrent", std::to_string(launch.hosts_size())});
   if (!settings.mpi_network.empty()) {
     append(words, {"--mca", "oob_tcp_if_include", settings.mpi_network, "--mca",
                    "btl_tcp_if_include", settings.mpi_network});

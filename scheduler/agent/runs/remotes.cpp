@@ -8,7 +8,7 @@ Remotes::Remotes(const std::string& folder, RunRecord& record,
                  const std::optional<Account>& account, std::string door,
                  std::function<bool()> remember, std::function<void(v1::AgentMessage)> send)
     : record_(record),
-      door_(folder, door, account),
+      door_(folder, door, record.launch.hosts_size(), account),
       remember_(std::move(remember)),
       send_(std::move(send)) {}
 
