@@ -21,7 +21,16 @@ using grpc::Status;
 
 constexpr int kPage = 500, kMostPage = 1000;
 constexpr size_t kLogPiece = 64 << 10;
+constexpr size_t kLargeSubmitBytes = 32 << 10;
+/// Of one user at the same time.
+constexpr int kMostSubmits = 64, kMostLargeSubmits = 8;
 constexpr double kPollSeconds = 0.5;
+
+bool is_large(const v1::SubmitRequest& request) {
+  size_t bytes = request.yaml().size();
+  for (const std::string& text : request.overrides()) bytes += text.size();
+  return bytes > kLargeSubmitBytes;
+}
 
 v1::Acceptance to_message(const Accepted& accepted) {
   v1::Acceptance message;
@@ -41,7 +50,9 @@ class JobsService : public v1::Jobs::Service {
   explicit JobsService(Daemon& daemon)
       : daemon_(daemon),
         uploads_(static_cast<int>(daemon.options().uploads_per_user)),
-        streams_(static_cast<int>(daemon.options().streams_per_user)) {}
+        streams_(static_cast<int>(daemon.options().streams_per_user)),
+        submits_(kMostSubmits),
+        large_submits_(kMostLargeSubmits) {}
 
   Status Submit(ServerContext* context, const v1::SubmitRequest* request,
                 v1::SubmitResponse* response) override {
@@ -49,6 +60,11 @@ class JobsService : public v1::Jobs::Service {
     return caller.answer([&] {
       caller.require(Role::kUser);
       daemon_.require_room();
+      const Places::Place place = caller.place_among(submits_, "submits on their way");
+      std::optional<Places::Place> another;
+      if (is_large(*request)) {
+        another.emplace(caller.place_among(large_submits_, "large submits on their way"));
+      }
       submit(caller, *request, *response);
     });
   }
@@ -341,6 +357,8 @@ class JobsService : public v1::Jobs::Service {
   Daemon& daemon_;
   Places uploads_;
   Places streams_;
+  Places submits_;
+  Places large_submits_;  ///< of those, which take memory to read
 };
 
 }  // namespace

@@ -164,7 +164,8 @@ TEST_F(DaemonTest, WhatCanNotBeRightIsRefusedAndNothingIsTaken) {
   }
   const std::pair<std::string, const char*> cases[] = {
       {bomb, "nodes"},
-      {std::string(5000, '['), "YAML"},
+      {std::string(5000, '['), "nested deeper"},
+      {"a: [}", "YAML"},
       {"run: {output_dir: /etc}\n", "run.output_dir"},
       {"run: {output_dir: a/../../b}\n", "run.output_dir"},
       {"job: {ranks: {min: 4, max: 2}}\n", "max"},

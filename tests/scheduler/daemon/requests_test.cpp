@@ -102,6 +102,26 @@ TEST_F(RequestsTest, AUserHasSoManyStreamsAtATime) {
   }
 }
 
+TEST_F(RequestsTest, AUserHasSoManyLargeSubmitsOnTheirWay) {
+  const std::string large = kYaml + std::string(900 << 10, '#');
+  std::atomic<int> taken = 0, refused = 0;
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 32; ++i) {
+    clients.emplace_back([&, i] {
+      v1::SubmitResponse answer;
+      const grpc::Status status = submit(std::to_string(i), large, answer);
+      if (status.ok()) ++taken;
+      if (status.error_message().find("has 8 large submits") != std::string::npos) ++refused;
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_GE(taken, 1);
+  EXPECT_GE(refused, 1);
+  EXPECT_EQ(taken + refused, 32);
+  v1::SubmitResponse answer;
+  EXPECT_TRUE(submit("later", large, answer).ok()) << "no place is kept";
+}
+
 TEST_F(RequestsTest, ARunsLogIsKeptFromItsBeginning) {
   JobLogs logs(folder_.path("logs-of-jobs"), 10);
   logs.append(1, 7, 0, "0123456");

@@ -1,6 +1,12 @@
 #include "scheduler/daemon/services/submit/bounded_yaml.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
+
+#include <algorithm>
+#include <map>
+#include <sstream>
+#include <vector>
 
 #include "scheduler/daemon/services/calls/caller.h"
 
@@ -8,34 +14,101 @@ namespace wattle::scheduler {
 namespace {
 
 constexpr int kMostDepth = 32;
+constexpr int kMostNodes = 100'000;
+
+[[noreturn]] void refuse_depth(const std::string& what) {
+  throw Refusal(RefusalCode::kInvalid,
+                fmt::format("{} is nested deeper than {}", what, kMostDepth));
+}
+
+[[noreturn]] void refuse_nodes(const std::string& what) {
+  throw Refusal(RefusalCode::kInvalid,
+                fmt::format("{} has too many nodes: {} are taken with each request, aliases "
+                            "counted each time",
+                            what, kMostNodes));
+}
+
+/// Counts what a text would become, as it is parsed; nothing is built.
+class Measure : public YAML::EventHandler {
+ public:
+  /// Takes from `left` what it finds.
+  Measure(const std::string& what, int64_t& left) : what_(what), left_(left) {}
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t anchor) override { end(anchor, begin()); }
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t anchor,
+                const std::string&) override {
+    end(anchor, begin());
+  }
+  void OnAlias(const YAML::Mark&, YAML::anchor_t anchor) override {
+    const auto found = sizes_.find(anchor);
+    if (found == sizes_.end()) refuse_depth(what_);  // it stands for what it is in
+    require_room(found->second);
+    end(YAML::NullAnchor, found->second);
+  }
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open_.emplace_back(anchor, begin());
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open_.emplace_back(anchor, begin());
+  }
+  void OnMapEnd() override { close(); }
+
+ private:
+  struct Size {
+    int64_t nodes = 1;
+    int levels = 0;  // below it
+  };
+
+  void require_room(const Size& size) {
+    if (static_cast<int>(open_.size()) + size.levels > kMostDepth) refuse_depth(what_);
+    left_ -= size.nodes;
+    if (left_ < 0) refuse_nodes(what_);
+  }
+  Size begin() {
+    require_room({});
+    return {};
+  }
+  void end(YAML::anchor_t anchor, const Size& size) {
+    if (anchor != YAML::NullAnchor) sizes_[anchor] = size;
+    if (open_.empty()) return;
+    Size& parent = open_.back().second;
+    parent.nodes += size.nodes;
+    parent.levels = std::max(parent.levels, size.levels + 1);
+  }
+  void close() {
+    const auto [anchor, size] = open_.back();
+    open_.pop_back();
+    end(anchor, size);
+  }
+
+  const std::string& what_;
+  int64_t& left_;
+  std::vector<std::pair<YAML::anchor_t, Size>> open_;
+  std::map<YAML::anchor_t, Size> sizes_;
+};
+
+/// The parser keeps brackets that are not closed before it says anything of them.
+void require_few_brackets(const std::string& text, const std::string& what) {
+  const auto is_bracket = [](char c) { return c == '[' || c == '{'; };
+  if (std::count_if(text.begin(), text.end(), is_bracket) > kMostNodes) refuse_nodes(what);
+}
 
 }  // namespace
 
-YAML::Node BoundedYaml::parse(const std::string& text, const std::string& what) {
-  YAML::Node root = YAML::Load(text);  // its parser ends at 500 levels by itself
-  measure(root, what, 0);
-  return root;
-}
+BoundedYaml::BoundedYaml() : left_(kMostNodes) {}
 
-void BoundedYaml::measure(const YAML::Node& node, const std::string& what, int depth) {
-  if (depth > kMostDepth) {
-    throw Refusal(RefusalCode::kInvalid,
-                  fmt::format("{} is nested deeper than {}", what, kMostDepth));
-  }
-  if (--left_ < 0) {
-    throw Refusal(RefusalCode::kInvalid,
-                  fmt::format("{} has too many nodes: 100000 are taken with each request, aliases "
-                              "counted each time",
-                              what));
-  }
-  for (const auto& child : node) {
-    if (node.IsMap()) {
-      measure(child.first, what, depth + 1);
-      measure(child.second, what, depth + 1);
-    } else {
-      measure(child, what, depth + 1);
-    }
-  }
+YAML::Node BoundedYaml::parse(const std::string& text, const std::string& what) {
+  require_few_brackets(text, what);
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  Measure measure(what, left_);
+  parser.HandleNextDocument(measure);  // it ends at 500 levels by itself
+  return YAML::Load(text);
 }
 
 }  // namespace wattle::scheduler

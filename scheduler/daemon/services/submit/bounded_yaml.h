@@ -2,22 +2,24 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <cstdint>
 #include <string>
 
 namespace wattle::scheduler {
 
-/// Parses what a user has sent, and bounds what would have to be walked: an alias is as large as
-/// what it stands for, and may stand for itself. One for all the texts of a request.
+/// Parses what a user has sent, and bounds what would have to be built and walked, before it is
+/// built: an alias is as large as what it stands for, and may stand for itself. One for all the
+/// texts of a request.
 class BoundedYaml {
  public:
+  BoundedYaml();
+
   /// Throws YAML::Exception on what is no YAML, Refusal on more than 32 levels, or on more than
   /// 100,000 nodes in all texts so far. `what`: "the file".
   YAML::Node parse(const std::string& text, const std::string& what);
 
  private:
-  void measure(const YAML::Node& node, const std::string& what, int depth);
-
-  int left_ = 100'000;
+  int64_t left_;
 };
 
 }  // namespace wattle::scheduler
