@@ -85,7 +85,7 @@ std::shared_ptr<grpc::ServerCredentials> server_credentials(const LinkSecurity& 
 std::shared_ptr<grpc::Channel> open_channel(const std::string& server,
                                             const LinkSecurity& security) {
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMostMessageBytes);
+  arguments.SetMaxReceiveMessageSize(kMostAnswerBytes);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);

@@ -14,8 +14,10 @@ class ServerCredentials;
 
 namespace wattle::scheduler {
 
-/// No message that travels is larger; a larger one is refused with RESOURCE_EXHAUSTED.
+/// No message to the daemon is larger; a larger one is refused with RESOURCE_EXHAUSTED.
 inline constexpr int kMostMessageBytes = 4 << 20;
+/// What the daemon sends may be more: a launch names all nodes and files of its run.
+inline constexpr int kMostAnswerBytes = 16 << 20;
 
 /// What a server listens with: mutual TLS, clients without a certificate of the site's authority
 /// are turned away in the handshake. Without TLS only if `insecure_loopback` says so and `listen`

@@ -20,7 +20,10 @@ using grpc::ServerContext;
 using grpc::Status;
 
 constexpr int kPage = 500, kMostPage = 1000;
+constexpr size_t kMostPageBytes = 2 << 20;  ///< a job of many nodes names all of them
 constexpr size_t kLogPiece = 64 << 10;
+/// With 10,000 jobs' names and numbers it is less than a message may be.
+constexpr size_t kMostDetailBytes = 1 << 20;
 constexpr size_t kLargeSubmitBytes = 32 << 10;
 /// Of one user at the same time.
 constexpr int kMostSubmits = 64, kMostLargeSubmits = 8;
@@ -44,6 +47,26 @@ v1::Acceptance to_message(const Accepted& accepted) {
   message.set_why(accepted.why);
   return message;
 }
+
+/// Of a large sweep the later jobs come without their overrides and what is said about them: all
+/// of it would be more than a client takes.
+class Acceptances {
+ public:
+  explicit Acceptances(v1::SubmitResponse& response) : response_(response) {}
+
+  void add(const Accepted& accepted) {
+    v1::Acceptance& message = *response_.add_jobs();
+    message = to_message(accepted);
+    detail_bytes_ += message.ByteSizeLong();
+    if (detail_bytes_ <= kMostDetailBytes) return;
+    message.clear_overrides();
+    message.clear_why();
+  }
+
+ private:
+  v1::SubmitResponse& response_;
+  size_t detail_bytes_ = 0;
+};
 
 class JobsService : public v1::Jobs::Service {
  public:
@@ -150,6 +173,7 @@ class JobsService : public v1::Jobs::Service {
           batch.submissions.push_back(checked.kept);
           batch.audit.push_back({now, caller.name(), "Submit " + brief(id), "accepted"});
         });
+    Acceptances acceptances(response);
     for (const Decision& decision : decisions) {
       const auto* refused = std::get_if<Refused>(&decision);
       if (refused && refused->what == id) {
@@ -157,7 +181,7 @@ class JobsService : public v1::Jobs::Service {
                       refused->why);
       }
       const auto* accepted = std::get_if<Accepted>(&decision);
-      if (accepted && accepted->request_id == id) *response.add_jobs() = to_message(*accepted);
+      if (accepted && accepted->request_id == id) acceptances.add(*accepted);
     }
     // The same request once more: the answer is that of the journal.
     if (response.jobs_size() == 0) answer_again(checked.kept, response);
@@ -179,11 +203,10 @@ class JobsService : public v1::Jobs::Service {
                         brief(id), found->second.front(), first.substr(0, 12),
                         again.digest.substr(0, 12)));
       }
+      Acceptances acceptances(response);
       for (JobId job : found->second) {
         const auto accepted = core.state().acceptances.find(job);
-        if (accepted != core.state().acceptances.end()) {
-          *response.add_jobs() = to_message(accepted->second);
-        }
+        if (accepted != core.state().acceptances.end()) acceptances.add(accepted->second);
       }
     });
   }
@@ -204,6 +227,7 @@ class JobsService : public v1::Jobs::Service {
             v1::QueueResponse& response) {
     const std::set<int> states(request.states().begin(), request.states().end());
     const int page = request.page_size() > 0 ? std::min(request.page_size(), kMostPage) : kPage;
+    size_t bytes = 0;
     for (auto next = state.jobs.upper_bound(request.after_job()); next != state.jobs.end();
          ++next) {
       const Job& job = next->second;
@@ -212,11 +236,12 @@ class JobsService : public v1::Jobs::Service {
       const bool is_wanted = states.empty() ? request.all() || !is_finished(job.state)
                                             : states.contains(to_message(job.state));
       if (!is_wanted) continue;
-      if (response.jobs_size() == page) {
-        response.set_next_after_job(response.jobs(page - 1).job());
+      if (response.jobs_size() == page || bytes > kMostPageBytes) {
+        response.set_next_after_job(response.jobs(response.jobs_size() - 1).job());
         return;
       }
       *response.add_jobs() = summary_of(state, job);
+      bytes += response.jobs(response.jobs_size() - 1).ByteSizeLong();
     }
   }
 

@@ -1,4 +1,5 @@
 #include <filesystem>
+#include <ranges>
 
 #include "tests/scheduler/daemon/daemon_story.h"
 
@@ -120,6 +121,23 @@ TEST_F(RequestsTest, AUserHasSoManyLargeSubmitsOnTheirWay) {
   EXPECT_EQ(taken + refused, 32);
   v1::SubmitResponse answer;
   EXPECT_TRUE(submit("later", large, answer).ok()) << "no place is kept";
+}
+
+TEST_F(RequestsTest, AnswersFitIntoWhatAClientTakes) {
+  constexpr int kJobs = 4000;
+  const std::string yaml = fmt::format(
+      "run: {{output_dir: out}}\njob: {{sweep: {{grid: {{data.path: [{}], run.seed: "
+      "[{}]}}}}}}\n",
+      std::string(1200, 'x'), fmt::join(std::views::iota(0, kJobs), ", "));
+  for (int i = 0; i < 2; ++i) {  // the same answer again
+    v1::SubmitResponse answer;
+    const grpc::Status status = submit("sweep", yaml, answer);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_EQ(answer.jobs_size(), kJobs);
+    EXPECT_THAT(answer.jobs(0).overrides(), SizeIs(2));
+    EXPECT_THAT(answer.jobs(kJobs - 1).overrides(), SizeIs(0));
+    EXPECT_THAT(show(answer.jobs(kJobs - 1).job()).overrides(), SizeIs(2));
+  }
 }
 
 TEST_F(RequestsTest, ARunsLogIsKeptFromItsBeginning) {

@@ -36,6 +36,31 @@ TEST(SubmitRequest, BoundsThePriorityByRole) {
   EXPECT_EQ(refusal(Role::kOperator, 1000), "");
 }
 
+TEST(SubmitRequest, ANodeCanBeToldAllOfItAtOnce) {
+  const Identity caller{Identity::Kind::kUser, "lab", "ada", "team-a", Role::kUser};
+  v1::SubmitRequest request;
+  request.set_request_id("x");
+  request.set_yaml("job: {}\n");
+  const std::string folder(180, 'd');
+  const auto add_inputs = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      v1::FileRef& file = *request.add_inputs();
+      file.set_path(fmt::format("{0}/{0}/{0}/{0}/{0}/{1}", folder, request.inputs_size()));
+      file.set_sha256(std::string(64, '0'));
+    }
+  };
+  add_inputs(3000);
+  EXPECT_NO_THROW(check_submission(request, caller, ClusterOptions{}));
+  add_inputs(300);
+  try {
+    check_submission(request, caller, ClusterOptions{});
+    ADD_FAILURE() << "taken: " << request.ByteSizeLong() << " bytes";
+  } catch (const Refusal& refused) {
+    EXPECT_EQ(refused.code(), RefusalCode::kInvalid);
+    EXPECT_THAT(refused.what(), HasSubstr("names of 3300 inputs"));
+  }
+}
+
 TEST(SubmitRequest, SaysWhoHandsInAndWhatTheRoleAllows) {
   const auto submitter = [](Role role) {
     v1::SubmitRequest request;

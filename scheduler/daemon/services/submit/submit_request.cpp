@@ -16,6 +16,7 @@
 #include "scheduler/daemon/services/submit/bounded_yaml.h"
 #include "scheduler/daemon/services/submit/job_paths.h"
 #include "scheduler/digest/sha256.h"
+#include "scheduler/rpc/agent.pb.h"
 #include "scheduler/store/file_store.h"
 
 namespace wattle::scheduler {
@@ -23,7 +24,9 @@ namespace {
 
 constexpr size_t kMostYamlBytes = 1 << 20;
 constexpr size_t kMostOverrideBytes = 64 << 10;  ///< they go onto a command line
-/// Of what stands in tables, messages and other jobs' files.
+/// Of file, overrides and inputs together: with a sweep's point, the nodes and a checkpoint they
+/// are one message to each node.
+constexpr size_t kMostLaunchBytes = 3 << 20;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Refusal(RefusalCode::kInvalid, message);
@@ -160,6 +163,19 @@ void check_places(const v1::SubmitRequest& request) {
   }
 }
 
+void check_launch(const v1::SubmitRequest& request) {
+  v1::Launch launch;
+  launch.set_yaml(request.yaml());
+  *launch.mutable_overrides() = request.overrides();
+  *launch.mutable_inputs() = request.inputs();
+  const size_t bytes = launch.ByteSizeLong();
+  if (bytes <= kMostLaunchBytes) return;
+  refuse(
+      fmt::format("file, overrides and the names of {} inputs have {} bytes, at most {} are "
+                  "taken, for a node is told all of them at once: send many files as one archive",
+                  request.inputs_size(), bytes, kMostLaunchBytes));
+}
+
 void check_request(const v1::SubmitRequest& request) {
   size_t override_bytes = 0;
   for (const std::string& text : request.overrides()) override_bytes += text.size();
@@ -182,6 +198,7 @@ void check_request(const v1::SubmitRequest& request) {
     }
   }
   check_places(request);
+  check_launch(request);
 }
 
 /// Of what the user has handed in. The plan is left out: it may be another each time.
