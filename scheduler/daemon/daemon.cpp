@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <random>
 
 #include "common/error.h"
 #include "common/quantity.h"
@@ -24,6 +25,8 @@ constexpr double kTickSeconds = 0.5;
 constexpr double kHousekeepingSeconds = 5;
 /// An agent that has sent none for so many heartbeats gives way to another of its name.
 constexpr double kSilentBeats = 2;
+/// A setting of the store.
+constexpr const char* kStateId = "state_id";
 
 CoreOptions core_options(const ClusterOptions& options) {
   CoreOptions core;
@@ -73,6 +76,14 @@ int lock_folder(const std::string& folder) {
   return lock;
 }
 
+/// Jobs of another state_dir, which may have the same numbers, are told by it.
+void choose_state_id(Store& store) {
+  if (!store.setting(kStateId).empty()) return;
+  std::random_device random;
+  store.set_setting(
+      kStateId, fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random()));
+}
+
 }  // namespace
 
 Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
@@ -83,6 +94,7 @@ Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
       files_(below(options.state_dir, "files")),
       logs_(below(options.state_dir, "logs"), options.log_bytes_per_run),
       agents_(std::chrono::duration<double>(kSilentBeats * options.heartbeat_seconds)) {
+  choose_state_id(store_);
   core_ = std::make_unique<JournalledCore>(
       store_, core_options(options), journal_limits(options), clock,
       [this](const Event& event, const std::vector<Decision>& decisions) {
@@ -245,6 +257,7 @@ void Daemon::carry_out(const Event& event, const std::vector<Decision>& decision
       core_->read_store([&](Store& store) {
         parts.submission = store.submission(parts.request).value_or(Submission{});
         parts.checkpoint = store.checkpoint_of(start->job);
+        parts.request = fmt::format("{} {}", store.setting(kStateId), parts.request);
       });
       commands = launch_commands(*start, parts);
     } else {

@@ -1,6 +1,5 @@
 #include "scheduler/agent/runs/job_files.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -88,7 +87,7 @@ void make_folder(const std::string& path, const std::optional<Account>& account)
 
 namespace {
 
-/// Holds the request of the folder's job.
+/// Holds the state_dir and the request of the folder's job.
 constexpr const char* kOwner = "/.job";
 constexpr size_t kLongestOwner = 4096;
 
@@ -100,18 +99,26 @@ std::string owner_of(const std::string& folder, const std::optional<Account>& ac
   return read_piece(folder + kOwner, 0, kLongestOwner);
 }
 
+/// What daemons of older versions sent.
+std::string without_state_id(const std::string& request) {
+  const size_t space = request.find(' ');
+  return space == std::string::npos ? request : request.substr(space + 1);
+}
+
 /// A job of the same number, of a scheduler with another state_dir, has left its files here: they
-/// are neither read nor lost.
+/// are neither read nor lost. A folder takes the place of an empty one that was made for it: NFS
+/// knows no rename that replaces nothing.
 void set_aside(const std::string& folder) {
   for (int i = 1;; ++i) {
     const std::string other = fmt::format("{}.other-{}", folder, i);
-    if (::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, other.c_str(), RENAME_NOREPLACE) == 0) {
-      return;
-    }
-    if (errno == EEXIST) continue;
+    const bool is_made = ::mkdir(other.c_str(), 0700) == 0;
+    if (!is_made && errno == EEXIST) continue;
+    if (is_made && ::rename(folder.c_str(), other.c_str()) == 0) return;
+    const int reason = errno;
+    if (is_made) ::rmdir(other.c_str());
     throw Error(ErrorCode::kIo,
                 fmt::format("{}: holds another job's files and can't be set aside: {}", folder,
-                            std::strerror(errno)));
+                            std::strerror(reason)));
   }
 }
 
@@ -119,7 +126,7 @@ void claim_folder(const std::string& folder, const v1::Launch& launch,
                   const std::optional<Account>& account) {
   const std::string owner = owner_of(folder, account);
   if (owner == launch.request()) return;
-  if (!owner.empty()) {
+  if (!owner.empty() && owner != without_state_id(launch.request())) {
     set_aside(folder);
     make_folder(folder, account);
   }

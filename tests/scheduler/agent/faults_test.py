@@ -1,6 +1,9 @@
-"""What a job's files hold, and what goes wrong with one run, ends at most that run."""
+"""What a job's files hold, and what goes wrong with one run, ends at most that run; and whose files
+they are.
+"""
 
 import json
+import subprocess
 import unittest
 
 from agent_runs import AgentTest, SLEEPER, processes_of
@@ -59,6 +62,56 @@ class FaultsTest(AgentTest):
         [held] = self.daemon.wait_registered(after=epoch).runs
         self.assertEqual(held.token, 2)
         self.wait_gone(agent.run_folder(1))
+
+
+# A job that leaves a file, and says by its exit code that it has found one.
+LEAVER = "[ -e out/mine ] && exit 3\nmkdir -p out; touch out/mine; exit 0\n"
+FOUND, NEW = 3, 0
+
+# The NFS client's renameat2().
+NFS = """#include <errno.h>
+int renameat2(int a, const char* b, int c, const char* d, unsigned flags) {
+  (void)a, (void)b, (void)c, (void)d, (void)flags;
+  errno = EINVAL;
+  return -1;
+}
+"""
+
+
+class FolderTest(AgentTest):
+    """Whose files lie in a job's folder, where jobs of several schedulers have the same number."""
+
+    def expect(self, token: int, exit_code: int, state_id: str = ""):
+        self.daemon.launch(token, self.yaml(), job=1,
+                           request=f"{state_id} team-a/nightly".strip())
+        exited = self.daemon.wait_said("run_exited", token=token)
+        self.assertEqual((exited.exit_code, exited.error), (exit_code, ""))
+
+    def test_a_request_id_may_come_again_in_another_state_dir(self):
+        agent = self.agent(train_program=self.program(LEAVER))
+        self.expect(1, NEW, state_id="a" * 32)
+        self.expect(2, FOUND, state_id="a" * 32)
+        self.expect(3, NEW, state_id="b" * 32)
+        self.assertTrue((agent.work / "jobs" / "1.other-1" / "out" / "mine").exists())
+
+    def test_a_folder_of_an_older_version_is_the_jobs(self):
+        self.agent(train_program=self.program(LEAVER))
+        self.expect(1, NEW)
+        self.expect(2, FOUND, state_id="a" * 32)
+        self.expect(3, NEW, state_id="b" * 32)
+
+    def test_folders_are_set_aside_on_nfs_too(self):
+        shim = self.folder / "nfs.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", shim], input=NFS, text=True,
+                       check=True)
+        agent = self.agent(train_program=self.program(LEAVER),
+                           prefix=["env", f"LD_PRELOAD={shim}"])
+        for token, request in enumerate("abc", 1):
+            self.daemon.launch(token, self.yaml(), job=1, request=request)
+            exited = self.daemon.wait_said("run_exited", token=token)
+            self.assertEqual((exited.exit_code, exited.error), (NEW, ""))
+        self.assertEqual(sorted(path.name for path in (agent.work / "jobs").iterdir()),
+                         ["1", "1.other-1", "1.other-2"])
 
 
 if __name__ == "__main__":

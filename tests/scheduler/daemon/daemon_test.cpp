@@ -35,6 +35,28 @@ TEST_F(DaemonTest, RunsAJobAndChargesItsJoules) {
   expect_finished(1, 250);
 }
 
+TEST_F(DaemonTest, ALaunchNamesTheStateDirItComesFrom) {
+  const auto state_id = [this](const char* request) {
+    v1::SubmitResponse answer;
+    EXPECT_TRUE(submit(request, kYaml, answer).ok());
+    ScriptedAgent agent(channel_, "node-1");
+    const v1::Launch launch = agent.await(v1::Command::kLaunch).launch();
+    agent.acknowledge(launch.sequence());
+    agent.finish(launch.token(), 1);
+    EXPECT_EQ(launch.request().substr(32), fmt::format(" default/{}", request));
+    return launch.request().substr(0, 32);
+  };
+  const std::string first = state_id("a");
+  EXPECT_THAT(first, testing::SizeIs(32));
+  stop();
+  start();
+  EXPECT_EQ(state_id("b"), first);
+  stop();
+  std::filesystem::remove_all(folder_.path("state"));
+  start();
+  EXPECT_NE(state_id("a"), first);
+}
+
 TEST_F(DaemonTest, KeepsTheNewestCheckpointUntilTheJobEnds) {
   const auto contents = [this] {
     std::set<std::string> found;
