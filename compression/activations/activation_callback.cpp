@@ -113,12 +113,12 @@ void ActivationCallback::follow_schedule(int64_t step) {
 }
 
 bool ActivationCallback::works_after_training(const TrainingView& view) const {
-  return !rounding_ && options_.deployed_after(view.steps) &&
-         options_.activation_step() <= view.steps;
+  return !rounding_ && options_.activation_step() <= view.steps &&
+         (parts_.weights.is_active() || parts_.weights.begins_after_training(view));
 }
 
 bool ActivationCallback::training_is_done(const TrainingView& view) {
-  if (rounding_ && !parts_.weights.is_active()) {  // they have given way to another entry
+  if (active_ && !parts_.weights.is_active()) {  // they have given way to another entry
     set_rounding(false);
     set_active(false);
     events_.emplace_back(view.step, "ends");

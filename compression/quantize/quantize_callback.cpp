@@ -21,6 +21,8 @@ using nlohmann::json;
 
 namespace {
 
+constexpr const char* kBegins = "begins";  ///< in the ledger
+
 std::vector<AdaptableWeight> adaptable_weights(const WeightQuantizer& quantizer,
                                                const QuantizeOptions& options,
                                                const FlatParameters& parameters) {
@@ -54,41 +56,81 @@ void QuantizeCallback::step_ends(const TrainingView&, const MetricsRecord& recor
   if (active_ && adaptive_) adaptive_->step_ends(record);
 }
 
-bool QuantizeCallback::ends_after_training(const TrainingView& view) const {
-  return active_ && next_begins_ && *next_begins_ <= view.steps;
-}
-
 bool QuantizeCallback::begins_after_training(const TrainingView& view) const {
-  return !active_ && events_.empty() && options_.deployed_after(view.steps) &&
-         !(next_begins_ && *next_begins_ <= view.steps);
+  return is_due_after_training(view) && still_rounding(view) == nullptr;
 }
 
-void QuantizeCallback::give_way_to(const QuantizeCallback& next) {
+/// Where nothing but training keeps it from beginning.
+bool QuantizeCallback::is_due_after_training(const TrainingView& view) const {
+  return !active_ && !began_at() && options_.deployed_after(view.steps) &&
+         std::ranges::none_of(later_,
+                              [&](const auto* e) { return e->begins_after_training(view); });
+}
+
+/// An entry that training was to go on with before this one began; nullptr without one.
+const QuantizeCallback* QuantizeCallback::still_rounding(const TrainingView& view) const {
+  if (options_.begin_step <= view.step) return nullptr;
+  const auto found = std::ranges::find_if(earlier_, &QuantizeCallback::is_active);
+  return found == earlier_.end() ? nullptr : *found;
+}
+
+/// The entry that takes over from this one after training; nullptr where none does.
+const QuantizeCallback* QuantizeCallback::successor(const TrainingView& view) const {
+  const auto found = std::ranges::find_if(later_, [&](const QuantizeCallback* entry) {
+    return entry->options_.begin_step <= view.step && entry->begins_after_training(view);
+  });
+  return !active_ || found == later_.end() ? nullptr : *found;
+}
+
+void QuantizeCallback::give_way_to(QuantizeCallback& next) {
   const std::vector<int64_t> indices = next.quantizer_.indices();
   const bool shares = std::ranges::any_of(quantizer_.indices(), [&](int64_t index) {
     return std::ranges::find(indices, index) != indices.end();
   });
   if (!shares) return;
-  next_begins_ =
-      std::min(next_begins_.value_or(next.options_.begin_step), next.options_.begin_step);
+  later_.push_back(&next);
+  next.earlier_.push_back(this);
 }
 
 bool QuantizeCallback::training_is_done(const TrainingView& view) {
-  if (ends_after_training(view)) {
+  if (const QuantizeCallback* next = successor(view)) {
     set_active(false);
     note(view.step, "ends");
+    tell(view, fmt::format("ends after training, for {}", next->name_));
     return true;
   }
-  if (!begins_after_training(view)) return false;
-  if (view.step < options_.begin_step && view.record_event) {
-    view.record_event(
-        fmt::format("{}: training has ended before begin_step {}: weights are "
-                    "rounded now, after training",
-                    name_, options_.begin_step));
+  if (!is_due_after_training(view)) return false;
+  if (const QuantizeCallback* other = still_rounding(view)) {
+    stay_out(view, *other);
+    return false;
   }
+  tell(view, view.step < options_.begin_step
+                 ? fmt::format("training has ended before begin_step {}: weights are rounded now, "
+                               "after training",
+                               options_.begin_step)
+                 : "begins after training");
   begin(view);
   if (options_.weight_ranges) observe_ranges(view.step);
   return true;
+}
+
+/// Said once, though a run that is run again comes here again.
+void QuantizeCallback::stay_out(const TrainingView& view, const QuantizeCallback& other) {
+  if (!events_.empty() && events_.back().first == view.step) return;
+  note(view.step, fmt::format("doesn't begin: {} still rounds", other.name_));
+  tell(view, fmt::format("training has ended before begin_step {}, and {} still rounds weights of "
+                         "this entry: it doesn't begin",
+                         options_.begin_step, other.name_));
+}
+
+void QuantizeCallback::tell(const TrainingView& view, const std::string& what) const {
+  if (view.record_event) view.record_event(name_ + ": " + what);
+}
+
+std::optional<int64_t> QuantizeCallback::began_at() const {
+  const auto last = std::find_if(events_.rbegin(), events_.rend(),
+                                 [](const auto& event) { return event.second == kBegins; });
+  return last == events_.rend() ? std::nullopt : std::optional(last->first);
 }
 
 void QuantizeCallback::begin(const TrainingView& view) {
@@ -104,7 +146,7 @@ void QuantizeCallback::begin(const TrainingView& view) {
   }
   if (options_.learn != ScaleLearning::kNone) begin_learning();
   set_active(true);
-  note(view.step, "begins");
+  note(view.step, kBegins);
 }
 
 void QuantizeCallback::step_begins(const TrainingView& view) {
@@ -158,20 +200,17 @@ void QuantizeCallback::choose_formats(const TrainingView& view) {
 void QuantizeCallback::adapt_formats(const TrainingView& view) {
   const int64_t eighths = adaptive_->eighths();
   const std::vector<WidthChange> changes = adaptive_->step_begins(view, quantizer_);
-  const auto record = [&](const std::string& what) {
-    if (view.record_event) view.record_event(name_ + ": " + what);
-  };
   if (adaptive_->eighths() != eighths) {
-    record(fmt::format("the energy budget {}: widths may take {}/8 of theirs",
-                       adaptive_->eighths() < eighths ? "tightens" : "eases",
-                       adaptive_->eighths()));
+    tell(view,
+         fmt::format("the energy budget {}: widths may take {}/8 of theirs",
+                     adaptive_->eighths() < eighths ? "tightens" : "eases", adaptive_->eighths()));
   }
   for (const WidthChange& change : changes) {
     const std::string what =
         fmt::format("{}: {} becomes {} (gradient noise scale {:.4g} batches)", change.parameter,
                     change.from, change.to, change.noise_scale);
     note(view.step, what);
-    record(what);
+    tell(view, what);
   }
   if (changes.empty()) return;
   if (options_.learn != ScaleLearning::kNone) begin_learning();

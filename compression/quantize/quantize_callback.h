@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,17 +33,18 @@ class QuantizeCallback : public Callback {
   void step_begins(const TrainingView& view) override;
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;
   /// What was to be quantised by the run's last step and is not yet, is quantised now:
-  /// post-training quantisation, with begin_step: train.steps or after an early stop. All else
-  /// stays as the last step left it.
+  /// post-training quantisation, with begin_step: train.steps, for which an entry with the same
+  /// weights ends, or after an early stop where no other entry rounds them. All else stays as the
+  /// last step left it.
   bool training_is_done(const TrainingView& view) override;
   /// Whether that is so.
   bool begins_after_training(const TrainingView& view) const;
   bool works_after_training(const TrainingView& view) const override {
     return begins_after_training(view);
   }
-  /// Another entry has the same weights after this one, from a step on: if that one begins after
-  /// training, this one ends then.
-  void give_way_to(const QuantizeCallback& next);
+  /// Where `next`, which begins later, has weights of this one, at most one of the two rounds them
+  /// after training. Must be called for all such pairs, and both live until training is done.
+  void give_way_to(QuantizeCallback& next);
 
   std::string name() const override { return name_; }
   /// What is active, enough to round the weights of a checkpoint again (see saved_quantizer.h), and
@@ -70,7 +72,12 @@ class QuantizeCallback : public Callback {
  private:
   void set_active(bool active);
   void begin(const TrainingView& view);
-  bool ends_after_training(const TrainingView& view) const;
+  bool is_due_after_training(const TrainingView& view) const;
+  const QuantizeCallback* still_rounding(const TrainingView& view) const;
+  const QuantizeCallback* successor(const TrainingView& view) const;
+  void stay_out(const TrainingView& view, const QuantizeCallback& other);
+  void tell(const TrainingView& view, const std::string& what) const;
+  std::optional<int64_t> began_at() const;
   void choose_formats(const TrainingView& view);
   void adapt_formats(const TrainingView& view);
   void observe_ranges(int64_t step);
@@ -86,7 +93,7 @@ class QuantizeCallback : public Callback {
   WeightQuantizer quantizer_;
   std::optional<AdaptiveWidths> adaptive_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
-  std::optional<int64_t> next_begins_;                   ///< an entry with the same weights
+  std::vector<QuantizeCallback*> earlier_, later_;       ///< entries that share weights with it
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are
   bool norms_frozen_ = false;

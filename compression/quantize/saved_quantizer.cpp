@@ -129,7 +129,9 @@ std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta,
     const QuantizeOptions options = options_of(state, section->first);
     if (options.end_step) continue;
     const bool active = state.at("active").get<bool>();
-    if (!active) add(section->first, options.begin_step);
+    // Without end_step only one that stayed out after training has said anything.
+    const bool stayed_out = is_done && !active && !state.at("events").empty();
+    if (!active && !stayed_out) add(section->first, options.begin_step);
     if (active && options.activations && !rounds_activations(meta, i)) {
       add(activations_name(i), options.activation_step());
     }

@@ -29,7 +29,8 @@ std::vector<std::unique_ptr<WeightQuantizer>> active_quantizers(const Checkpoint
 
 /// What a checkpoint's entries were to quantise from a later step on, to the end of the run: a
 /// sentence each that names entry and step. `steps`: of the run, where they are known; in a
-/// checkpoint after which nothing is left to do, what would begin later still never does.
+/// checkpoint after which nothing is left to do, what would begin later still never does, nor what
+/// another entry, which still rounds its weights, kept from it.
 std::vector<std::string> not_yet_quantised(const CheckpointMeta& meta,
                                            std::optional<int64_t> steps);
 

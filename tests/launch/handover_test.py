@@ -3,10 +3,13 @@ and training that is kept when what follows it fails."""
 
 import json
 import random
+import re
 import unittest
 
 from wattle_runs import RunTest
 
+EARLY = ("{steps: 20, global_batch: 8, micro_batch: 2, eval_every: 2, "
+         "early_stop: {patience: 1, min_improvement: 100}}")  # after 4 steps
 MLP = "model: {family: mlp, inputs: 8, hidden: [16, 16], outputs: 1}"
 
 
@@ -58,6 +61,61 @@ class HandoverTest(RunTest):
         self.assertEqual([r["loss"] for r in self.train_metrics("run")],
                          [r["loss"] for r in self.train_metrics("swapped")])
         self.assertEqual(self.loss("run"), self.loss("swapped"))
+
+    def test_a_handover_is_an_event(self):
+        self.train(self.config("run", "target: int8, end_step: 20",
+                               "target: int4, scales: channel, begin_step: 20"))
+        self.assertEqual([r["event"] for r in self.metrics("run") if "event" in r],
+                         ["compression.0.quantize: ends after training, for compression.1.quantize",
+                          "compression.1.quantize: begins after training"])
+
+    def test_after_an_early_stop_the_file_holds_what_training_rounded_to_last(self):
+        first = "target: int8, end_step: 10"
+        self.train(self.config("first", first, train=EARLY))
+        for output, then in (
+                ("middle", "target: int4, scales: channel, begin_step: 10, end_step: 15"),
+                ("takes", "target: int4, scales: channel, begin_step: 10"),
+                ("part", "target: int8, scales: tensor, begin_step: 10, targets: ['re:.*output.*']"),
+                ("last", "target: int4, scales: channel, begin_step: 20, gptq: {samples: 32}")):
+            with self.subTest(output):
+                config = self.config(output, first, then, train=EARLY)
+                done = self.train(config)
+                self.assertEqual(self.events(output, 0), [(0, "begins")])
+                stays_out = [] if output == "middle" else [
+                    (4, "doesn't begin: compression.0.quantize still rounds")]
+                self.assertEqual(self.events(output, 1), stays_out)
+                said = r"compression\.0\.quantize still rounds weights of this entry: it doesn't begin"
+                self.assertEqual(bool(stays_out), bool(re.search(said, done.stderr)))
+                self.assertEqual(self.loss(output), self.loss("first"))
+                tensors = self.report(output)["compression"]["tensors"]
+                self.assertEqual({tensor["format"] for tensor in tensors}, {"int8:channel"})
+                # Nor does anything change when it is run or exported again.
+                ledger = self.folder / output / "export/compression_ledger.json"
+                before = ledger.read_bytes()
+                self.assertNotIn("doesn't begin", self.train(config).stderr)
+                self.train(config, arguments=("export",))
+                self.assertEqual(ledger.read_bytes(), before)
+
+    def test_an_early_stop_at_a_handover_is_one(self):
+        first = "target: int8, end_step: 4"
+        for more, active in (("", "int4:channel"), (", end_step: 8", "int8:channel")):
+            output = active[:4]
+            then = f"target: int4, scales: channel, begin_step: 4{more}"
+            self.train(self.config(output, first, then, train=EARLY))
+            tensors = self.report(output)["compression"]["tensors"]
+            self.assertEqual({tensor["format"] for tensor in tensors}, {active})
+            events = [r["event"] for r in self.metrics(output) if "event" in r]
+            self.assertEqual(events, [] if more else [
+                "compression.0.quantize: ends after training, for compression.1.quantize",
+                "compression.1.quantize: begins after training"])
+
+    def test_an_early_stop_lets_begin_what_nothing_else_rounds(self):
+        done = self.train(self.config("run", "target: int8, end_step: 10, targets: ['re:hidden.*']",
+                                      "target: int4, scales: channel, begin_step: 10, "
+                                      "targets: ['re:output.*']", train=EARLY))
+        self.assertRegex(done.stderr, r"compression\.1\.quantize: training has ended before begin_step")
+        self.assertEqual((self.events("run", 0), self.events("run", 1)),
+                         ([(0, "begins")], [(4, "begins")]))
 
     def test_learned_ends_leave_steps_out_on_all_ranks(self):
         entry = "target: int8, activations: {begin_step: 2, learn: clipping, targets: ['re:.*relu.*']}"
