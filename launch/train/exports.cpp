@@ -151,11 +151,11 @@ void write_one(const std::string& path, const ExportOptions& wanted,
   }
 }
 
-/// Of entries that are active at the end, as far as the file tells.
+/// Of entries that may be active at the end, as far as the file tells.
 void check_linear_layers_alone(const RunConfig& config, const Model& model) {
   for (size_t i = 0; i < config.compression.size(); ++i) {
     const auto& quantize = config.compression[i].quantize;
-    if (!quantize || !surely_deploys(config, *quantize)) continue;
+    if (!quantize || !may_deploy(config, *quantize)) continue;
     for (const WeightTarget& target : weight_targets(*quantize, model, quantize_name(i))) {
       const auto weight = std::ranges::find(model.parameters, target.parameter, &Parameter::name);
       if ((*weight)->kind() != LayerKind::kEmbedding) continue;

@@ -11,6 +11,8 @@ from wattle_runs import RunTest, TINY_GPT
 TINY_LLAMA = TINY_GPT.replace("gpt2", "llama")
 MLP = "model: {family: mlp, inputs: 12, hidden: [24, 16], outputs: 1}"
 RANDOM = "{kind: random, inputs: 12, samples: 200, validation: 50, targets: binary}"
+EARLY = ("{steps: 6, global_batch: 12, micro_batch: 2, eval_every: 2, "
+         "early_stop: {patience: 1, min_improvement: 100}}")  # after 4 steps
 LEDGER_KEY = b"wattle.compression_ledger.xxh3_128"
 
 
@@ -94,6 +96,26 @@ class ExportTest(RunTest):
         ended = quantize("int8", ", end_step: 3")
         self.train(self.config("run", ended, "[{format: gguf}]"))
         self.assertIn("model.gguf", self.files("run"))
+
+    def test_what_an_early_stop_may_leave_active_is_refused(self):
+        place = r"bad\.yaml:\d+:\d+: export\.0\.format: "
+        self.refused(place + "gguf can't hold int8", quantize("int8", ", end_step: 3"),
+                     "[{format: gguf}]", train=EARLY)
+        self.train(self.config("run", quantize("int8", ", end_step: 1"), "[{format: gguf}]",
+                               train=EARLY))
+        apart = (quantize("fp8", ", end_step: 5, targets: ['re:.*attention.*']")[:-1] + ", " +
+                 quantize("int4", ", begin_step: 5, targets: ['re:.*feed_forward.*']")[1:])
+        self.refused(place + "a compressed-tensors folder can't hold both fp8:channel and int4:group32",
+                     apart, "[{format: compressed-tensors}]", train=EARLY)
+
+    def test_formats_that_follow_one_another_need_no_common_packing(self):
+        handover = (quantize("fp8", ", end_step: 6")[:-1] + ", " +
+                    quantize("int4", ", begin_step: 6")[1:])
+        self.train(self.config("run", handover, "[{format: compressed-tensors}]"))
+        self.assertIn("compressed-tensors/config.json", self.files("run"))
+        early = quantize("fp8", ", end_step: 5")[:-1] + ", " + quantize("int4", ", begin_step: 5")[1:]
+        self.train(self.config("early", early, "[{format: compressed-tensors}]", train=EARLY))
+        self.assertIn(b"float-quantized", self.files("early")["compressed-tensors/config.json"])
 
     def test_nan_in_samples_is_found_before_training(self):
         rows = [f"{i}.5,{i % 7},{i % 2}" for i in range(40)]

@@ -72,14 +72,20 @@ class HandoverTest(RunTest):
     def test_after_an_early_stop_the_file_holds_what_training_rounded_to_last(self):
         first = "target: int8, end_step: 10"
         self.train(self.config("first", first, train=EARLY))
-        for output, then in (
-                ("middle", "target: int4, scales: channel, begin_step: 10, end_step: 15"),
-                ("takes", "target: int4, scales: channel, begin_step: 10"),
-                ("part", "target: int8, scales: tensor, begin_step: 10, targets: ['re:.*output.*']"),
-                ("last", "target: int4, scales: channel, begin_step: 20, gptq: {samples: 32}")):
+        these, others = ("these weights", "weights that no later entry has")
+        for output, then, in_float in (
+                ("middle", "target: int4, scales: channel, begin_step: 10, end_step: 15",
+                 [these, these]),
+                ("takes", "target: int4, scales: channel, begin_step: 10", []),
+                ("part", "target: int8, scales: tensor, begin_step: 10, targets: ['re:.*output.*']",
+                 [others]),
+                ("last", "target: int4, scales: channel, begin_step: 20, gptq: {samples: 32}", [])):
             with self.subTest(output):
                 config = self.config(output, first, then, train=EARLY)
                 done = self.train(config)
+                self.assertEqual(re.findall(r"the last step, 20: (.*) are in float when they are "
+                                            "exported, unless training stops by then", done.stderr),
+                                 in_float)
                 self.assertEqual(self.events(output, 0), [(0, "begins")])
                 stays_out = [] if output == "middle" else [
                     (4, "doesn't begin: compression.0.quantize still rounds")]

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -54,6 +55,15 @@ bool begins(const RunConfig& config, const QuantizeOptions& options) {
   return !config.train.steps || options.begin_step <= *config.train.steps;
 }
 
+/// Whether training may stop early at a step after which the entry is still active.
+bool may_stop_during(const TrainOptions& train, const QuantizeOptions& options) {
+  if (!train.early_stop || train.eval_every.value_or(0) < 1) return false;
+  const int64_t every = *train.eval_every;
+  const int64_t evaluations =
+      std::max(train.early_stop->patience, options.begin_step / every + 1);  // the fewest
+  return !options.end_step || evaluations <= *options.end_step / every;
+}
+
 /// Two files at one place would leave the last one alone.
 void check_places(const RunConfig& config, Checker& c) {
   std::map<std::filesystem::path, size_t> taken;
@@ -96,24 +106,44 @@ void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) 
                         name_of(wanted.format)));
 }
 
+/// Whether two entries may round when training ends: of two that share weights one at most does.
+bool may_meet(const QuantizeOptions& one, const QuantizeOptions& other) {
+  const bool apart = (one.end_step && *one.end_step <= other.begin_step) ||
+                     (other.end_step && *other.end_step <= one.begin_step);
+  const bool surely_share =
+      one.targets.empty() || other.targets.empty() || one.targets == other.targets;
+  return !apart || !surely_share;
+}
+
 /// One folder has one way of packing.
 void check_one_packing(const RunConfig& config, size_t file, Checker& c) {
   if (config.exports[file].format != Format::kCompressedTensors) return;
-  std::string fp8, integers;
+  std::vector<const QuantizeOptions*> deployed;
   for (const CompressionEntry& entry : config.compression) {
-    if (!entry.quantize || !surely_deploys(config, *entry.quantize)) continue;
-    for (const std::string& format : formats_of(*entry.quantize)) {
-      (format.starts_with("fp8") ? fp8 : integers) = format;
+    if (entry.quantize && may_deploy(config, *entry.quantize)) deployed.push_back(&*entry.quantize);
+  }
+  std::string fp8, integers;
+  for (const QuantizeOptions* one : deployed) {
+    for (const QuantizeOptions* other : deployed) {
+      if (one != other && !may_meet(*one, *other)) continue;
+      for (const std::string& format : formats_of(*one)) {
+        for (const std::string& beside : formats_of(*other)) {
+          if (!format.starts_with("fp8") || beside.starts_with("fp8")) continue;
+          fp8 = format;
+          integers = beside;
+        }
+      }
     }
   }
-  c.require(fp8.empty() || integers.empty(), key_of(file),
+  c.require(fp8.empty(), key_of(file),
             fmt::format("a compressed-tensors folder can't hold both {} and {}", fp8, integers));
 }
 
 }  // namespace
 
-bool surely_deploys(const RunConfig& config, const QuantizeOptions& options) {
+bool may_deploy(const RunConfig& config, const QuantizeOptions& options) {
   if (!begins(config, options)) return false;
+  if (may_stop_during(config.train, options)) return true;
   return !options.end_step || (config.train.steps && *options.end_step >= *config.train.steps);
 }
 
@@ -128,7 +158,7 @@ void check_exports(const RunConfig& config, Checker& c) {
     check_one_packing(config, i, c);
     for (size_t entry = 0; entry < config.compression.size(); ++entry) {
       const auto& quantize = config.compression[entry].quantize;
-      if (quantize && surely_deploys(config, *quantize)) check_pair(config, i, entry, c);
+      if (quantize && may_deploy(config, *quantize)) check_pair(config, i, entry, c);
     }
   }
 }

@@ -8,8 +8,9 @@ namespace wattle {
 /// file of that kind can't hold. What is wrong goes to `c`.
 void check_exports(const RunConfig& config, Checker& c);
 
-/// Whether an entry quantises at the end of the run, as far as the file alone tells.
-bool surely_deploys(const RunConfig& config, const QuantizeOptions& options);
+/// Whether an entry quantises at the end of the run, as far as the file alone tells, or may do so
+/// because training may stop early.
+bool may_deploy(const RunConfig& config, const QuantizeOptions& options);
 
 /// The same for the family of a model that came from a file, and whether there will be anything for
 /// compressed-tensors to hold: before training. Throws Error(kConfig) naming the key.

@@ -45,6 +45,23 @@ void check_float_run(const RunConfig& config, Checker& c) {
   }
 }
 
+/// Which weights of an entry that ends nothing rounds at the last step; "" where others surely
+/// round all of them.
+std::string left_in_float(const RunConfig& config, const QuantizeOptions& ended, int64_t steps) {
+  using enum EmbeddingFormat;
+  bool any = false;
+  for (const CompressionEntry& entry : config.compression) {
+    const auto& next = entry.quantize;
+    if (!next || next->begin_step < *ended.end_step || !next->deployed_after(steps)) continue;
+    any = true;
+    const bool has_all =
+        (next->targets.empty() || next->targets == ended.targets) &&
+        (next->resolved_embeddings() != kFloat || ended.resolved_embeddings() == kFloat);
+    if (has_all) return "";
+  }
+  return any ? "weights that no later entry has are" : "these weights are";
+}
+
 }  // namespace
 
 std::vector<LatePhase> late_phases(const RunConfig& config, int64_t steps) {
@@ -61,11 +78,15 @@ std::vector<LatePhase> late_phases(const RunConfig& config, int64_t steps) {
     if (!quantize) continue;
     const std::string name = quantize_name(i) + ".";
     add(name + "begin_step", quantize->begin_step, steps);
-    if (quantize->end_step.value_or(steps) < steps && !config.exports.empty()) {
-      late.push_back({name + "end_step",
-                      fmt::format("{} is before the last step, {}: these weights are in float when "
-                                  "they are exported",
-                                  *quantize->end_step, steps)});
+    const bool ends = quantize->end_step.value_or(steps) < steps && !config.exports.empty();
+    const std::string left = ends ? left_in_float(config, *quantize, steps) : "";
+    if (!left.empty()) {
+      late.push_back(
+          {name + "end_step",
+           fmt::format("{} is before the last step, {}: {} in float when they are "
+                       "exported{}",
+                       *quantize->end_step, steps, left,
+                       may_deploy(config, *quantize) ? ", unless training stops by then" : "")});
     }
     add(name + "freeze_observers_step", quantize->freeze_observers_step, steps);
     add(name + "freeze_batch_norm_step", quantize->freeze_batch_norm_step, steps);
