@@ -57,6 +57,11 @@ class QuantizeCallback : public Callback {
   WeightQuantizer& quantizer() { return quantizer_; }
   const WeightQuantizer& quantizer() const { return quantizer_; }
   bool is_active() const { return active_; }
+  /// Whether GPTQ rounded the weights after `steps` steps, the last ones: nothing was trained
+  /// since.
+  bool ends_with_gptq(int64_t steps) const {
+    return active_ && options_.gptq && began_at() == steps;
+  }
   /// What the sensitivity scan found; empty without one. WidthScanCallback keeps it over attempts.
   const std::vector<WidthAssignment>& widths() const { return widths_; }
   void set_widths(std::vector<WidthAssignment> widths) { widths_ = std::move(widths); }

@@ -26,16 +26,19 @@ struct Wanted {
   double energy_seconds = 0;
 };
 
-Wanted wanted_of(const RunConfig& config, int64_t steps, double run_seconds) {
-  const double usual = std::min(kEnergyShare * run_seconds, kMostEnergySeconds);
+Wanted wanted_of(const RunConfig& config, const MeasuringTools& tools) {
+  const double usual = std::min(kEnergyShare * tools.run_seconds, kMostEnergySeconds);
   Wanted wanted;
+  for (const auto& callback : tools.callbacks) {
+    const auto* quantizer = dynamic_cast<const QuantizeCallback*>(callback.get());
+    wanted.ends_with_gptq |= quantizer != nullptr && quantizer->ends_with_gptq(tools.steps);
+  }
   for (const CompressionEntry& entry : config.compression) {
     if (!entry.quantize) continue;
     const QuantizeOptions& options = *entry.quantize;
     wanted.baseline = std::max(wanted.baseline, options.baseline);
     if (!wanted.gptq) wanted.gptq = baseline_gptq(options);
     if (options.float_run) wanted.float_run = options.float_run;
-    wanted.ends_with_gptq |= options.gptq && options.begin_step >= steps;
     wanted.calibration_samples = std::max(wanted.calibration_samples, options.calibration_samples);
     wanted.effect_samples = std::max(wanted.effect_samples, options.effect_samples);
     wanted.energy_seconds = std::max(wanted.energy_seconds, options.energy_seconds.value_or(usual));
@@ -138,7 +141,7 @@ std::optional<Model> read_float_run(const RunConfig& config, const Wanted& wante
 void measure(const RunConfig& config, Replica& replica, const MeasuringTools& tools,
              CompressionMeasures& measures) {
   FlatParameters& parameters = *replica.parameters;
-  const Wanted wanted = wanted_of(config, tools.steps, tools.run_seconds);
+  const Wanted wanted = wanted_of(config, tools);
   if (tools.evaluator) {
     measures.inference = compare_inference(
         {replica.model, parameters, *tools.evaluator, tools.exchange, tools.accounts},

@@ -102,6 +102,13 @@ class HandoverTest(RunTest):
                 self.train(config, arguments=("export",))
                 self.assertEqual(ledger.read_bytes(), before)
 
+    def test_an_entry_that_never_begins_leaves_the_report_its_baseline(self):
+        self.train(self.config("run", "target: int8, learn: step, targets: ['re:hidden.*']",
+                               "target: int8, begin_step: 100, gptq: {samples: 32}, "
+                               "targets: ['re:output.*']"))
+        [baseline] = self.report("run")["compression"]["baselines"]
+        self.assertEqual(baseline["of"], "own weights")
+
     def test_an_early_stop_at_a_handover_is_one(self):
         first = "target: int8, end_step: 4"
         for more, active in (("", "int4:channel"), (", end_step: 8", "int8:channel")):
