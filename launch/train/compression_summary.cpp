@@ -56,18 +56,20 @@ bool rounds_by_rule_alone(const Replica& replica, const QuantisedParts& parts) {
 
 class Baselines {
  public:
+  /// What was measured before one fails stays in `found`.
   Baselines(const RunConfig& config, Replica& replica, const MeasuringTools& tools,
-            const Wanted& wanted)
+            const Wanted& wanted, std::vector<RoundedModel>& found)
       : config_(config),
         replica_(replica),
         tools_(tools),
         wanted_(wanted),
+        found_(found),
         parts_(quantised_parts(replica.model, *replica.parameters)),
         options_{tools.calibration, wanted.calibration_samples, wanted.gptq} {}
 
   /// `float_run`: nullptr without.
-  std::vector<RoundedModel> measure(Model* float_run) {
-    if (wanted_.baseline == BaselineKind::kNone || !tools_.evaluator) return {};
+  void measure(Model* float_run) {
+    if (wanted_.baseline == BaselineKind::kNone || !tools_.evaluator) return;
     if (float_run) add(RoundedModel::Of::kFloatRun, *wanted_.float_run, *float_run);
     for (size_t i = 0; i < config_.compression.size(); ++i) {
       const auto& distil = config_.compression[i].distil;
@@ -75,7 +77,6 @@ class Baselines {
       add_teacher(distil_name(i), distil->teacher.value());
     }
     if (!wanted_.ends_with_gptq) add_own_weights();
-    return std::move(found_);
   }
 
  private:
@@ -112,9 +113,9 @@ class Baselines {
   Replica& replica_;
   const MeasuringTools& tools_;
   const Wanted& wanted_;
+  std::vector<RoundedModel>& found_;
   QuantisedParts parts_;
   PostTrainingOptions options_;
-  std::vector<RoundedModel> found_;
 };
 
 }  // namespace
@@ -138,24 +139,51 @@ std::optional<Model> read_float_run(const RunConfig& config, const Wanted& wante
   return failure.empty() ? std::move(model) : std::nullopt;
 }
 
+/// Joins what failed, each once.
+void add_failure(const std::string& why, std::string& failure) {
+  if (why.empty() || failure.find(why) != std::string::npos) return;
+  failure += (failure.empty() ? "" : "; ") + why;
+}
+
+/// Each for itself: what one can't measure, on one rank or all, keeps none of the others.
 void measure(const RunConfig& config, Replica& replica, const MeasuringTools& tools,
              CompressionMeasures& measures) {
   FlatParameters& parameters = *replica.parameters;
   const Wanted wanted = wanted_of(config, tools);
+  const auto attempt = [&](const std::function<void()>& work) {
+    try {
+      tools.ranks.together(work);
+    } catch (const Error& error) {
+      add_failure(error.what(), measures.failure);
+    }
+  };
   if (tools.evaluator) {
-    measures.inference = compare_inference(
-        {replica.model, parameters, *tools.evaluator, tools.exchange, tools.accounts},
-        wanted.energy_seconds);
+    attempt([&] {
+      measures.inference = compare_inference(
+          {replica.model, parameters, *tools.evaluator, tools.exchange, tools.accounts},
+          wanted.energy_seconds);
+    });
   }
   if (wanted.effect_samples > 0) {
-    measures.loss_effects =
-        loss_effects(replica.model, parameters, tools.calibration, wanted.effect_samples);
+    attempt([&] {
+      measures.loss_effects =
+          loss_effects(replica.model, parameters, tools.calibration, wanted.effect_samples);
+    });
   }
-  measures.clipped_shares =
-      clipped_shares(replica.model, tools.calibration, wanted.calibration_samples);
-  std::optional<Model> float_run = read_float_run(config, wanted, tools.exchange, measures.failure);
-  measures.baselines =
-      Baselines(config, replica, tools, wanted).measure(float_run ? &*float_run : nullptr);
+  attempt([&] {
+    measures.clipped_shares =
+        clipped_shares(replica.model, tools.calibration, wanted.calibration_samples);
+  });
+  std::optional<Model> float_run;
+  attempt([&] {
+    std::string why;
+    float_run = read_float_run(config, wanted, tools.exchange, why);
+    add_failure(why, measures.failure);
+  });
+  attempt([&] {
+    Baselines(config, replica, tools, wanted, measures.baselines)
+        .measure(float_run ? &*float_run : nullptr);
+  });
 }
 
 }  // namespace
@@ -173,11 +201,7 @@ CompressionMeasures measure_compression(const RunConfig& config, Replica& replic
   if (!tools.evaluator) {
     measures.why_not = "losses and energy need validation samples, and data.validation holds none";
   }
-  try {
-    tools.ranks.together([&] { measure(config, replica, tools, measures); });
-  } catch (const Error& error) {
-    measures.failure = error.what();
-  }
+  measure(config, replica, tools, measures);
   if (!measures.failure.empty()) measures.why_not = measures.failure;
   return measures;
 }

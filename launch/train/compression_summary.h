@@ -39,8 +39,8 @@ struct MeasuringTools {
 };
 
 /// Nothing where nothing is compressed, and where joules are budgeted: these passes could spend
-/// more than is left. A float run that can't be read is left out; what else fails, on one rank or
-/// all, ends the measuring on every rank. Collective.
+/// more than is left. What can't be measured, on one rank or all, is left out on every rank, and
+/// the others are measured. Collective.
 CompressionMeasures measure_compression(const RunConfig& config, Replica& replica,
                                         const MeasuringTools& tools);
 

@@ -109,6 +109,18 @@ class HandoverTest(RunTest):
         [baseline] = self.report("run")["compression"]["baselines"]
         self.assertEqual(baseline["of"], "own weights")
 
+    def test_what_cannot_be_measured_keeps_nothing_else_from_the_report(self):
+        entry = ("{quantize: {target: int8, activations: {learn: clipping, targets: ['re:.*relu.*']}, "
+                 "energy_seconds: 0, effect_samples: 96, calibration_samples: 2}}")
+        for ranks in (1, 2):
+            output = f"run{ranks}"
+            self.train(self.config(output, overflow=True, compression=f"[{entry}]"), ranks)
+            compression = self.report(output)["compression"]
+            self.assertRegex(compression["not_measured"], "^[^;]*: a value is not finite[^;]*$")
+            self.assertEqual([t["loss_effect"] for t in compression["tensors"]], [None] * 3)
+            self.assertNotIn(None, [a["clipped_share"] for a in compression["activations"]])
+            self.assertEqual([b["of"] for b in compression["baselines"]], ["own weights"])
+
     def test_an_early_stop_at_a_handover_is_one(self):
         first = "target: int8, end_step: 4"
         for more, active in (("", "int4:channel"), (", end_step: 8", "int8:channel")):
