@@ -35,6 +35,9 @@ bool sync_folder(const fs::path& folder) {
 
 /// That another folder can take this place.
 void check_place(const fs::path& folder) {
+  if (fs::is_symlink(fs::symlink_status(folder))) {
+    fail_folder(folder, "expected a folder", "it is a link that leads nowhere");
+  }
   if (!fs::exists(folder)) return;
   if (!fs::is_directory(folder)) fail_folder(folder, "expected a folder", "it is a file");
   struct stat here = {}, above = {};

@@ -75,6 +75,8 @@ TEST_F(AtomicFolders, SaysWhyAFolderCannotBeReplaced) {
   scratch_.put("file", "");
   EXPECT_THAT(why(scratch_.path("file")), HasSubstr("file: expected a folder: it is a file"));
   EXPECT_THAT(why(scratch_.path("file/model")), HasSubstr("Not a directory"));
+  std::filesystem::create_symlink(scratch_.path("nowhere"), scratch_.path("link"));
+  EXPECT_THAT(why(scratch_.path("link")), HasSubstr("link: expected a folder: it is a link that"));
   EXPECT_THAT(why("/proc"), HasSubstr("/proc: can't be replaced: a file system is mounted there"));
 }
 

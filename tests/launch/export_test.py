@@ -134,6 +134,7 @@ class ExportTest(RunTest):
     def test_places_that_cannot_be_written_are_found_before_training(self):
         self.write("file", "no folder")
         (self.folder / "folder.gguf").mkdir()
+        (self.folder / "link").symlink_to(self.folder / "nowhere")
         here = self.folder
         for export, expected in {
                 f"{{format: gguf, path: {here}/file/model.gguf}}":
@@ -141,6 +142,7 @@ class ExportTest(RunTest):
                 f"{{format: gguf, path: {here}/folder.gguf}}":
                     r"folder\.gguf: expected a file, it is a folder",
                 f"{{format: safetensors, path: {here}/file}}": "file: expected a folder: it is a file",
+                f"{{format: safetensors, path: {here}/link}}": "link: expected a folder: it is a link",
                 f"{{format: safetensors, path: {here}/file/model}}": "file/model.*Not a directory",
                 "{format: gguf, path: /proc/model.gguf}": r"/proc/model\.gguf: can't be created"}.items():
             for compression in ("[]", quantize("gguf:q4_0")):
