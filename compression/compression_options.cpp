@@ -255,7 +255,8 @@ void QuantizeOptions::describe_report(Fields& f) {
   f("effect_samples", effect_samples,
     "training samples on which the report measures what rounding each weight adds to the loss; 0: "
     "it doesn't")
-      .at_least(0);
+      .at_least(0)
+      .default_is("2 of tokens, 128 of rows and images");
   f("energy_seconds", energy_seconds,
     "how long the report measures inference, in float and rounded in turns; 0: it doesn't")
       .at_least(0)

@@ -61,7 +61,7 @@ struct QuantizeOptions {
   BaselineKind baseline = BaselineKind::kNearest;
   std::optional<std::string> float_run;
   int64_t calibration_samples = 128;
-  int64_t effect_samples = 2;
+  std::optional<int64_t> effect_samples;
   std::optional<double> energy_seconds;
   std::optional<WidthOptions> widths;
   std::optional<WeightRangeOptions> weight_ranges;
@@ -76,6 +76,11 @@ struct QuantizeOptions {
   QuantizeOptions of_training() const;
   /// Whether training samples are looked at besides training.
   bool needs_samples() const { return gptq || widths || baseline == BaselineKind::kGptq; }
+  /// Samples for the effect on the loss: one of tokens scores many positions, a row or an image
+  /// one.
+  int64_t resolved_effect_samples(bool are_tokens) const {
+    return effect_samples.value_or(are_tokens ? 2 : 128);
+  }
   ScaleSharing resolved_scales() const;
   EmbeddingFormat resolved_embeddings() const;
   /// Steps done before activations are rounded.

@@ -73,10 +73,11 @@ std::vector<size_t> in_order_of_phases(const std::vector<CompressionEntry>& entr
   return order;
 }
 
-/// The most samples that an entry looks at besides training; ranges of activations follow from all.
+/// The most samples of rows or images that an entry looks at besides training; ranges of
+/// activations follow from all.
 int64_t samples_of(const QuantizeOptions& options) {
   if (options.activations) return std::numeric_limits<int64_t>::max();
-  int64_t samples = options.effect_samples;
+  int64_t samples = options.resolved_effect_samples(false);
   if (options.gptq) samples = std::max(samples, options.gptq->samples);
   if (options.widths) samples = std::max(samples, options.widths->samples);
   if (const auto gptq = baseline_gptq(options)) samples = std::max(samples, gptq->samples);

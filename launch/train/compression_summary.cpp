@@ -40,7 +40,8 @@ Wanted wanted_of(const RunConfig& config, const MeasuringTools& tools) {
     if (!wanted.gptq) wanted.gptq = baseline_gptq(options);
     if (options.float_run) wanted.float_run = options.float_run;
     wanted.calibration_samples = std::max(wanted.calibration_samples, options.calibration_samples);
-    wanted.effect_samples = std::max(wanted.effect_samples, options.effect_samples);
+    wanted.effect_samples = std::max(wanted.effect_samples,
+                                     options.resolved_effect_samples(config.data.has_sequences()));
     wanted.energy_seconds = std::max(wanted.energy_seconds, options.energy_seconds.value_or(usual));
   }
   return wanted;

@@ -47,6 +47,23 @@ class CompressionReportTest(RunTest):
             self.assertEqual([b["of"] for b in compression["baselines"]], ["own weights"])
             self.assertIn("What was not measured", self.page(output))
 
+    def test_effects_on_the_loss_rest_on_as_many_samples_as_their_kind_needs(self):
+        rows = {"model": "model: {family: mlp, inputs: 12, hidden: [24, 16], outputs: 1}",
+                "data": "{kind: random, inputs: 12, samples: 200, validation: 50, targets: binary}",
+                "export": "[]"}
+        for kind, usual, other, sections in (("rows", 128, 2, rows), ("tokens", 2, 128, {})):
+            effects = {}
+            for samples in (None, usual, other):
+                target = "int8" if kind == "rows" else "gguf:q4_0"
+                more = f", effect_samples: {samples}" if samples else ""
+                output = f"{kind}{samples}"
+                self.train(self.config(output, f"[{{quantize: {{target: '{target}', "
+                                       f"energy_seconds: 0{more}}}}}]", **sections))
+                effects[samples] = [tensor["loss_effect"]
+                                    for tensor in self.report(output)["compression"]["tensors"]]
+            self.assertEqual(effects[None], effects[usual])
+            self.assertNotEqual(effects[None], effects[other])
+
     def test_under_an_energy_budget_the_page_says_why_nothing_was_measured(self):
         self.train(self.config("run", f"[{{quantize: {{{Q4}}}}}]",
                                energy="{meter: model, idle_watts: 10, max_watts: 50, "
