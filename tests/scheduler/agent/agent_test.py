@@ -255,16 +255,6 @@ class CrashTest(AgentTest):
         agent = self.agent(train_program=self.program(STUBBORN))
         self.check_nothing_runs_on(agent, lambda: len(processes_of(self.folder)) >= 5)
 
-    def test_an_error_that_ends_the_agent_is_printed(self):
-        agent = self.agent(train_program=self.program(SLEEPER))
-        self.daemon.launch(1, self.yaml())
-        self.daemon.wait_said("run_started", token=1)
-        (agent.run_folder(1) / "ending.json").write_text("[]")
-        self.assertEqual(agent.process.wait(60), 1, agent.log())
-        self.assertIn("ending.json: expected a JSON object", agent.log())
-        [keeper] = self.keepers(agent)
-        os.kill(keeper, signal.SIGKILL)
-
     def test_orphans_of_a_run_that_is_gone_are_ended(self):
         agent = self.agent(start=False)
         orphan = subprocess.Popen(["sleep", "1000"], env={
