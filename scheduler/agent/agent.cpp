@@ -16,6 +16,7 @@
 #include "scheduler/agent/link/place.h"
 #include "scheduler/agent/power/idle_watts.h"
 #include "scheduler/agent/runs/job_command.h"
+#include "scheduler/digest/random_id.h"
 
 namespace wattle::agent {
 namespace {
@@ -40,7 +41,7 @@ Agent::Agent(Settings settings, NodeMeter& meter, std::shared_ptr<grpc::Channel>
       parts_{settings_, meter_.devices(), transfer_,
              [this](v1::AgentMessage message) { send(std::move(message)); },
              [](const std::string& text) { fmt::print(stderr, "wattle-agent: {}\n", text); }},
-      instance_id_(random_id()),
+      instance_id_(scheduler::random_id()),
       newest_sequence_(settings_.devices.size(), 0),
       energy_(meter_.devices(), settings_.devices) {
   make_private_folder(settings_.work_dir,

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <random>
 
 #include "common/error.h"
 #include "common/quantity.h"
@@ -16,6 +15,7 @@
 #include "scheduler/daemon/agents/commands.h"
 #include "scheduler/daemon/journal/rounds.h"
 #include "scheduler/daemon/keeping/housekeeping.h"
+#include "scheduler/digest/random_id.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -78,10 +78,7 @@ int lock_folder(const std::string& folder) {
 
 /// Jobs of another state_dir, which may have the same numbers, are told by it.
 void choose_state_id(Store& store) {
-  if (!store.setting(kStateId).empty()) return;
-  std::random_device random;
-  store.set_setting(
-      kStateId, fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random()));
+  if (store.setting(kStateId).empty()) store.set_setting(kStateId, random_id());
 }
 
 }  // namespace

@@ -115,6 +115,15 @@ bool may_meet(const QuantizeOptions& one, const QuantizeOptions& other) {
   return !apart || !surely_share;
 }
 
+/// Of those that an entry may choose, the last that is fp8, or is not; "" if none is so.
+std::string last_format(const QuantizeOptions& options, bool is_fp8) {
+  std::string last;
+  for (const std::string& format : formats_of(options)) {
+    if (format.starts_with("fp8") == is_fp8) last = format;
+  }
+  return last;
+}
+
 /// One folder has one way of packing.
 void check_one_packing(const RunConfig& config, size_t file, Checker& c) {
   if (config.exports[file].format != Format::kCompressedTensors) return;
@@ -126,13 +135,10 @@ void check_one_packing(const RunConfig& config, size_t file, Checker& c) {
   for (const QuantizeOptions* one : deployed) {
     for (const QuantizeOptions* other : deployed) {
       if (one != other && !may_meet(*one, *other)) continue;
-      for (const std::string& format : formats_of(*one)) {
-        for (const std::string& beside : formats_of(*other)) {
-          if (!format.starts_with("fp8") || beside.starts_with("fp8")) continue;
-          fp8 = format;
-          integers = beside;
-        }
-      }
+      const std::string packed = last_format(*one, true), beside = last_format(*other, false);
+      if (packed.empty() || beside.empty()) continue;
+      fp8 = packed;
+      integers = beside;
     }
   }
   c.require(fp8.empty(), key_of(file),

@@ -6,17 +6,12 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <random>
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "scheduler/digest/random_id.h"
 
 namespace wattle::agent {
-
-std::string random_id() {
-  std::random_device random;
-  return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
-}
 
 std::string work_dir_id(const std::string& work_dir) {
   const std::string path = work_dir + "/id";
@@ -27,7 +22,7 @@ std::string work_dir_id(const std::string& work_dir) {
   };
   if (read().empty()) {
     AtomicFile file(path);
-    file.write(random_id() + "\n");
+    file.write(scheduler::random_id() + "\n");
     file.commit();
   }
   struct stat status {};

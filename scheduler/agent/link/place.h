@@ -4,9 +4,6 @@
 
 namespace wattle::agent {
 
-/// A random name, of 32 hexadecimal digits.
-std::string random_id();
-
 /// Tells a work_dir from every other one, as long as the machine runs: a random id that is kept in
 /// it, and where that file lies on the disk, so that a copy of the folder is another one. Made if
 /// it is not there. Throws Error(kIo).

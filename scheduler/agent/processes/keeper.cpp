@@ -51,7 +51,6 @@ class Keeper {
   void say(const std::string& message) const {
     ::dprintf(log_fd_, "wattle: %s\n", message.c_str());
   }
-  void signal_all(int signal) const;
   void let_ranks_go() const;
   void hold_to_lease();
   double stop_time(const Lease& lease) const;
@@ -69,10 +68,6 @@ class Keeper {
   std::optional<int> exit_code_;
 };
 
-void Keeper::signal_all(int signal) const {
-  for (const ProcessId& process : own_descendants()) send_signal(process, signal);
-}
-
 void Keeper::reap() {
   int status = 0;
   pid_t pid = 0;
@@ -85,9 +80,7 @@ void Keeper::reap() {
 
 /// A dead agent may have left them stopped. Not mpirun, which would hand it on and say so.
 void Keeper::let_ranks_go() const {
-  const auto command = find_process(command_);
-  if (!command) return;
-  for (const ProcessId& rank : descendants(*command)) send_signal(rank, SIGCONT);
+  if (const auto command = find_process(command_)) signal_all(descendants(*command), SIGCONT);
 }
 
 /// Late enough for a stream that is only interrupted, early enough for a checkpoint.
@@ -105,15 +98,16 @@ void Keeper::hold_to_lease() {
     const std::string failures = fall_back(order_.fallback, order_.account);
     if (!failures.empty()) {
       say(failures + ": ending the run, for its power can't be limited");
-      signal_all(SIGKILL);
+      signal_all(own_descendants(), SIGKILL);
     }
   }
   if (cut_off != is_cut_off_) {
-    order_.fallback.freezes ? signal_all(cut_off ? SIGSTOP : SIGCONT) : let_ranks_go();
+    order_.fallback.freezes ? signal_all(own_descendants(), cut_off ? SIGSTOP : SIGCONT)
+                            : let_ranks_go();
   }
   is_cut_off_ = cut_off;
   if (now >= lease.runs_until) {
-    signal_all(SIGKILL);
+    signal_all(own_descendants(), SIGKILL);
   } else if (now >= stop_time(lease) && !is_told_to_stop_) {
     is_told_to_stop_ = true;
     say("the scheduler can't be reached: stopping with a checkpoint");
@@ -156,7 +150,7 @@ Ending Keeper::run() {
     reap();
     if (!has_children_) break;
     // What the command has left behind is nobody's: nothing of a run outlives its command.
-    if (exit_code_) signal_all(SIGKILL);
+    if (exit_code_) signal_all(own_descendants(), SIGKILL);
     hold_to_lease();
     end_if_childless();
     ::sigtimedwait(&child, nullptr, &kPoll);

@@ -59,8 +59,7 @@ std::optional<Ending> KeptCommand::ending() {
 }
 
 void KeptCommand::kill() {
-  if (!keeper_) return;
-  for (const ProcessId& process : descendants(*keeper_)) send_signal(process, SIGKILL);
+  if (keeper_) signal_all(descendants(*keeper_), SIGKILL);
 }
 
 double KeptCommand::cpu_seconds() const {

@@ -99,6 +99,10 @@ bool send_signal(const ProcessId& process, int signal) {
                                           std::strerror(errno)));
 }
 
+void signal_all(const std::vector<ProcessId>& processes, int signal) {
+  for (const ProcessId& process : processes) send_signal(process, signal);
+}
+
 std::vector<ProcessId> own_descendants() {
   return descendants(ProcessId{::getpid(), read_stat(::getpid()).value_or(Stat{}).start_ticks});
 }

@@ -25,6 +25,9 @@ bool is_running(const ProcessId& process);
 /// has ended. Throws Error(kIo) if the system refuses.
 bool send_signal(const ProcessId& process, int signal);
 
+/// The same to each of them.
+void signal_all(const std::vector<ProcessId>& processes, int signal);
+
 /// All that run below `ancestor`, nearest first; none if that has ended and its number is
 /// another's.
 std::vector<ProcessId> descendants(const ProcessId& ancestor);

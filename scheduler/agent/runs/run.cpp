@@ -306,9 +306,7 @@ void Run::hold_back(double seconds, double joules, bool is_cut_off) {
   }
   is_frozen_ = is_over;
   if (const auto command = command_.command()) {
-    for (const ProcessId& rank : descendants(*command)) {
-      send_signal(rank, is_over ? SIGSTOP : SIGCONT);
-    }
+    signal_all(descendants(*command), is_over ? SIGSTOP : SIGCONT);
   }
 }
 

@@ -14,10 +14,6 @@ constexpr double kAgainSeconds = 5;
 /// After this the ranks are never going to handle it.
 constexpr double kPatienceSeconds = 15;
 
-void signal_all(const std::vector<ProcessId>& processes, int signal) {
-  for (const ProcessId& process : processes) send_signal(process, signal);
-}
-
 /// Those below the command: for mpirun and for its daemon, the ranks.
 std::vector<ProcessId> ranks_below(const ProcessId& command) { return descendants(command); }
 

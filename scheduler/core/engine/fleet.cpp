@@ -141,10 +141,6 @@ void give_up(Round& round, Node& node) {
   state.note_change();
 }
 
-}  // namespace
-
-namespace {
-
 /// So many seconds of an agent's clock have passed by then, whatever its clock and ours did.
 double surely_after(const State& state, const Node& node, double seconds) {
   const CoreOptions& options = state.options;

@@ -31,11 +31,17 @@ std::optional<int64_t> step_of(const std::string& name) {
   return step;
 }
 
+/// Nothing if there is no such folder. Names may change meanwhile.
+std::vector<fs::path> entries_of(const fs::path& folder) {
+  std::error_code missing;
+  const fs::directory_iterator entries(folder, missing);
+  return {begin(entries), end(entries)};
+}
+
 std::vector<int64_t> steps_in(const fs::path& folder) {
   std::vector<int64_t> steps;
-  std::error_code missing;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing)) {
-    if (const auto step = step_of(entry.path().filename().string())) steps.push_back(*step);
+  for (const fs::path& entry : entries_of(folder)) {
+    if (const auto step = step_of(entry.filename().string())) steps.push_back(*step);
   }
   std::sort(steps.begin(), steps.end());
   return steps;
@@ -150,29 +156,21 @@ fs::path CheckpointFolder::temporary_path(int64_t step, int64_t attempt) const {
 std::vector<int64_t> CheckpointFolder::steps() const { return steps_in(root_); }
 
 void CheckpointFolder::remove_stale() {
-  std::vector<fs::path> stale;
-  std::error_code missing;
-  for (const fs::directory_entry& entry : fs::directory_iterator(root_, missing)) {
-    const std::string name = entry.path().filename().string();
+  for (const fs::path& entry : entries_of(root_)) {
+    const std::string name = entry.filename().string();
     if (name.starts_with(fmt::format(".{}", kPrefix)) && name.find(".tmp-") != std::string::npos) {
-      stale.push_back(entry.path());
+      storage_.remove_all(entry);
     }
   }
-  for (const fs::path& path : stale) storage_.remove_all(path);
   recover_replaced();
 }
 
 /// Of a checkpoint that was being replaced where names can't be exchanged.
 void CheckpointFolder::recover_replaced() {
-  std::vector<fs::path> replaced;
-  std::error_code missing;
-  for (const fs::directory_entry& entry : fs::directory_iterator(root_, missing)) {
-    const fs::path& path = entry.path();
-    if (path.extension() == kReplaced && step_of(path.stem().string())) replaced.push_back(path);
-  }
-  for (const fs::path& path : replaced) {
-    const fs::path final = root_ / path.stem();
-    fs::exists(final) ? storage_.remove_all(path) : storage_.rename(path, final);
+  for (const fs::path& entry : entries_of(root_)) {
+    if (entry.extension() != kReplaced || !step_of(entry.stem().string())) continue;
+    const fs::path final = root_ / entry.stem();
+    fs::exists(final) ? storage_.remove_all(entry) : storage_.rename(entry, final);
   }
 }
 
