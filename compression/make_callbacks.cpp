@@ -161,7 +161,8 @@ std::vector<std::unique_ptr<Callback>> make_compression_callbacks(
     for (QuantizeCallback* earlier : quantizers) earlier->give_way_to(*entry);
     quantizers.push_back(entry);
     std::unique_ptr<Callback> after_training;
-    if (options.gptq && tools.evaluator != nullptr && options.baseline != BaselineKind::kNone) {
+    if (options.gptq && tools.evaluator != nullptr && !tools.budget_joules &&
+        options.baseline != BaselineKind::kNone) {
       auto baseline = std::make_unique<BaselineCallback>(
           BaselineCallback::Parts{*weights, options, *tools.evaluator, *tools.calibration});
       std::unique_ptr<Callback> after_step = baseline->make_after_step();

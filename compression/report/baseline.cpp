@@ -22,6 +22,7 @@ class BaselineCallback::AfterStep : public Callback {
 class BaselineCallback::AfterTraining : public Callback {
  public:
   explicit AfterTraining(BaselineCallback& baseline) : baseline_(baseline) {}
+  bool works_after_training(const TrainingView&) const override { return baseline_.awaits_gptq_; }
   bool training_is_done(const TrainingView& view) override {
     baseline_.after(view);
     return false;
@@ -75,7 +76,8 @@ std::string BaselineCallback::save_state() const {
   if (!baseline_) return json::object().dump();
   json state = {{"step", baseline_->step},
                 {"float_loss", baseline_->float_loss},
-                {"nearest_loss", baseline_->nearest_loss}};
+                {"nearest_loss", baseline_->nearest_loss},
+                {"awaits_gptq", awaits_gptq_}};
   if (baseline_->gptq_loss) state["gptq_loss"] = *baseline_->gptq_loss;
   return state.dump();
 }
@@ -87,6 +89,7 @@ void BaselineCallback::load_state(const std::string& text) {
   baseline_ = Baseline{.step = state.at("step"),
                        .float_loss = state.at("float_loss"),
                        .nearest_loss = state.at("nearest_loss")};
+  awaits_gptq_ = state.value("awaits_gptq", false);
   if (state.contains("gptq_loss")) baseline_->gptq_loss = state.at("gptq_loss").get<double>();
 }
 

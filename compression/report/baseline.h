@@ -39,6 +39,9 @@ class BaselineCallback : public Callback {
   void step_begins(const TrainingView& view) override {
     if (!parts_.quantize.is_active() && options_.active_at(view.step)) before(view, {});
   }
+  bool works_after_training(const TrainingView& view) const override {
+    return !baseline_ && parts_.quantize.begins_after_training(view);
+  }
   bool training_is_done(const TrainingView& view) override;
   std::string name() const override { return "baseline." + parts_.quantize.name(); }
   std::string save_state() const override;

@@ -10,7 +10,8 @@
 
 namespace wattle {
 std::map<std::string, double> loss_effects(Model& model, FlatParameters& parameters,
-                                           const CalibrationSet& calibration, int64_t samples) {
+                                           const CalibrationSet& calibration, int64_t samples,
+                                           const std::function<void()>& before_each) {
   const at::NoGradGuard no_grad;
   LossProbe probe(model, calibration, samples);
   const double rounded = probe.read().loss;
@@ -22,6 +23,7 @@ std::map<std::string, double> loss_effects(Model& model, FlatParameters& paramet
       return t->applies_to(index, parameter);
     });
     if (!quantised) continue;
+    if (before_each) before_each();
     at::Tensor value = parameter.value().detach();
     const at::Tensor kept = value.clone();
     const bool folded = parameter.is_folded();

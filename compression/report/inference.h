@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -18,9 +19,10 @@ struct InferenceComparison {
 
 /// What rounding each weight adds to the loss: the loss as forward reads the model, minus the loss
 /// with that weight alone at its master value. By name; on `samples` of the calibration set.
-/// Collective.
+/// `before_each`, which may be empty, is called by all ranks before each weight. Collective.
 std::map<std::string, double> loss_effects(Model& model, FlatParameters& parameters,
-                                           const CalibrationSet& calibration, int64_t samples);
+                                           const CalibrationSet& calibration, int64_t samples,
+                                           const std::function<void()>& before_each = nullptr);
 
 /// Evaluates in float and as forward reads the model, which is left as it was; then measures both
 /// for `energy_seconds`. Collective.

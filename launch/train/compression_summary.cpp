@@ -140,22 +140,27 @@ std::optional<Model> read_float_run(const RunConfig& config, const Wanted& wante
   return failure.empty() ? std::move(model) : std::nullopt;
 }
 
-/// Joins what failed, each once.
-void add_failure(const std::string& why, std::string& failure) {
-  if (why.empty() || failure.find(why) != std::string::npos) return;
-  failure += (failure.empty() ? "" : "; ") + why;
+/// Joins them, each once.
+void add_reason(const std::string& why, std::string& reasons) {
+  if (why.empty() || reasons.find(why) != std::string::npos) return;
+  reasons += (reasons.empty() ? "" : "; ") + why;
 }
 
 /// Each for itself: what one can't measure, on one rank or all, keeps none of the others.
 void measure(const RunConfig& config, Replica& replica, const MeasuringTools& tools,
              CompressionMeasures& measures) {
   FlatParameters& parameters = *replica.parameters;
-  const Wanted wanted = wanted_of(config, tools);
+  Wanted wanted = wanted_of(config, tools);
+  if (tools.evaluator && tools.keep_to_limits && wanted.energy_seconds > 0) {
+    wanted.energy_seconds = 0;
+    add_reason("a cap on watts holds this run, and its pauses would count as inference's joules",
+               measures.why_not);
+  }
   const auto attempt = [&](const std::function<void()>& work) {
     try {
       tools.ranks.together(work);
     } catch (const Error& error) {
-      add_failure(error.what(), measures.failure);
+      add_reason(error.what(), measures.failure);
     }
   };
   if (tools.evaluator) {
@@ -167,8 +172,8 @@ void measure(const RunConfig& config, Replica& replica, const MeasuringTools& to
   }
   if (wanted.effect_samples > 0) {
     attempt([&] {
-      measures.loss_effects =
-          loss_effects(replica.model, parameters, tools.calibration, wanted.effect_samples);
+      measures.loss_effects = loss_effects(replica.model, parameters, tools.calibration,
+                                           wanted.effect_samples, tools.keep_to_limits);
     });
   }
   attempt([&] {
@@ -179,7 +184,7 @@ void measure(const RunConfig& config, Replica& replica, const MeasuringTools& to
   attempt([&] {
     std::string why;
     float_run = read_float_run(config, wanted, tools.exchange, why);
-    add_failure(why, measures.failure);
+    add_reason(why, measures.failure);
   });
   attempt([&] {
     Baselines(config, replica, tools, wanted, measures.baselines)
@@ -203,7 +208,7 @@ CompressionMeasures measure_compression(const RunConfig& config, Replica& replic
     measures.why_not = "losses and energy need validation samples, and data.validation holds none";
   }
   measure(config, replica, tools, measures);
-  if (!measures.failure.empty()) measures.why_not = measures.failure;
+  add_reason(measures.failure, measures.why_not);
   return measures;
 }
 

@@ -34,8 +34,9 @@ struct MeasuringTools {
   FiguresExchange& exchange;  ///< over `ranks`, as what else here exchanges
   RunAccounts& accounts;
   const std::vector<std::unique_ptr<Callback>>& callbacks;
-  int64_t steps = 0;       ///< done
-  double run_seconds = 0;  ///< so far
+  int64_t steps = 0;                     ///< done
+  double run_seconds = 0;                ///< so far
+  std::function<void()> keep_to_limits;  ///< pauses between pieces of work; empty without limits
 };
 
 /// Nothing where nothing is compressed, and where joules are budgeted: these passes could spend

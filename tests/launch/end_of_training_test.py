@@ -142,9 +142,20 @@ class EndOfTrainingTest(RunTest):
         self.kill_group(run)
         done = self.train(killed, overrides=["energy.budget_joules=0.5"], expect=3)
         self.assertRegex(done.stderr, r"energy budget 0.5 J: [\d.]+ J used after step 6 of 6")
+        self.assertEqual(self.report("killed")["energy"]["inference"]["rank_seconds"], 0)
         self.assertEqual(self.files("killed"), {})
         self.train(killed)
         self.assertTrue(self.files("killed") == self.files("whole"))
+
+    def test_a_spent_budget_takes_nothing_from_a_run_that_an_early_stop_ended(self):
+        config = self.config("run", quantize("gguf:q4_0"), "[{format: gguf}]", train=EARLY)
+        self.train(config)
+        files = self.files("run")
+        shutil.rmtree(self.folder / "run/export")
+        (self.folder / "run/report.json").unlink()
+        self.train(config, overrides=["energy.budget_joules=0.5"])
+        self.assertTrue(self.files("run") == files)
+        self.assertEqual(self.report("run")["training"]["ended"], "stopped early")
 
     def test_a_failed_export_after_an_early_stop_is_tried_again(self):
         place = self.folder / "place"

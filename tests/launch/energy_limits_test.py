@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import unittest
 
 from wattle_runs import RunTest, english
@@ -129,6 +130,22 @@ class EnergyLimitsTest(RunTest):
         self.wait_for_step("run", moved_at + 600)
         self.kill_group(process)
         self.assert_held(self.power("run", moved_at + 50), 20)
+
+    def test_what_a_report_measures_keeps_to_the_cap(self):
+        self.write("text.txt", english(200000))
+        config = self.limited("run", "power_cap_watts: 14", steps=20, data=(
+            "{kind: text, path: text.txt, tokenizer: bytes, sequence_length: 32, validation: 0.5}"),
+            compression="[{quantize: {target: 'gguf:q4_0', energy_seconds: 10}}]")
+        process = self.start(config)
+        self.wait_for_step("run", 20)
+        began = time.monotonic()
+        process.communicate(timeout=240)
+        seconds = time.monotonic() - began
+        compression = self.report("run")["compression"]
+        self.assertIn("a cap on watts holds this run", compression["not_measured"])
+        self.assertNotIn("energy", compression["inference"])
+        joules = self.totals("run")[-1] - self.train_metrics("run")[-1]["run_energy_joules"]
+        self.assertLessEqual(joules / seconds, 1.1 * 14)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,17 @@ from wattle_runs import RunTest
 
 ENDLESS = ["train.steps=1000000", "checkpoint.every=0"]
 
+# A disk that has no room left when a checkpoint is to get its name.
+NO_NAMES = """#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+int rename(const char* from, const char* to) {
+  if (strstr(to, "/checkpoints/step-")) return errno = ENOSPC, -1;
+  return ((int (*)(const char*, const char*))dlsym(RTLD_NEXT, "rename"))(from, to);
+}
+"""
+
 
 def wattle_lines(output: str) -> list:
     """What Wattle printed, without the banners of mpirun."""
@@ -76,6 +87,18 @@ class FailureTest(RunTest):
             "train.on_non_finite=skip", "train.max_skipped_steps=2"])
         self.assertRegex(wattle_lines(done.stderr)[-1], r"step 4: .*: not finite, as in 2 steps before")
         self.assertEqual(self.train_metrics("run")[-1]["step"], 3)
+
+    def test_a_last_checkpoint_that_gets_no_name_is_an_error(self):
+        shim = self.folder / "no_names.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", shim], input=NO_NAMES,
+                       text=True, check=True)
+        config = self.text_config("run", checkpoint="{every: 0}")
+        done = self.train(config, ranks=2, expect=1, environment={"LD_PRELOAD": str(shim)})
+        self.assertRegex(wattle_lines(done.stderr)[-1],
+                         "checkpoint step-6: rank 0: .*No space left on device")
+        self.assertEqual(self.checkpoints("run"), [])
+        self.train(config, ranks=2)
+        self.assertEqual(self.meta("run")["step"], 6)
 
     def test_two_runs_never_share_a_folder(self):
         config = self.text_config("run")

@@ -10,8 +10,14 @@ namespace wattle {
 double Evaluation::perplexity() const { return std::exp(loss); }
 
 Evaluator::Evaluator(Model& model, const Dataset& dataset, const EvaluationPlan& plan,
-                     FiguresExchange& exchange, EnergyMonitor& energy)
-    : model_(model), dataset_(dataset), plan_(plan), exchange_(exchange), energy_(energy) {}
+                     FiguresExchange& exchange, EnergyMonitor& energy,
+                     std::function<void()> before_batch)
+    : model_(model),
+      dataset_(dataset),
+      plan_(plan),
+      exchange_(exchange),
+      energy_(energy),
+      before_batch_(std::move(before_batch)) {}
 
 std::optional<Evaluation> Evaluator::run(const std::function<bool()>& goes_on) {
   const PhaseWindow window = energy_.window(Phase::kEvaluation);
@@ -21,6 +27,7 @@ std::optional<Evaluation> Evaluator::run(const std::function<bool()>& goes_on) {
   std::vector<double> figures(3 * rounds(), 0.0);
   for (int64_t i = 0; i < rounds(); ++i) {
     if (i > 0 && goes_on && !goes_on()) return std::nullopt;
+    if (!goes_on && before_batch_) before_batch_();
     if (i < mine) score(i, std::span(figures).subspan(3 * i, 3));
   }
   return sum(figures);

@@ -23,8 +23,11 @@ struct Evaluation {
 /// Walks the whole validation set once. Everything it is made of must outlive it.
 class Evaluator {
  public:
+  /// `before_batch`, which may be empty, is called by all ranks, equally often, in evaluations that
+  /// are not asked whether they go on.
   Evaluator(Model& model, const Dataset& dataset, const EvaluationPlan& plan,
-            FiguresExchange& exchange, EnergyMonitor& energy);
+            FiguresExchange& exchange, EnergyMonitor& energy,
+            std::function<void()> before_batch = nullptr);
 
   /// Collective. The sums are taken in the order of the batches, whatever the number of ranks.
   /// `goes_on` is asked by all ranks between batches, equally often; where it says false (to all),
@@ -50,6 +53,7 @@ class Evaluator {
   EvaluationPlan plan_;
   FiguresExchange& exchange_;
   EnergyMonitor& energy_;
+  std::function<void()> before_batch_;
 };
 
 }  // namespace wattle

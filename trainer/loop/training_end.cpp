@@ -8,7 +8,7 @@
 namespace wattle {
 
 RunEnd TrainingLoop::finish() {
-  const auto is_cut = [this](bool by) { return by && (step_ < settings_.steps || is_end_cut_); };
+  const auto is_cut = [this](bool by) { return by && (!is_over() || is_end_cut_); };
   if (!is_cut(stop_asked_) && !is_cut(budget_spent_) && !parts_.governor.failure()) end_training();
   const bool stopped = is_cut(stop_asked_);
   if (!stopped && !budget_spent_ && !parts_.governor.failure() && evaluated_step_ != step_) {

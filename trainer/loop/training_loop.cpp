@@ -23,9 +23,10 @@ constexpr double kForwardShare = 1.0 / 3;
 TrainingLoop::TrainingLoop(Parts parts, LoopSettings settings)
     : parts_(std::move(parts)), settings_(std::move(settings)) {}
 
+bool TrainingLoop::is_over() const { return early_end_ || step_ >= settings_.steps; }
+
 bool TrainingLoop::goes_on() const {
-  return step_ < settings_.steps && !stop_asked_ && !early_end_ && !budget_spent_ &&
-         !parts_.governor.failure();
+  return !is_over() && !stop_asked_ && !budget_spent_ && !parts_.governor.failure();
 }
 
 bool TrainingLoop::fits(double joules) const {
@@ -47,9 +48,13 @@ RunEnd TrainingLoop::run(int64_t step) {
     const std::optional<int64_t> every = settings_.train.eval_every;
     if (every && step_ % *every == 0) evaluate();
     if (goes_on() && parts_.checkpointer.due(step_)) save();
-    budget_spent_ |= !fits(parts_.governor.step_joules());
+    if (goes_on()) budget_spent_ = !fits(parts_.governor.step_joules());
   }
   return finish();
+}
+
+void TrainingLoop::keep_to_limits() {
+  if (is_limited()) book_between_steps();
 }
 
 void TrainingLoop::book_between_steps() {
@@ -323,13 +328,18 @@ void TrainingLoop::note_energy() { publish(record_between_steps("energy")); }
 
 void TrainingLoop::settle_checkpoint(WriteState least) { parts_.checkpointer.settle(least); }
 
+/// Until the checkpoint has its name, or has none and says why.
 void TrainingLoop::finish_checkpoint() {
-  parts_.checkpointer.finish();
-  auto state = static_cast<double>(parts_.checkpointer.state());
-  for (const std::vector<double>& row : parts_.exchange.gather({&state, 1})) {
-    state = std::min(state, row.front());
-  }
-  settle_checkpoint(static_cast<WriteState>(static_cast<int>(state)));
+  WriteState least = WriteState::kIdle;
+  do {
+    parts_.checkpointer.finish();
+    auto state = static_cast<double>(parts_.checkpointer.state());
+    for (const std::vector<double>& row : parts_.exchange.gather({&state, 1})) {
+      state = std::min(state, row.front());
+    }
+    least = static_cast<WriteState>(static_cast<int>(state));
+    settle_checkpoint(least);
+  } while (least != WriteState::kIdle);
 }
 
 void TrainingLoop::record_event(const std::string& event) {

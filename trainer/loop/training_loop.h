@@ -76,11 +76,16 @@ class TrainingLoop {
   StreamHash consumed();
   /// Notes in the metrics what the whole run has used so far.
   void note_energy();
+  /// Between pieces of work that no step or evaluation of this loop contains: pauses as long as the
+  /// cap on watts demands. Collective.
+  void keep_to_limits();
+  bool is_limited() const { return parts_.governor.is_limited(); }
 
  private:
   void begin_callbacks();
   void train_step();
   StepOutcome run_step(double lr);
+  bool is_over() const;  ///< training, for good
   bool goes_on() const;
   RunEnd finish();
   void end_training();

@@ -104,6 +104,7 @@ class TrainingRun {
   double matmul_rate_;
   CalibrationSet calibration_;
   std::vector<std::unique_ptr<Callback>> callbacks_;
+  std::function<void()> keep_to_limits_;  ///< once there is a loop
 };
 
 /// From here on the folder is this run's alone, and failures stand in its error.json.
@@ -233,6 +234,7 @@ int TrainingRun::run() {
        energy_, exchange_, schedule, callbacks_, records.metrics.get(), records.progress.get(),
        [this] { return session_.guard.stop_requested(); }},
       loop_settings());
+  keep_to_limits_ = [&loop] { loop.keep_to_limits(); };
   greet();
   const RunEnd end = loop.run(resume_.step);
   report(end, loop, evaluator.get());
@@ -265,7 +267,9 @@ std::unique_ptr<Evaluator> TrainingRun::evaluator_of(Model& model) {
   if (!data_.validation) return nullptr;
   return std::make_unique<Evaluator>(
       model, *data_.validation, evaluation_plan(config_, *data_.validation, session_.world.size()),
-      exchange_, energy_);
+      exchange_, energy_, [this] {
+        if (keep_to_limits_) keep_to_limits_();
+      });
 }
 
 /// Rank 0: resolved.yaml is written, metrics.jsonl and the terminal are opened.
@@ -332,7 +336,8 @@ CompressionMeasures TrainingRun::measure(const TrainingLoop& loop, Evaluator* ev
   CompressionMeasures measures = measure_compression(
       config_, replica_,
       {evaluator, [this](Model& model) { return evaluator_of(model); }, calibration_, ranks_,
-       exchange_, accounts_, callbacks_, loop.steps_done(), clock_.now_seconds() - began_seconds_});
+       exchange_, accounts_, callbacks_, loop.steps_done(), clock_.now_seconds() - began_seconds_,
+       loop.is_limited() ? keep_to_limits_ : nullptr});
   if (!measures.failure.empty()) say("warning: not measured for the report: " + measures.failure);
   return measures;
 }
