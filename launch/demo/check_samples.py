@@ -64,9 +64,12 @@ def summary(samples: list) -> str:
     lowest = min(cap for _, cap, _ in drawn)
     met = min(time for _, cap, time in drawn if cap == lowest) + MEET_SECONDS + MEAN_SECONDS
     late = max((watts for watts, cap, time in drawn if cap == lowest and time > met), default=0)
+    single = max((s["watts"] for s in samples
+                  if s["hard_watts"] == lowest and s["time"] > met - MEAN_SECONDS), default=0)
     return (f"In {len(samples)} samples of {samples[-1]['time'] - samples[0]['time']:.0f} s the "
             f"planned watts kept to the cap. Drawn at most, over 10 s: "
-            f"{max(drawn)[0]:.0f} W; from 10 s after the cap of {lowest:.0f} W on: {late:.0f} W")
+            f"{max(drawn)[0]:.0f} W; from 10 s after the cap of {lowest:.0f} W on: {late:.0f} W "
+            f"({single:.0f} W in a single sample)")
 
 
 def main() -> None:
