@@ -144,7 +144,6 @@ void QuantizeCallback::begin(const TrainingView& view) {
     if (options_.widths) choose_formats(view);
     if (options_.gptq) round_masters(view.model);
   }
-  if (options_.learn != ScaleLearning::kNone) begin_learning();
   set_active(true);
   note(view.step, kBegins);
 }
@@ -160,6 +159,7 @@ void QuantizeCallback::step_begins(const TrainingView& view) {
   // Of values that are not finite nothing is learned; the loop says what comes of the step.
   const bool looks = active_ && !frozen_ && quantizer_.complaint().empty();
   if (looks && adaptive_) adapt_formats(view);
+  if (looks && options_.learn != ScaleLearning::kNone) begin_learning();
   if (looks && options_.weight_ranges) observe_ranges(step);
   if (looks && options_.freeze_observers_step && step >= *options_.freeze_observers_step) {
     freeze_scales();
@@ -212,9 +212,7 @@ void QuantizeCallback::adapt_formats(const TrainingView& view) {
     note(view.step, what);
     tell(view, what);
   }
-  if (changes.empty()) return;
-  if (options_.learn != ScaleLearning::kNone) begin_learning();
-  parameters_.publish();
+  if (!changes.empty()) parameters_.publish();
 }
 
 /// Where it is due, and for weights that have no scales yet.
@@ -248,10 +246,13 @@ void QuantizeCallback::round_masters(Model& model) {
                 });
 }
 
+/// For weights whose scales are not learned yet.
 void QuantizeCallback::begin_learning() {
   const at::NoGradGuard no_grad;
+  bool any = false;
   for (const int64_t index : quantizer_.indices()) {
     if (quantizer_.learning_of(index) != ScaleLearning::kNone) continue;
+    any = true;
     if (quantizer_.scales_of(index)) {  // GPTQ's
       quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
       continue;
@@ -265,6 +266,7 @@ void QuantizeCallback::begin_learning() {
                               : format.scales_of(master, shard));
     quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
   }
+  if (any) parameters_.publish();
 }
 
 void QuantizeCallback::freeze_scales() {

@@ -34,8 +34,8 @@ class QuantizeCallback : public Callback {
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;
   /// What was to be quantised by the run's last step and is not yet, is quantised now:
   /// post-training quantisation, with begin_step: train.steps, for which an entry with the same
-  /// weights ends, or after an early stop where no other entry rounds them. All else stays as the
-  /// last step left it.
+  /// weights ends, or after an early stop where no other entry rounds them. Nothing is learned of
+  /// scales then: they follow from the format's own rule. All else stays as the last step left it.
   bool training_is_done(const TrainingView& view) override;
   /// Whether that is so.
   bool begins_after_training(const TrainingView& view) const;

@@ -66,6 +66,7 @@ class Quantising : public testing::Test {
     }
     return "";
   }
+  QuantizeCallback& entry() { return dynamic_cast<QuantizeCallback&>(*callbacks_.front()); }
   std::string format_of(const std::string& parameter) {
     const Deployment deployment = deployment_of(*flat_);
     const auto it = deployment.find(parameter);
@@ -148,6 +149,28 @@ TEST_F(Quantising, ASavedStateGoesOnAsItWas) {
   callbacks_.front()->load_state(state);
   EXPECT_TRUE(reads_rounded(index_of("blocks.0.attention.qkv.weight")));
   EXPECT_EQ(callbacks_.front()->save_state(), state);
+}
+
+TEST_F(Quantising, WhatBeginsAfterTrainingLearnsNothingAndTakesTheFormatsOwnScales) {
+  constexpr int64_t kSteps = 10;
+  for (const int64_t last : {kSteps, int64_t{4}}) {
+    build(tiny_llama(true));
+    add({quantize([](auto& o) {
+      o.target = WeightTargetType::kInt8;
+      o.begin_step = kSteps;
+      o.learn = ScaleLearning::kStep;
+    })});
+    const int64_t index = index_of("blocks.0.attention.qkv.weight");
+    at::Tensor rounded = flat_->master_of(index).clone();
+    make_weight_format("int8:channel")->fake_quantise(rounded);
+    EXPECT_TRUE(entry().training_is_done(view(last)));
+    EXPECT_TRUE(at::equal(model_.parameters[index]->value(), rounded)) << "after step " << last;
+    EXPECT_EQ(entry().quantizer().learning_of(index), ScaleLearning::kNone);
+    if (last < kSteps) continue;
+    begin_step(last);  // of more steps
+    EXPECT_EQ(entry().quantizer().learning_of(index), ScaleLearning::kStep);
+    EXPECT_FALSE(at::equal(model_.parameters[index]->value(), rounded));
+  }
 }
 
 TEST_F(Quantising, TheLedgerOfEqualRunsIsEqualAndNamesWhatHappened) {

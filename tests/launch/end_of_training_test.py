@@ -55,6 +55,7 @@ class EndOfTrainingTest(RunTest):
         "ranges": ("int8", ", weight_ranges: {observer: minmax}", "safetensors", TINY_LLAMA),
         "moving": ("int8", ", weight_ranges: {observer: ema, every: 3}", "safetensors", TINY_LLAMA),
         "learned": ("int8", ", learn: step, freeze_observers_step: 6", "safetensors", TINY_LLAMA),
+        "unlearned": ("int8", ", begin_step: 6, learn: step", "safetensors", TINY_LLAMA),
         "adapt": ("gguf:q4_0", ", widths: {formats: ['gguf:q4_0', 'gguf:q8_0'], "
                   "budget_bytes: 30000, adapt: {every: 3, margin: 0}}", "gguf", TINY_LLAMA),
         "activations": ("int8", ", begin_step: 1, activations: {begin_step: 6}", "onnx", MLP),
