@@ -22,6 +22,7 @@ using nlohmann::json;
 namespace {
 
 constexpr const char* kBegins = "begins";  ///< in the ledger
+constexpr const char* kRangesObservedAt = "ranges_observed_at";
 
 std::vector<AdaptableWeight> adaptable_weights(const WeightQuantizer& quantizer,
                                                const QuantizeOptions& options,
@@ -219,7 +220,8 @@ void QuantizeCallback::adapt_formats(const TrainingView& view) {
 void QuantizeCallback::observe_ranges(int64_t step) {
   const at::NoGradGuard no_grad;
   const WeightRangeOptions& ranges = *options_.weight_ranges;
-  const bool due = (step - options_.begin_step) % ranges.every == 0;
+  const bool due = (step - options_.begin_step) % ranges.every == 0 && ranges_observed_at_ != step;
+  if (due) ranges_observed_at_ = step;
   bool any = false;
   for (const int64_t index : quantizer_.indices()) {
     const WeightScales* before = quantizer_.scales_of(index);
@@ -311,6 +313,7 @@ std::string QuantizeCallback::save_state() const {
     state["adaptive"] = adaptive_->save();
     state[kResumeKey] = adaptive_->save_energy();
   }
+  if (ranges_observed_at_) state[kResumeKey][kRangesObservedAt] = *ranges_observed_at_;
   return state.dump();
 }
 
@@ -325,6 +328,8 @@ void QuantizeCallback::load_state(const std::string& text) {
     adaptive_->load(state.at("adaptive"));
     adaptive_->load_energy(state.at(kResumeKey));
   }
+  const json resume = state.value(kResumeKey, json::object());
+  if (resume.contains(kRangesObservedAt)) ranges_observed_at_ = resume.at(kRangesObservedAt);
   set_active(state.at("active"));
 }
 

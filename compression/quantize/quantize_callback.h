@@ -99,6 +99,7 @@ class QuantizeCallback : public Callback {
   std::optional<AdaptiveWidths> adaptive_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
   std::vector<QuantizeCallback*> earlier_, later_;       ///< entries that share weights with it
+  std::optional<int64_t> ranges_observed_at_;  ///< a step may begin again after a checkpoint
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are
   bool norms_frozen_ = false;

@@ -173,6 +173,36 @@ TEST_F(Quantising, WhatBeginsAfterTrainingLearnsNothingAndTakesTheFormatsOwnScal
   }
 }
 
+TEST_F(Quantising, ALookAtRangesIsTakenOnceThoughItsStepBeginsAgain) {
+  const CompressionEntry looking = quantize([](auto& o) {
+    o.target = WeightTargetType::kInt8;
+    o.weight_ranges.emplace() = {.observer = {.kind = ObserverKind::kMovingAverage}, .every = 2};
+  });
+  int64_t index = 0;
+  const auto build_looking = [&] {
+    build(tiny_llama(true));
+    index = index_of("blocks.0.attention.qkv.weight");
+    add({looking});
+  };
+  const auto scale = [&] { return entry().quantizer().scales_of(index)->scale; };
+  build_looking();
+  begin_step(0);
+  flat_->master_of(index).mul_(3);
+  begin_step(2);
+  const at::Tensor looked = scale().clone();
+  const std::string state = entry().save_state();
+  build_looking();
+  flat_->master_of(index).mul_(3);
+  entry().load_state(state);
+  scale().copy_(looked);
+  begin_step(2);
+  EXPECT_TRUE(at::equal(scale(), looked));
+  begin_step(4);
+  EXPECT_FALSE(at::equal(scale(), looked));
+  EXPECT_THAT(compression_ledger({{entry().name(), state}}),
+              testing::Not(HasSubstr("ranges_observed_at")));
+}
+
 TEST_F(Quantising, TheLedgerOfEqualRunsIsEqualAndNamesWhatHappened) {
   build(tiny_llama(true));
   add({quantize()});
