@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/config/config_file.h"
+#include "common/error.h"
 #include "compression/activations/activation_callback.h"
 #include "compression/deployment.h"
 #include "compression/posttraining/round_by_gptq.h"
@@ -152,6 +153,7 @@ void QuantizeCallback::begin(const TrainingView& view) {
 void QuantizeCallback::step_begins(const TrainingView& view) {
   const int64_t step = view.step;
   const bool wanted = options_.active_at(step);
+  check_began_in_time(step);
   if (wanted && !active_) begin(view);
   if (!wanted && active_) {
     set_active(false);
@@ -172,6 +174,17 @@ void QuantizeCallback::step_begins(const TrainingView& view) {
     note(step, "batch norm is frozen");
   }
   if (norms_frozen_) view.model.frozen_norms = true;
+}
+
+/// What training would go on with is rounded (GPTQ rounds the master values), and was to be trained
+/// in float.
+void QuantizeCallback::check_began_in_time(int64_t step) const {
+  if (!active_ || step >= options_.begin_step) return;
+  throw Error(ErrorCode::kConfig,
+              fmt::format("{}: weights were rounded after step {}, when training had ended, and "
+                          "begin_step is {}: training can't go on from there; leave "
+                          "train.early_stop as it was, or use another run.output_dir",
+                          name_, began_at().value(), options_.begin_step));
 }
 
 void QuantizeCallback::choose_formats(const TrainingView& view) {

@@ -30,6 +30,8 @@ class QuantizeCallback : public Callback {
                    FlatParameters& parameters, const CalibrationSet* calibration,
                    std::optional<double> budget_joules = {}, const WeightShards& shards = {});
 
+  /// Throws Error(kConfig) where weights that were rounded after an early stop, before begin_step,
+  /// would be trained on.
   void step_begins(const TrainingView& view) override;
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;
   /// What was to be quantised by the run's last step and is not yet, is quantised now:
@@ -77,6 +79,7 @@ class QuantizeCallback : public Callback {
  private:
   void set_active(bool active);
   void begin(const TrainingView& view);
+  void check_began_in_time(int64_t step) const;
   bool is_due_after_training(const TrainingView& view) const;
   const QuantizeCallback* still_rounding(const TrainingView& view) const;
   const QuantizeCallback* successor(const TrainingView& view) const;
