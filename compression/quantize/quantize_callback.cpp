@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/config/config_file.h"
+#include "common/error.h"
 #include "compression/activations/activation_callback.h"
 #include "compression/deployment.h"
 #include "compression/posttraining/round_by_gptq.h"
@@ -22,6 +23,7 @@ using nlohmann::json;
 namespace {
 
 constexpr const char* kBegins = "begins";  ///< in the ledger
+constexpr const char* kRangesObservedAt = "ranges_observed_at";
 
 std::vector<AdaptableWeight> adaptable_weights(const WeightQuantizer& quantizer,
                                                const QuantizeOptions& options,
@@ -144,7 +146,6 @@ void QuantizeCallback::begin(const TrainingView& view) {
     if (options_.widths) choose_formats(view);
     if (options_.gptq) round_masters(view.model);
   }
-  if (options_.learn != ScaleLearning::kNone) begin_learning();
   set_active(true);
   note(view.step, kBegins);
 }
@@ -152,6 +153,7 @@ void QuantizeCallback::begin(const TrainingView& view) {
 void QuantizeCallback::step_begins(const TrainingView& view) {
   const int64_t step = view.step;
   const bool wanted = options_.active_at(step);
+  check_began_in_time(step);
   if (wanted && !active_) begin(view);
   if (!wanted && active_) {
     set_active(false);
@@ -160,6 +162,7 @@ void QuantizeCallback::step_begins(const TrainingView& view) {
   // Of values that are not finite nothing is learned; the loop says what comes of the step.
   const bool looks = active_ && !frozen_ && quantizer_.complaint().empty();
   if (looks && adaptive_) adapt_formats(view);
+  if (looks && options_.learn != ScaleLearning::kNone) begin_learning();
   if (looks && options_.weight_ranges) observe_ranges(step);
   if (looks && options_.freeze_observers_step && step >= *options_.freeze_observers_step) {
     freeze_scales();
@@ -171,6 +174,17 @@ void QuantizeCallback::step_begins(const TrainingView& view) {
     note(step, "batch norm is frozen");
   }
   if (norms_frozen_) view.model.frozen_norms = true;
+}
+
+/// What training would go on with is rounded (GPTQ rounds the master values), and was to be trained
+/// in float.
+void QuantizeCallback::check_began_in_time(int64_t step) const {
+  if (!active_ || step >= options_.begin_step) return;
+  throw Error(ErrorCode::kConfig,
+              fmt::format("{}: weights were rounded after step {}, when training had ended, and "
+                          "begin_step is {}: training can't go on from there; leave "
+                          "train.early_stop as it was, or use another run.output_dir",
+                          name_, began_at().value(), options_.begin_step));
 }
 
 void QuantizeCallback::choose_formats(const TrainingView& view) {
@@ -212,16 +226,15 @@ void QuantizeCallback::adapt_formats(const TrainingView& view) {
     note(view.step, what);
     tell(view, what);
   }
-  if (changes.empty()) return;
-  if (options_.learn != ScaleLearning::kNone) begin_learning();
-  parameters_.publish();
+  if (!changes.empty()) parameters_.publish();
 }
 
 /// Where it is due, and for weights that have no scales yet.
 void QuantizeCallback::observe_ranges(int64_t step) {
   const at::NoGradGuard no_grad;
   const WeightRangeOptions& ranges = *options_.weight_ranges;
-  const bool due = (step - options_.begin_step) % ranges.every == 0;
+  const bool due = (step - options_.begin_step) % ranges.every == 0 && ranges_observed_at_ != step;
+  if (due) ranges_observed_at_ = step;
   bool any = false;
   for (const int64_t index : quantizer_.indices()) {
     const WeightScales* before = quantizer_.scales_of(index);
@@ -248,10 +261,13 @@ void QuantizeCallback::round_masters(Model& model) {
                 });
 }
 
+/// For weights whose scales are not learned yet.
 void QuantizeCallback::begin_learning() {
   const at::NoGradGuard no_grad;
+  bool any = false;
   for (const int64_t index : quantizer_.indices()) {
     if (quantizer_.learning_of(index) != ScaleLearning::kNone) continue;
+    any = true;
     if (quantizer_.scales_of(index)) {  // GPTQ's
       quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
       continue;
@@ -265,6 +281,7 @@ void QuantizeCallback::begin_learning() {
                               : format.scales_of(master, shard));
     quantizer_.learn_scales(index, options_.learn, options_.scale_lr);
   }
+  if (any) parameters_.publish();
 }
 
 void QuantizeCallback::freeze_scales() {
@@ -309,6 +326,7 @@ std::string QuantizeCallback::save_state() const {
     state["adaptive"] = adaptive_->save();
     state[kResumeKey] = adaptive_->save_energy();
   }
+  if (ranges_observed_at_) state[kResumeKey][kRangesObservedAt] = *ranges_observed_at_;
   return state.dump();
 }
 
@@ -323,6 +341,8 @@ void QuantizeCallback::load_state(const std::string& text) {
     adaptive_->load(state.at("adaptive"));
     adaptive_->load_energy(state.at(kResumeKey));
   }
+  const json resume = state.value(kResumeKey, json::object());
+  if (resume.contains(kRangesObservedAt)) ranges_observed_at_ = resume.at(kRangesObservedAt);
   set_active(state.at("active"));
 }
 

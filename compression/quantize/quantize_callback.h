@@ -30,12 +30,14 @@ class QuantizeCallback : public Callback {
                    FlatParameters& parameters, const CalibrationSet* calibration,
                    std::optional<double> budget_joules = {}, const WeightShards& shards = {});
 
+  /// Throws Error(kConfig) where weights that were rounded after an early stop, before begin_step,
+  /// would be trained on.
   void step_begins(const TrainingView& view) override;
   void step_ends(const TrainingView& view, const MetricsRecord& record) override;
   /// What was to be quantised by the run's last step and is not yet, is quantised now:
   /// post-training quantisation, with begin_step: train.steps, for which an entry with the same
-  /// weights ends, or after an early stop where no other entry rounds them. All else stays as the
-  /// last step left it.
+  /// weights ends, or after an early stop where no other entry rounds them. Nothing is learned of
+  /// scales then: they follow from the format's own rule. All else stays as the last step left it.
   bool training_is_done(const TrainingView& view) override;
   /// Whether that is so.
   bool begins_after_training(const TrainingView& view) const;
@@ -77,6 +79,7 @@ class QuantizeCallback : public Callback {
  private:
   void set_active(bool active);
   void begin(const TrainingView& view);
+  void check_began_in_time(int64_t step) const;
   bool is_due_after_training(const TrainingView& view) const;
   const QuantizeCallback* still_rounding(const TrainingView& view) const;
   const QuantizeCallback* successor(const TrainingView& view) const;
@@ -99,6 +102,7 @@ class QuantizeCallback : public Callback {
   std::optional<AdaptiveWidths> adaptive_;
   std::vector<std::pair<int64_t, std::string>> events_;  ///< steps done, what happened
   std::vector<QuantizeCallback*> earlier_, later_;       ///< entries that share weights with it
+  std::optional<int64_t> ranges_observed_at_;  ///< a step may begin again after a checkpoint
   bool active_ = false;
   bool frozen_ = false;  ///< scales stay as they are
   bool norms_frozen_ = false;

@@ -1,5 +1,6 @@
 #include "compression/report/baseline.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "compression/activations/activation_callback.h"
@@ -9,6 +10,13 @@
 namespace wattle {
 
 using nlohmann::json;
+
+namespace {
+
+/// A loss that is not finite is null in JSON.
+double loss_of(const json& saved) { return saved.is_null() ? NAN : saved.get<double>(); }
+
+}  // namespace
 
 class BaselineCallback::AfterStep : public Callback {
  public:
@@ -87,10 +95,10 @@ void BaselineCallback::load_state(const std::string& text) {
   baseline_.reset();
   if (state.empty()) return;
   baseline_ = Baseline{.step = state.at("step"),
-                       .float_loss = state.at("float_loss"),
-                       .nearest_loss = state.at("nearest_loss")};
+                       .float_loss = loss_of(state.at("float_loss")),
+                       .nearest_loss = loss_of(state.at("nearest_loss"))};
   awaits_gptq_ = state.value("awaits_gptq", false);
-  if (state.contains("gptq_loss")) baseline_->gptq_loss = state.at("gptq_loss").get<double>();
+  if (state.contains("gptq_loss")) baseline_->gptq_loss = loss_of(state.at("gptq_loss"));
 }
 
 }  // namespace wattle

@@ -50,28 +50,32 @@ double squared_error(const WeightFormat& format, const std::optional<ObserverOpt
 WidthChoice sum_of(const Choices& choices, const std::vector<size_t>& chosen) {
   WidthChoice sum;
   for (size_t i = 0; i < chosen.size(); ++i) {
-    sum.cost += choices[i][chosen[i]].cost;
+    sum.bytes += choices[i][chosen[i]].bytes;
     sum.loss_increase += choices[i][chosen[i]].loss_increase;
   }
   return sum;
 }
 
-double least_cost(const Choices& choices) {
-  double sum = 0;
+int64_t least_bytes(const Choices& choices) {
+  int64_t sum = 0;
   for (const auto& of_one : choices) {
-    sum += std::ranges::min_element(of_one, {}, &WidthChoice::cost)->cost;
+    sum += std::ranges::min_element(of_one, {}, &WidthChoice::bytes)->bytes;
   }
   return sum;
+}
+
+int64_t rounded_down(int64_t bytes, int64_t eighths) {
+  return bytes / kEighths * eighths + bytes % kEighths * eighths / kEighths;
 }
 
 }  // namespace
 
 std::optional<std::vector<size_t>> better_widths(const Choices& choices,
-                                                 const std::vector<size_t>& present, double budget,
-                                                 double margin) {
-  const std::vector<size_t> best = choose_widths(choices, budget);
+                                                 const std::vector<size_t>& present,
+                                                 int64_t budget_bytes, double margin) {
+  const std::vector<size_t> best = choose_widths(choices, budget_bytes);
   const WidthChoice now = sum_of(choices, present), then = sum_of(choices, best);
-  const bool fits = now.cost <= budget;
+  const bool fits = now.bytes <= budget_bytes;
   if (fits && !(then.loss_increase < (1 - margin) * now.loss_increase)) return std::nullopt;
   return best == present ? std::nullopt : std::optional(best);
 }
@@ -110,8 +114,8 @@ std::vector<WidthChange> AdaptiveWidths::step_begins(const TrainingView& view,
   const Choices choices = choices_of(view, quantizer);
   std::vector<size_t> present;
   for (const AdaptableWeight& weight : weights_) present.push_back(present_of(weight, quantizer));
-  const double share = static_cast<double>(eighths_) / kEighths;
-  const double budget = std::max(options_.budget() * share, least_cost(choices));
+  const int64_t whole = options_.in_bytes().budget_bytes.value();
+  const int64_t budget = std::max(rounded_down(whole, eighths_), least_bytes(choices));
   const auto better = better_widths(choices, present, budget, options_.adapt->margin);
   for (size_t i = 0; better && i < weights_.size(); ++i) {
     if ((*better)[i] == present[i]) continue;
@@ -147,8 +151,7 @@ Choices AdaptiveWidths::choices_of(const TrainingView& view,
     for (const auto& format : weight.formats) {
       const double error =
           squared_error(*format, quantizer.target_of(weight.index).observer, values);
-      choices.back().push_back(
-          {options_.cost_of(format->bytes_of(values.sizes())), 0.5 * curvature * error});
+      choices.back().push_back({format->bytes_of(values.sizes()), 0.5 * curvature * error});
     }
   }
   return choices;

@@ -35,7 +35,7 @@ struct WidthChange {
 /// add more than 1 / (1 - margin) times as much to the loss.
 std::optional<std::vector<size_t>> better_widths(
     const std::vector<std::vector<WidthChoice>>& choices, const std::vector<size_t>& present,
-    double budget, double margin);
+    int64_t budget_bytes, double margin);
 
 /// How much of a budget of joules is left for what is still to be done, in eighths from 1 to 8:
 /// floor(8 * (budget - spent) / needed), 8 if it all fits.

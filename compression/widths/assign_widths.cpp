@@ -72,7 +72,7 @@ std::string widths_refusal(const std::vector<WeightTarget>& targets, const Model
         candidates(target, parameter_named(model, target.parameter).value().sizes(), options);
     least += std::ranges::min_element(readings, {}, &WidthReading::bytes)->bytes;
   }
-  if (options.widths->cost_of(least) <= options.widths->budget()) return "";
+  if (least <= options.widths->in_bytes().budget_bytes.value()) return "";
   return fmt::format("the budget is {}, but the smallest formats take {} ({} bytes)",
                      options.widths->budget(), options.widths->cost_of(least), least);
 }
@@ -96,11 +96,12 @@ std::vector<WidthAssignment> assign_widths(Model& model, const std::vector<Weigh
     try_formats(target, value, probe, float_loss, assignment.readings);
     choices.emplace_back();
     for (const WidthReading& reading : assignment.readings) {
-      choices.back().push_back({options.widths->cost_of(reading.bytes), reading.loss_increase});
+      choices.back().push_back({reading.bytes, reading.loss_increase});
     }
     assignments.push_back(std::move(assignment));
   }
-  const std::vector<size_t> chosen = choose_widths(choices, options.widths->budget());
+  const int64_t budget_bytes = options.widths->in_bytes().budget_bytes.value();
+  const std::vector<size_t> chosen = choose_widths(choices, budget_bytes);
   for (size_t i = 0; i < chosen.size(); ++i) assignments[i].chosen = chosen[i];
   return assignments;
 }

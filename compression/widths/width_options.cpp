@@ -1,10 +1,14 @@
 #include "compression/widths/width_options.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "compression/formats/weight_format.h"
 
 namespace wattle {
 namespace {
+
+constexpr double kMostBytes = 1e15;  // of a budget of joules; doubles count them one by one
 
 std::string refusal_of(const std::string& format) {
   try {
@@ -36,8 +40,13 @@ void AdaptOptions::describe(Fields& f) {
 WidthOptions WidthOptions::in_bytes() const {
   WidthOptions options = *this;
   if (budget_joules) {
-    auto bytes = static_cast<int64_t>(*budget_joules / joules_of_byte());
-    if (cost_of(bytes + 1) <= budget()) ++bytes;  // the quotient was rounded down
+    auto bytes = static_cast<int64_t>(std::min(*budget_joules / joules_of_byte(), kMostBytes));
+    // The quotient was rounded, up or down.
+    if (cost_of(bytes) > budget()) {
+      --bytes;
+    } else if (cost_of(bytes + 1) <= budget()) {
+      ++bytes;
+    }
     options.budget_bytes = bytes;
   }
   options.budget_joules.reset();

@@ -49,10 +49,12 @@ class Adapting : public testing::Test {
  protected:
   static constexpr int64_t kNarrow = 64 * 64 / 2 + 128 * 4, kWide = 64 * 64 + 128 * 4;
 
-  Adapting() {
-    for (const char* name : {"one", "two"}) {
-      weights_.push_back(
-          std::make_unique<Parameter>(name, normal({64, 64}, 7), LayerKind::kDense, true));
+  Adapting() : Adapting({64, 64}) {}
+  explicit Adapting(const std::vector<int64_t>& rows) {
+    const std::vector<std::string> names = {"one", "two", "three", "four", "five", "six"};
+    for (size_t i = 0; i < rows.size(); ++i) {
+      weights_.push_back(std::make_unique<Parameter>(names.at(i), normal({rows[i], 64}, 7),
+                                                     LayerKind::kDense, true));
       model_.parameters.push_back(weights_.back().get());
     }
     const FlatLayout layout = layout_of(model_.parameters);
@@ -64,12 +66,16 @@ class Adapting : public testing::Test {
     quantizer_.emplace("q", targets(), model_.parameters, false);
   }
   std::vector<WeightTarget> targets() const {
-    return {{"one", make_weight_format("int4:group32")},
-            {"two", make_weight_format("int8:group32")}};
+    std::vector<WeightTarget> targets;
+    for (const auto& weight : weights_) {
+      targets.push_back(
+          {weight->name(), make_weight_format(targets.empty() ? "int4:group32" : "int8:group32")});
+    }
+    return targets;
   }
   AdaptiveWidths widths(std::optional<double> budget_joules = {}) {
     std::vector<AdaptableWeight> weights;
-    for (int64_t i = 0; i < 2; ++i) {
+    for (int64_t i = 0; i < weight_count(); ++i) {
       weights.push_back({i, model_.parameters[i]->name(), {}});
       for (const std::string& format : options_.formats) {
         weights.back().formats.push_back(make_weight_format(format));
@@ -77,15 +83,18 @@ class Adapting : public testing::Test {
     }
     return {"entry", options_, weights, model_.parameters, budget_joules};
   }
-  /// Steps, with so much noise in the gradients of the weights, that take so many joules each.
+  int64_t weight_count() const { return static_cast<int64_t>(weights_.size()); }
+  /// Steps, with so much noise in the gradients of the first weight and of the others, that take so
+  /// many joules each.
   std::vector<WidthChange> steps(AdaptiveWidths& widths, double one, double two, int64_t count = 4,
                                  double joules = 1) {
     std::vector<WidthChange> changes;
     for (int64_t i = 0; i < count; ++i, ++step_) {
       for (WidthChange& change : begin(widths)) changes.push_back(std::move(change));
-      for (int64_t weight = 0; weight < 2; ++weight) {
+      for (int64_t weight = 0; weight < weight_count(); ++weight) {
         at::Tensor gradient =
-            normal({64, 64}, 100 + 2 * step_ + weight) * (weight == 0 ? one : two);
+            normal(flat_->master_of(weight).sizes().vec(), 100 + 2 * step_ + weight) *
+            (weight == 0 ? one : two);
         widths.noise().transform_gradient(weight, flat_->master_of(weight), gradient);
       }
       MetricsRecord record;
@@ -173,6 +182,27 @@ TEST_F(Adapting, AScarceEnergyBudgetLowersWidthsAndMoreRaisesThem) {
   ASSERT_THAT(begin(more), SizeIs(1));
   EXPECT_EQ(more.eighths(), 8);
   EXPECT_EQ(format_of(1), "int8:group32");
+}
+
+/// Weights whose costs in joules add up to other last bits in another order.
+class AdaptingMany : public Adapting {
+ protected:
+  AdaptingMany() : Adapting({32, 96, 160, 64, 224, 352}) {}
+};
+
+TEST_F(AdaptingMany, WhereJoulesAllowTheLeastAloneTheSmallestFormatsAreTaken) {
+  options_.budget_bytes.reset();
+  for (const double joules_per_byte : {1.3e-10, 1.4e-10, 1.6e-10, 1.7e-10, 2.1e-10, 3.9e-10}) {
+    quantizer_.emplace("q", targets(), model_.parameters, false);
+    options_.joules_per_byte = joules_per_byte;
+    options_.budget_joules = 60000 * joules_per_byte;
+    AdaptiveWidths adaptive = widths(spent_ + 5);  // an eighth, which is less than the least
+    steps(adaptive, 1, 1);
+    EXPECT_THAT(begin(adaptive), SizeIs(weight_count() - 1)) << joules_per_byte;
+    EXPECT_EQ(adaptive.eighths(), 1);
+    for (int64_t i = 0; i < weight_count(); ++i) EXPECT_EQ(format_of(i), "int4:group32");
+    step_ = 0;
+  }
 }
 
 TEST_F(Adapting, WithoutKnownJoulesTheBudgetStaysAsItWas) {

@@ -5,6 +5,7 @@
 #include <ATen/ops/round.h>
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <limits>
 
 #include "compression/ranges/weight_ranges.h"
@@ -127,6 +128,29 @@ TEST(AssignWidths, RoundsByTheObserverOfTheWeightsRanges) {
     Model model = support::resnet_with_statistics();
     check_against_all_combinations(
         model, world, WeightRangeOptions{.observer = {.kind = ObserverKind::kLeastSquares}});
+  });
+}
+
+TEST(AssignWidths, ABudgetOfJoulesOfTheSmallestFormatsGivesThose) {
+  run_as_threads(1, [](Communicator& world) {
+    Model model = support::resnet_with_statistics();
+    const Images images;
+    const CalibrationSet calibration(images, 4, world);
+    QuantizeOptions options = options_with(1);
+    const auto targets = weight_targets(options, model, "test");
+    int64_t least = 0;
+    for (const Weight& weight : model.weights) {
+      least += make_weight_format(kFormats.front())->bytes_of(weight.weight->value().sizes());
+    }
+    options.widths->budget_bytes.reset();
+    for (const double joules_per_byte : {1.3e-10, 1.4e-10, 1.6e-10, 1.7e-10, 2.1e-10, 3.9e-10}) {
+      options.widths->joules_per_byte = joules_per_byte;
+      options.widths->budget_joules = static_cast<double>(least) * joules_per_byte;
+      ASSERT_EQ(widths_refusal(targets, model, options), "");
+      EXPECT_EQ(bytes_taken(assign_widths(model, targets, options, calibration)), least);
+      options.widths->budget_joules = std::nextafter(*options.widths->budget_joules, 0);
+      EXPECT_NE(widths_refusal(targets, model, options), "");
+    }
   });
 }
 

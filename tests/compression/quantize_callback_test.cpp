@@ -66,6 +66,7 @@ class Quantising : public testing::Test {
     }
     return "";
   }
+  QuantizeCallback& entry() { return dynamic_cast<QuantizeCallback&>(*callbacks_.front()); }
   std::string format_of(const std::string& parameter) {
     const Deployment deployment = deployment_of(*flat_);
     const auto it = deployment.find(parameter);
@@ -148,6 +149,58 @@ TEST_F(Quantising, ASavedStateGoesOnAsItWas) {
   callbacks_.front()->load_state(state);
   EXPECT_TRUE(reads_rounded(index_of("blocks.0.attention.qkv.weight")));
   EXPECT_EQ(callbacks_.front()->save_state(), state);
+}
+
+TEST_F(Quantising, WhatBeginsAfterTrainingLearnsNothingAndTakesTheFormatsOwnScales) {
+  constexpr int64_t kSteps = 10;
+  for (const int64_t last : {kSteps, int64_t{4}}) {
+    build(tiny_llama(true));
+    add({quantize([](auto& o) {
+      o.target = WeightTargetType::kInt8;
+      o.begin_step = kSteps;
+      o.learn = ScaleLearning::kStep;
+    })});
+    const int64_t index = index_of("blocks.0.attention.qkv.weight");
+    at::Tensor rounded = flat_->master_of(index).clone();
+    make_weight_format("int8:channel")->fake_quantise(rounded);
+    EXPECT_TRUE(entry().training_is_done(view(last)));
+    EXPECT_TRUE(at::equal(model_.parameters[index]->value(), rounded)) << "after step " << last;
+    EXPECT_EQ(entry().quantizer().learning_of(index), ScaleLearning::kNone);
+    if (last < kSteps) continue;
+    begin_step(last);  // of more steps
+    EXPECT_EQ(entry().quantizer().learning_of(index), ScaleLearning::kStep);
+    EXPECT_FALSE(at::equal(model_.parameters[index]->value(), rounded));
+  }
+}
+
+TEST_F(Quantising, ALookAtRangesIsTakenOnceThoughItsStepBeginsAgain) {
+  const CompressionEntry looking = quantize([](auto& o) {
+    o.target = WeightTargetType::kInt8;
+    o.weight_ranges.emplace() = {.observer = {.kind = ObserverKind::kMovingAverage}, .every = 2};
+  });
+  int64_t index = 0;
+  const auto build_looking = [&] {
+    build(tiny_llama(true));
+    index = index_of("blocks.0.attention.qkv.weight");
+    add({looking});
+  };
+  const auto scale = [&] { return entry().quantizer().scales_of(index)->scale; };
+  build_looking();
+  begin_step(0);
+  flat_->master_of(index).mul_(3);
+  begin_step(2);
+  const at::Tensor looked = scale().clone();
+  const std::string state = entry().save_state();
+  build_looking();
+  flat_->master_of(index).mul_(3);
+  entry().load_state(state);
+  scale().copy_(looked);
+  begin_step(2);
+  EXPECT_TRUE(at::equal(scale(), looked));
+  begin_step(4);
+  EXPECT_FALSE(at::equal(scale(), looked));
+  EXPECT_THAT(compression_ledger({{entry().name(), state}}),
+              testing::Not(HasSubstr("ranges_observed_at")));
 }
 
 TEST_F(Quantising, TheLedgerOfEqualRunsIsEqualAndNamesWhatHappened) {

@@ -242,6 +242,13 @@ class CompressionRunTest(RunTest):
                 self.assertRegex(done.stderr, rf"warning: .*compression\.0\.quantize\.{key}: 9\d0 is "
                                               r"past the last step, \d+")
 
+    def test_scales_that_have_no_step_to_learn_in_are_told(self):
+        for begin_step, is_told in ((5, self.assertNotRegex), (6, self.assertRegex)):
+            entry = f"[{{quantize: {{target: int8, learn: step, begin_step: {begin_step}}}}}]"
+            done = self.train(self.config(f"run{begin_step}", entry, export="[]"))
+            is_told(done.stderr, r"warning: .*quantize\.learn: nothing is learned: begin_step is the "
+                                 r"last step, 6")
+
     def test_phases_that_end_too_soon_or_come_in_the_wrong_order_are_told(self):
         done = self.train(self.config("early", "[{quantize: {target: 'gguf:q4_0', end_step: 4}}]"))
         self.assertRegex(done.stderr, r"warning: .*quantize\.end_step: 4 is before the last step, 6: "

@@ -55,6 +55,7 @@ class EndOfTrainingTest(RunTest):
         "ranges": ("int8", ", weight_ranges: {observer: minmax}", "safetensors", TINY_LLAMA),
         "moving": ("int8", ", weight_ranges: {observer: ema, every: 3}", "safetensors", TINY_LLAMA),
         "learned": ("int8", ", learn: step, freeze_observers_step: 6", "safetensors", TINY_LLAMA),
+        "unlearned": ("int8", ", begin_step: 6, learn: step", "safetensors", TINY_LLAMA),
         "adapt": ("gguf:q4_0", ", widths: {formats: ['gguf:q4_0', 'gguf:q8_0'], "
                   "budget_bytes: 30000, adapt: {every: 3, margin: 0}}", "gguf", TINY_LLAMA),
         "activations": ("int8", ", begin_step: 1, activations: {begin_step: 6}", "onnx", MLP),
@@ -111,6 +112,31 @@ class EndOfTrainingTest(RunTest):
             self.assertEqual(self.evaluation(config), self.last_eval_loss(output))
             # It is over, though rounding changed the loss.
             self.assertRegex(self.train(config).stderr, "nothing is left to do after step 4")
+
+    def test_an_early_stop_holds_until_patience_is_larger(self):
+        config = self.config("run", quantize("gguf:q4_0", ", begin_step: 2"), "[{format: gguf}]",
+                             train=EARLY)
+        self.train(config)
+        for same in ([], ["train.early_stop.min_improvement=0"]):
+            self.assertRegex(self.train(config, overrides=same).stderr,
+                             "nothing is left to do after step 4: train.early_stop ended training, "
+                             "and only with a larger patience does it go on")
+        self.train(config, overrides=["train.early_stop.patience=2"])
+        training = self.report("run")["training"]
+        self.assertEqual((training["ended"], training["steps"]), ("stopped early", 6))
+
+    def test_no_training_goes_on_from_weights_that_were_rounded_before_their_step(self):
+        config = self.config("run", quantize("int4", ", begin_step: 20, gptq: {}"),
+                             "[{format: safetensors}]", train=EARLY)
+        self.train(config)
+        files = self.files("run")
+        (self.folder / "run/report.json").unlink()  # as a kill before it leaves the folder
+        done = self.train(config, overrides=["train.early_stop.patience=2"], expect=2)
+        self.assertRegex(done.stderr, r"compression\.0\.quantize: weights were rounded after step 4, "
+                                      r"when training had ended, and begin_step is 20: training "
+                                      r"can't go on from there")
+        self.train(config)
+        self.assertTrue(self.files("run") == files)
 
     def test_an_early_stop_before_activations_begin_rounds_them_too(self):
         config = self.config("run", quantize("int8", ", begin_step: 1, activations: {begin_step: 30}"),

@@ -69,6 +69,7 @@ class TrainingRun {
   LoopSettings loop_settings() const;
   void say(const std::string& line) const;
   void greet() const;
+  bool is_stopped_early() const;
   bool is_complete();
   void prepare_callbacks(Evaluator* evaluator);
   std::unique_ptr<Evaluator> evaluator_of(Model& model);
@@ -187,8 +188,18 @@ void TrainingRun::greet() const {
   if (resume_.step > 0) say(fmt::format("going on after step {}", resume_.step));
 }
 
-/// Whether an earlier attempt did all steps, or was stopped early by its validation loss, and
-/// reported them: then there is nothing to add.
+/// Whether the evaluations of earlier attempts end training by the patience of now.
+bool TrainingRun::is_stopped_early() const {
+  if (!config_.train.early_stop) return false;
+  EarlyStop early_stop(*config_.train.early_stop);
+  const auto state = resume_.sections.find(early_stop.name());
+  if (state == resume_.sections.end()) return false;
+  early_stop.load_state(state->second);
+  return early_stop.has_ended();
+}
+
+/// Whether an earlier attempt did all steps, or was and stays stopped early by its validation loss,
+/// and reported them: then there is nothing to add.
 bool TrainingRun::is_complete() {
   double complete = 0;
   if (is_first() && resume_.checkpoint) {
@@ -199,16 +210,20 @@ bool TrainingRun::is_complete() {
     };
     const nlohmann::json training = of(report, "training");
     const nlohmann::json ended = of(training, "ended");
-    complete = of(training, "steps") == resume_.step &&
-               ((ended == kDone && resume_.step >= steps_) || ended == kStoppedEarly);
+    complete =
+        of(training, "steps") == resume_.step && ((ended == kDone && resume_.step >= steps_) ||
+                                                  (ended == kStoppedEarly && is_stopped_early()));
   }
   return exchange_.gather({&complete, 1}).front().front() != 0;
 }
 
 int TrainingRun::run() {
   if (is_complete()) {
-    say(fmt::format("{}: nothing is left to do after step {}; see {}/report.html", config_.run.name,
-                    resume_.step, config_.run.output_dir));
+    const char* early = resume_.step < steps_ ? ": train.early_stop ended training, and only with "
+                                                "a larger patience does it go on"
+                                              : "";
+    say(fmt::format("{}: nothing is left to do after step {}{}; see {}/report.html",
+                    config_.run.name, resume_.step, early, config_.run.output_dir));
     return kExitDone;
   }
   if (is_first()) check_export_places(config_);

@@ -78,6 +78,10 @@ std::vector<LatePhase> late_phases(const RunConfig& config, int64_t steps) {
     if (!quantize) continue;
     const std::string name = quantize_name(i) + ".";
     add(name + "begin_step", quantize->begin_step, steps);
+    if (quantize->learn != ScaleLearning::kNone && quantize->begin_step == steps) {
+      late.push_back({name + "learn",
+                      fmt::format("nothing is learned: begin_step is the last step, {}", steps)});
+    }
     const bool ends = quantize->end_step.value_or(steps) < steps && !config.exports.empty();
     const std::string left = ends ? left_in_float(config, *quantize, steps) : "";
     if (!left.empty()) {

@@ -49,8 +49,8 @@ std::vector<std::pair<std::string, std::string>> alternative_keys();
 /// docs/CONFIG.md, generated from the code that reads the file.
 std::string config_reference();
 
-/// A phase of `compression` that lies past the last step and never comes, or is over before what
-/// it compresses is exported.
+/// A phase of `compression` that lies past the last step and never comes, has no step to learn in,
+/// or is over before what it compresses is exported.
 struct LatePhase {
   std::string key;
   std::string message;
