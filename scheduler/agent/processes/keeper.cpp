@@ -53,6 +53,7 @@ class Keeper {
   }
   void let_ranks_go() const;
   void hold_to_lease();
+  void kill(const std::string& why);
   double stop_time(const Lease& lease) const;
   void reap();
   void end_if_childless();
@@ -66,6 +67,7 @@ class Keeper {
   double looked_ = 0, had_processes_ = 0;  ///< the command, below it; 0: never
   bool is_cut_off_ = false, is_told_to_stop_ = false;
   std::optional<int> exit_code_;
+  std::string killed_for_;  ///< "" = not by this keeper
 };
 
 void Keeper::reap() {
@@ -89,6 +91,14 @@ double Keeper::stop_time(const Lease& lease) const {
   return std::max(lease.runs_until - order_.stop_seconds, lease.watts_until + patience);
 }
 
+void Keeper::kill(const std::string& why) {
+  if (!exit_code_ && killed_for_.empty()) {
+    killed_for_ = why;
+    say("the run is killed: " + why);
+  }
+  signal_all(own_descendants(), SIGKILL);
+}
+
 void Keeper::hold_to_lease() {
   const Lease lease = lease_.read();
   const double now = boot_seconds();
@@ -96,10 +106,7 @@ void Keeper::hold_to_lease() {
   if (cut_off && !is_cut_off_) {
     say("the scheduler can't be reached: falling to the safe power limit");
     const std::string failures = fall_back(order_.fallback, order_.account);
-    if (!failures.empty()) {
-      say(failures + ": ending the run, for its power can't be limited");
-      signal_all(own_descendants(), SIGKILL);
-    }
+    if (!failures.empty()) kill("its power can't be limited: " + failures);
   }
   if (cut_off != is_cut_off_) {
     order_.fallback.freezes ? signal_all(own_descendants(), cut_off ? SIGSTOP : SIGCONT)
@@ -107,7 +114,7 @@ void Keeper::hold_to_lease() {
   }
   is_cut_off_ = cut_off;
   if (now >= lease.runs_until) {
-    signal_all(own_descendants(), SIGKILL);
+    kill("the scheduler could not be reached before the lease on runs was over");
   } else if (now >= stop_time(lease) && !is_told_to_stop_) {
     is_told_to_stop_ = true;
     say("the scheduler can't be reached: stopping with a checkpoint");
@@ -155,7 +162,8 @@ Ending Keeper::run() {
     end_if_childless();
     ::sigtimedwait(&child, nullptr, &kPoll);
   }
-  return {exit_code_.value_or(128 + SIGKILL), children_cpu_seconds(), boot_seconds(), ""};
+  return {exit_code_.value_or(128 + SIGKILL), children_cpu_seconds(), boot_seconds(), killed_for_,
+          killed_for_.empty() ? StartFault::kNone : StartFault::kElsewhere};
 }
 
 int open_or_throw(const std::string& path, int flags) {

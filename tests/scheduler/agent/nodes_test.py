@@ -175,6 +175,23 @@ class OneMachineTest(TwoNodes):
         self.assertFalse(exited.blameless)
         self.assertIsNone(first.process.poll())
 
+    def test_a_door_that_can_not_be_opened_again_ends_the_run_without_blame(self):
+        first, _ = self.nodes()
+        self.launch(steps=10**6, every=0)
+        self.daemon.wait_measured(1, lambda m: m.units > 0)
+        epoch = self.daemon.epoch
+        first.kill()
+        door = first.folder / "jobs" / "1" / ".remote-1"
+        door.unlink()
+        door.mkdir()
+        first.start()
+        self.daemon.wait_registered("n1", after=epoch)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.blameless, exited.node_at_fault), (True, False))
+        self.assertIn("no way to its other nodes", exited.error)
+        self.daemon.wait_said("run_exited", "n2", token=1)
+        self.wait_gone(self.folder)
+
     def test_a_node_that_does_not_hold_the_run_refuses(self):
         self.nodes()
         self.agent("n3")

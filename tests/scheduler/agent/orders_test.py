@@ -1,5 +1,6 @@
 """What the agent obeys, and for how long: leases, and commands that come late, twice, or for nobody."""
 
+import shutil
 import time
 import unittest
 
@@ -38,7 +39,27 @@ class LeaseTest(AgentTest):
         agent.start()
         [held] = self.daemon.wait_registered(after=epoch).runs
         self.assertEqual(held.limit_watts, LOWEST)
-        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 137)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
+                         (137, True, False))
+        self.assertIn("could not be reached", exited.error)
+
+    def test_a_run_whose_power_cannot_be_limited_is_ended_without_blame(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 60
+        agent = self.agent(train_program=self.program(STUBBORN))
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        shutil.rmtree(agent.job(1) / "out")
+        (agent.job(1) / "out").write_text("in the way of control.json")
+        epoch = self.daemon.epoch
+        self.daemon.stop()
+        self.wait_gone(self.folder)
+        self.daemon.start()
+        self.daemon.wait_registered(after=epoch)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
+                         (137, True, False))
+        self.assertIn("power can't be limited", exited.error)
 
     def test_an_agent_that_comes_back_later_leaves_the_safe_limit_in_force(self):
         self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 60
