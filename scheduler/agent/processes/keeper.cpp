@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "common/error.h"
 #include "scheduler/agent/power/fall_back.h"
@@ -51,10 +52,10 @@ class Keeper {
   void say(const std::string& message) const {
     ::dprintf(log_fd_, "wattle: %s\n", message.c_str());
   }
-  void let_ranks_go() const;
+  void let_go() const;
+  void stop_with_checkpoint();
   void hold_to_lease();
   void kill(const std::string& why);
-  double stop_time(const Lease& lease) const;
   void reap();
   void end_if_childless();
 
@@ -80,15 +81,10 @@ void Keeper::reap() {
   has_children_ = pid == 0;
 }
 
-/// A dead agent may have left them stopped. Not mpirun, which would hand it on and say so.
-void Keeper::let_ranks_go() const {
+/// A dead agent, too, may have left ranks stopped. Not mpirun, which would hand it on and say so.
+void Keeper::let_go() const {
+  if (order_.fallback.freezes) return signal_all(own_descendants(), SIGCONT);
   if (const auto command = find_process(command_)) signal_all(descendants(*command), SIGCONT);
-}
-
-/// Late enough for a stream that is only interrupted, early enough for a checkpoint.
-double Keeper::stop_time(const Lease& lease) const {
-  const double patience = (lease.runs_until - lease.watts_until) / 3;
-  return std::max(lease.runs_until - order_.stop_seconds, lease.watts_until + patience);
 }
 
 void Keeper::kill(const std::string& why) {
@@ -99,26 +95,34 @@ void Keeper::kill(const std::string& why) {
   signal_all(own_descendants(), SIGKILL);
 }
 
+void Keeper::stop_with_checkpoint() {
+  if (std::exchange(is_told_to_stop_, true)) return;
+  say("the scheduler can't be reached: stopping with a checkpoint");
+  if (const auto command = find_process(command_)) send_signal(*command, SIGUSR1);
+}
+
+/// Signals are sent again at each look: an agent that does not yet know how things are may send
+/// others.
 void Keeper::hold_to_lease() {
   const Lease lease = lease_.read();
   const double now = boot_seconds();
   const bool cut_off = now >= lease.watts_until;
+  const bool is_to_stop = now >= stop_time(lease, order_.stop_seconds);
   if (cut_off && !is_cut_off_) {
     say("the scheduler can't be reached: falling to the safe power limit");
     const std::string failures = fall_back(order_.fallback, order_.account);
     if (!failures.empty()) kill("its power can't be limited: " + failures);
   }
-  if (cut_off != is_cut_off_) {
-    order_.fallback.freezes ? signal_all(own_descendants(), cut_off ? SIGSTOP : SIGCONT)
-                            : let_ranks_go();
+  if (order_.fallback.freezes && cut_off && !is_to_stop) {
+    signal_all(own_descendants(), SIGSTOP);
+  } else if (is_to_stop || cut_off != is_cut_off_) {
+    let_go();
   }
   is_cut_off_ = cut_off;
   if (now >= lease.runs_until) {
     kill("the scheduler could not be reached before the lease on runs was over");
-  } else if (now >= stop_time(lease) && !is_told_to_stop_) {
-    is_told_to_stop_ = true;
-    say("the scheduler can't be reached: stopping with a checkpoint");
-    if (const auto command = find_process(command_)) send_signal(*command, SIGUSR1);
+  } else if (is_to_stop) {
+    stop_with_checkpoint();
   }
 }
 

@@ -291,13 +291,17 @@ void Run::account(const Readings& readings, bool is_cut_off) {
 }
 
 /// Stops the ranks for moments where they are over the limit, so that it holds on average whatever
-/// they do. One that is to end is not kept from it. While it is cut off, that is the keeper's to
-/// do.
+/// they do. One that is to end is not kept from it. On further nodes that are cut off, that is the
+/// keeper's to do.
 void Run::hold_back(double seconds, double joules, bool is_cut_off) {
   if (!is_on_processors() || ending_ || seconds <= 0) return;
   const double limit = limit_watts(is_cut_off) * static_cast<double>(devices_.size());
-  const bool is_over = governor_.is_over(seconds, joules, limit) && !is_stopping();
-  if (is_cut_off || (!is_over && !is_frozen_)) return;
+  const bool is_to_end =
+      is_stopping() ||
+      boot_seconds() >= stop_time(parts_.lease(), parts_.settings.stop_grace_seconds);
+  const bool is_over = governor_.is_over(seconds, joules, limit) && !is_to_end;
+  const bool is_the_keepers = is_cut_off && !is_first();
+  if (is_the_keepers || (!is_over && !is_frozen_)) return;
   if (governor_.in_vain_seconds() > kInVainSeconds && !std::exchange(has_told_of_vain_, true)) {
     parts_.say(
         fmt::format("run {}: {:.1f} W are drawn with its ranks stopped, and its limit is "

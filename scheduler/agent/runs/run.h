@@ -8,6 +8,7 @@
 #include <string>
 
 #include "scheduler/agent/power/governor.h"
+#include "scheduler/agent/power/lease_file.h"
 #include "scheduler/agent/processes/kept_command.h"
 #include "scheduler/agent/runs/checkpoint_store.h"
 #include "scheduler/agent/runs/remotes.h"
@@ -22,6 +23,7 @@ struct RunParts {
   const Settings& settings;
   const std::map<std::string, MeterInfo>& meters;
   const FileTransfer& transfer;
+  std::function<Lease()> lease;
   /// Sends to the daemon, or drops it while there is no registration.
   std::function<void(v1::AgentMessage)> send;
   std::function<void(const std::string&)> say;  ///< the agent's log

@@ -85,6 +85,20 @@ class OneMachineTest(TwoNodes):
         self.daemon.wait_said("run_exited", "n2", token=1)
         self.assertTrue(list((self.folder / "jobs" / "1").glob("out/checkpoints/step-*/meta.json")))
 
+    def test_cut_off_it_is_held_back_and_then_saves(self):
+        """On the second node all is stopped at first, whoever lets it go on by mistake."""
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 15
+        self.nodes()
+        self.launch(steps=10**6, every=0)
+        self.daemon.wait_measured(1, lambda m: m.units > 10)
+        [rank] = [pid for pid in processes_of(self.folder / "work-n2") if "train" in name_of(pid)]
+        self.daemon.stop()
+        for _ in range(2):
+            self.wait("the rank is held back", lambda: state_of(rank) == "T", 6)
+            os.kill(rank, signal.SIGCONT)
+        self.wait_gone(self.folder)
+        self.assertTrue(list((self.folder / "jobs" / "1").glob("out/checkpoints/step-*/meta.json")))
+
     def test_both_agents_may_be_killed_while_it_runs(self):
         nodes = self.nodes()
         self.launch(steps=400, every=200)

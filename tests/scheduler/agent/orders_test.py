@@ -1,10 +1,24 @@
 """What the agent obeys, and for how long: leases, and commands that come late, twice, or for nobody."""
 
+import os
+import pathlib
 import shutil
+import signal
 import time
 import unittest
 
-from agent_runs import AgentTest, LOWEST, SLEEPER, STUBBORN, processes_of
+from agent_runs import AgentTest, BUSY, IDLE, LOWEST, MAX, SLEEPER, STUBBORN, processes_of
+
+
+def name_of(pid: int) -> str:
+    return pathlib.Path(f"/proc/{pid}/comm").read_text()
+
+
+def cpu_seconds_of(folder) -> float:
+    """Processor time so far of what runs there."""
+    stats = [pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+             for pid in processes_of(folder)]
+    return sum(int(s[11]) + int(s[12]) for s in stats) / os.sysconf("SC_CLK_TCK")
 
 
 class LeaseTest(AgentTest):
@@ -83,6 +97,36 @@ class LeaseTest(AgentTest):
         self.daemon.stop()
         self.wait_gone(self.folder)
         self.assertTrue(list(agent.job(1).glob("out/checkpoints/step-*/meta.json")))
+
+    def test_ranks_that_a_dead_agent_has_stopped_are_let_go_to_save(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 12
+        agent = self.agent(train_program=self.program(SLEEPER))
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        [rank] = self.wait("the rank", lambda: [pid for pid in processes_of(self.folder)
+                                                if name_of(pid).startswith("program")])
+        agent.kill()
+        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
+        time.sleep(0.5)
+        os.kill(rank, signal.SIGSTOP)
+        self.wait_gone(self.folder)
+        epoch = self.daemon.epoch
+        agent.start()
+        self.daemon.wait_registered(after=epoch)
+        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 75)
+
+    def test_cut_off_it_holds_back_ranks_that_do_not_pace_themselves(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 60
+        agent = self.agent(train_program=self.program(BUSY), stop_grace_seconds=5)
+        self.daemon.launch(1, self.yaml(), watts=MAX)
+        self.daemon.wait_said("run_started", token=1)
+        self.daemon.stop()
+        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
+        time.sleep(5)  # what it owes for the time before
+        before, began = cpu_seconds_of(self.folder), time.monotonic()
+        time.sleep(10)
+        used = (cpu_seconds_of(self.folder) - before) / (time.monotonic() - began)
+        self.assertLess(used, 1.5 * (LOWEST - IDLE) / (MAX - IDLE))
 
     def test_silence_on_a_stream_ends_it(self):
         self.daemon.lease_seconds = 2
