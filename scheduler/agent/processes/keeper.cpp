@@ -11,8 +11,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
+#include <future>
+#include <thread>
 #include <utility>
 
 #include "common/error.h"
@@ -53,6 +56,8 @@ class Keeper {
     ::dprintf(log_fd_, "wattle: %s\n", message.c_str());
   }
   void let_go() const;
+  void begin_fall_back();
+  void watch_fall_back();
   void stop_with_checkpoint();
   void hold_to_lease();
   void kill(const std::string& why);
@@ -68,7 +73,8 @@ class Keeper {
   double looked_ = 0, had_processes_ = 0;  ///< the command, below it; 0: never
   bool is_cut_off_ = false, is_told_to_stop_ = false;
   std::optional<int> exit_code_;
-  std::string killed_for_;  ///< "" = not by this keeper
+  std::future<std::string> failures_;  ///< of a fall_back() that is under way
+  std::string killed_for_;             ///< "" = not by this keeper
 };
 
 void Keeper::reap() {
@@ -95,6 +101,25 @@ void Keeper::kill(const std::string& why) {
   signal_all(own_descendants(), SIGKILL);
 }
 
+/// In a thread of its own, for the control file may lie where a node that is cut off can't write,
+/// and nothing keeps a run longer than its lease.
+void Keeper::begin_fall_back() {
+  say("the scheduler can't be reached: falling to the safe power limit");
+  if (failures_.valid()) return;
+  std::packaged_task<std::string()> task([fallback = order_.fallback, account = order_.account] {
+    return fall_back(fallback, account);
+  });
+  failures_ = task.get_future();
+  std::thread(std::move(task)).detach();
+}
+
+void Keeper::watch_fall_back() {
+  if (!failures_.valid()) return;
+  if (failures_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  const std::string failures = failures_.get();
+  if (!failures.empty()) kill("its power can't be limited: " + failures);
+}
+
 void Keeper::stop_with_checkpoint() {
   if (std::exchange(is_told_to_stop_, true)) return;
   say("the scheduler can't be reached: stopping with a checkpoint");
@@ -106,24 +131,20 @@ void Keeper::stop_with_checkpoint() {
 void Keeper::hold_to_lease() {
   const Lease lease = lease_.read();
   const double now = boot_seconds();
+  if (now >= lease.runs_until) {
+    return kill("the scheduler could not be reached before the lease on runs was over");
+  }
   const bool cut_off = now >= lease.watts_until;
   const bool is_to_stop = now >= stop_time(lease, order_.stop_seconds);
-  if (cut_off && !is_cut_off_) {
-    say("the scheduler can't be reached: falling to the safe power limit");
-    const std::string failures = fall_back(order_.fallback, order_.account);
-    if (!failures.empty()) kill("its power can't be limited: " + failures);
-  }
+  if (cut_off && !is_cut_off_) begin_fall_back();
+  watch_fall_back();
   if (order_.fallback.freezes && cut_off && !is_to_stop) {
     signal_all(own_descendants(), SIGSTOP);
   } else if (is_to_stop || cut_off != is_cut_off_) {
     let_go();
   }
   is_cut_off_ = cut_off;
-  if (now >= lease.runs_until) {
-    kill("the scheduler could not be reached before the lease on runs was over");
-  } else if (is_to_stop) {
-    stop_with_checkpoint();
-  }
+  if (is_to_stop) stop_with_checkpoint();
 }
 
 void Keeper::end_if_childless() {

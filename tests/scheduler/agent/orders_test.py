@@ -4,10 +4,24 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import time
 import unittest
 
 from agent_runs import AgentTest, BUSY, IDLE, LOWEST, MAX, SLEEPER, STUBBORN, processes_of
+
+
+# A file system that does not answer for control.json while there is a file $HANGS.
+HANGS = """#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int open(const char* path, int flags, int mode) {
+  if (strstr(path, "control.json")) while (access(getenv("HANGS"), F_OK) == 0) usleep(100000);
+  return ((int (*)(const char*, int, int))dlsym(RTLD_NEXT, "open"))(path, flags, mode);
+}
+"""
 
 
 def name_of(pid: int) -> str:
@@ -127,6 +141,24 @@ class LeaseTest(AgentTest):
         time.sleep(10)
         used = (cpu_seconds_of(self.folder) - before) / (time.monotonic() - began)
         self.assertLess(used, 1.5 * (LOWEST - IDLE) / (MAX - IDLE))
+
+    def test_a_file_system_that_hangs_keeps_no_run_alive(self):
+        """As when a node is cut off from the jobs' shared folder, too."""
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 12
+        shim, hangs = self.folder / "hangs.so", self.folder / "hangs"
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", shim], input=HANGS,
+                       text=True, check=True)
+        agent = self.agent(train_program=self.program(STUBBORN),
+                           prefix=["env", f"LD_PRELOAD={shim}", f"HANGS={hangs}"])
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        agent.kill()
+        killed = time.monotonic()
+        hangs.touch()
+        self.wait("the end is known", lambda: (agent.run_folder(1) / "ending.json").exists(), 30)
+        self.assertLess(time.monotonic() - killed, 3 + 12 + 3)
+        self.assertFalse(processes_of(self.folder))
+        self.assertEqual(agent.cap(1), 40)
 
     def test_silence_on_a_stream_ends_it(self):
         self.daemon.lease_seconds = 2
