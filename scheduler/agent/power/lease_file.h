@@ -18,6 +18,8 @@ double stop_time(const Lease& lease, double stop_seconds);
 /// it also when the agent is dead. Mapped memory: a renewal costs no system call. A file of an
 /// earlier boot counts as run out.
 ///
+/// A run has one of its own for its joules: both times are when, at its limit, it has used them.
+///
 /// Threading: one writer; any number of readers, in any process.
 class LeaseFile {
  public:

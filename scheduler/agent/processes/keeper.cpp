@@ -47,7 +47,8 @@ class Keeper {
       : order_(read_order(folder)),
         folder_(std::move(folder)),
         log_fd_(log_fd),
-        lease_(order_.lease_file, LeaseFile::Access::kRead) {}
+        lease_(order_.lease_file, LeaseFile::Access::kRead),
+        joules_(order_.joules_file, LeaseFile::Access::kRead) {}
 
   Ending run();
 
@@ -58,7 +59,7 @@ class Keeper {
   void let_go() const;
   void begin_fall_back();
   void watch_fall_back();
-  void stop_with_checkpoint();
+  void stop_with_checkpoint(const char* why);
   void hold_to_lease();
   void kill(const std::string& why);
   void reap();
@@ -67,7 +68,7 @@ class Keeper {
   KeeperOrder order_;
   std::string folder_;
   int log_fd_;
-  LeaseFile lease_;
+  LeaseFile lease_, joules_;
   int command_ = 0;
   bool has_children_ = true;
   double looked_ = 0, had_processes_ = 0;  ///< the command, below it; 0: never
@@ -120,9 +121,9 @@ void Keeper::watch_fall_back() {
   if (!failures.empty()) kill("its power can't be limited: " + failures);
 }
 
-void Keeper::stop_with_checkpoint() {
+void Keeper::stop_with_checkpoint(const char* why) {
   if (std::exchange(is_told_to_stop_, true)) return;
-  say("the scheduler can't be reached: stopping with a checkpoint");
+  say(fmt::format("{}: stopping with a checkpoint", why));
   if (const auto command = find_process(command_)) send_signal(*command, SIGUSR1);
 }
 
@@ -135,7 +136,8 @@ void Keeper::hold_to_lease() {
     return kill("the scheduler could not be reached before the lease on runs was over");
   }
   const bool cut_off = now >= lease.watts_until;
-  const bool is_to_stop = now >= stop_time(lease, order_.stop_seconds);
+  const bool has_joules = now < joules_.read().runs_until;
+  const bool is_to_stop = !has_joules || now >= stop_time(lease, order_.stop_seconds);
   if (cut_off && !is_cut_off_) begin_fall_back();
   watch_fall_back();
   if (order_.fallback.freezes && cut_off && !is_to_stop) {
@@ -144,7 +146,9 @@ void Keeper::hold_to_lease() {
     let_go();
   }
   is_cut_off_ = cut_off;
-  if (is_to_stop) stop_with_checkpoint();
+  if (is_to_stop) {
+    stop_with_checkpoint(has_joules ? "the scheduler can't be reached" : "its joules are used");
+  }
 }
 
 void Keeper::end_if_childless() {

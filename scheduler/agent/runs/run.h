@@ -76,6 +76,8 @@ class Run {
   double limit_watts(bool is_cut_off) const;
   bool set_limit(double watts, int64_t sequence);
   void apply_limit();
+  std::string joules_file() const;
+  void renew_joules();
   void stop(const std::string& reason);
   void kill();
   bool needs_door() const { return is_first() && record_.launch.hosts_size() > 1 && !remotes_; }
@@ -115,6 +117,7 @@ class Run {
   CheckpointStore checkpoints_;
   Stopper stopper_;
   Governor governor_;
+  std::unique_ptr<LeaseFile> joules_;  // for the keeper
   std::unique_ptr<Remotes> remotes_;
   std::atomic<bool> gives_up_ = false;            // what is being prepared
   std::future<std::optional<Ending>> preparing_;  // none, or why it failed

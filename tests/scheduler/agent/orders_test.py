@@ -160,6 +160,21 @@ class LeaseTest(AgentTest):
         self.assertFalse(processes_of(self.folder))
         self.assertEqual(agent.cap(1), 40)
 
+    def test_joules_end_a_run_when_the_agent_is_dead(self):
+        agent = self.agent(train_program=self.program(BUSY))
+        self.daemon.launch(1, self.yaml(), watts=MAX)
+        self.daemon.wait_said("run_started", token=1)
+        self.daemon.send("n1", lease_joules={"token": 1, "joules": 8 * MAX})
+        measured = self.daemon.wait_measured(1, lambda m: m.joules > 2 * MAX)
+        epoch = self.daemon.epoch
+        agent.kill()
+        self.wait_gone(self.folder, 20)
+        agent.start()
+        self.assertTrue(self.daemon.wait_registered(after=epoch).runs)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual(exited.exit_code, 75)
+        self.assertGreater(exited.joules, measured.joules)
+
     def test_silence_on_a_stream_ends_it(self):
         self.daemon.lease_seconds = 2
         agent = self.agent(train_program=self.program(SLEEPER))
