@@ -70,6 +70,22 @@ class FaultTest(FaultCase):
 
         self.for_each_seed(scenario)
 
+    def test_daemon_away_for_longer_than_a_run_may_go_on(self):
+        """A job that does not save in time is killed by its node, has not failed, and goes on."""
+        cluster = self.start_cluster(agents=1)
+        trainer = cluster.folder / "trainer.sh"
+        stamping = trainer.read_text().rpartition("exec")[0]
+        trainer.write_text(stamping + "trap '' USR1\nwhile true; do sleep 0.2; done\n")
+        cluster.__enter__()
+        job = cluster.submit("ada", self.job_file(cluster, "slow", ENDLESS))[0]
+        cluster.wait_for_state(job, "RUNNING")
+        cluster.kill("wattled")
+        time.sleep(LEASE + GRACE + 2)
+        cluster.start("wattled")
+        self.wait_for_starts(job, 2)
+        self.assertIn("could not be reached", cluster.wattle("eve", "explain", job))
+        self.assert_nothing_ran_twice()
+
     # ------------------------------------------------------------ a rank
 
     def test_rank_killed(self):

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -32,6 +33,11 @@ uint64_t this_boot() { return std::hash<std::string>()(boot_id()); }
 }
 
 }  // namespace
+
+double stop_time(const Lease& lease, double stop_seconds) {
+  const double patience = (lease.runs_until - lease.watts_until) / 3;
+  return std::max(lease.runs_until - stop_seconds, lease.watts_until + patience);
+}
 
 LeaseFile::LeaseFile(const std::string& path, Access access) {
   const bool writes = access == Access::kWrite;

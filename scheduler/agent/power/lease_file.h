@@ -10,9 +10,15 @@ struct Lease {
   double runs_until = 0;   ///< then nothing of any run is left
 };
 
+/// When a cut-off run is told to save a checkpoint: `stop_seconds` before it has to be over. Late
+/// enough for a stream that is only interrupted: not in the first third of the grace.
+double stop_time(const Lease& lease, double stop_seconds);
+
 /// The node's lease, in a file that the agent writes and the keepers of its runs read: they hold to
 /// it also when the agent is dead. Mapped memory: a renewal costs no system call. A file of an
 /// earlier boot counts as run out.
+///
+/// A run has one of its own for its joules: both times are when, at its limit, it has used them.
 ///
 /// Threading: one writer; any number of readers, in any process.
 class LeaseFile {

@@ -11,8 +11,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
+#include <future>
+#include <thread>
+#include <utility>
 
 #include "common/error.h"
 #include "scheduler/agent/power/fall_back.h"
@@ -43,7 +47,8 @@ class Keeper {
       : order_(read_order(folder)),
         folder_(std::move(folder)),
         log_fd_(log_fd),
-        lease_(order_.lease_file, LeaseFile::Access::kRead) {}
+        lease_(order_.lease_file, LeaseFile::Access::kRead),
+        joules_(order_.joules_file, LeaseFile::Access::kRead) {}
 
   Ending run();
 
@@ -51,21 +56,26 @@ class Keeper {
   void say(const std::string& message) const {
     ::dprintf(log_fd_, "wattle: %s\n", message.c_str());
   }
-  void let_ranks_go() const;
+  void let_go() const;
+  void begin_fall_back();
+  void watch_fall_back();
+  void stop_with_checkpoint(const char* why);
   void hold_to_lease();
-  double stop_time(const Lease& lease) const;
+  void kill(const std::string& why);
   void reap();
   void end_if_childless();
 
   KeeperOrder order_;
   std::string folder_;
   int log_fd_;
-  LeaseFile lease_;
+  LeaseFile lease_, joules_;
   int command_ = 0;
   bool has_children_ = true;
   double looked_ = 0, had_processes_ = 0;  ///< the command, below it; 0: never
   bool is_cut_off_ = false, is_told_to_stop_ = false;
   std::optional<int> exit_code_;
+  std::future<std::string> failures_;  ///< of a fall_back() that is under way
+  std::string killed_for_;             ///< "" = not by this keeper
 };
 
 void Keeper::reap() {
@@ -78,40 +88,66 @@ void Keeper::reap() {
   has_children_ = pid == 0;
 }
 
-/// A dead agent may have left them stopped. Not mpirun, which would hand it on and say so.
-void Keeper::let_ranks_go() const {
+/// A dead agent, too, may have left ranks stopped. Not mpirun, which would hand it on and say so.
+void Keeper::let_go() const {
+  if (order_.fallback.freezes) return signal_all(own_descendants(), SIGCONT);
   if (const auto command = find_process(command_)) signal_all(descendants(*command), SIGCONT);
 }
 
-/// Late enough for a stream that is only interrupted, early enough for a checkpoint.
-double Keeper::stop_time(const Lease& lease) const {
-  const double patience = (lease.runs_until - lease.watts_until) / 3;
-  return std::max(lease.runs_until - order_.stop_seconds, lease.watts_until + patience);
+void Keeper::kill(const std::string& why) {
+  if (!exit_code_ && killed_for_.empty()) {
+    killed_for_ = why;
+    say("the run is killed: " + why);
+  }
+  signal_all(own_descendants(), SIGKILL);
 }
 
+/// In a thread of its own, for the control file may lie where a node that is cut off can't write,
+/// and nothing keeps a run longer than its lease.
+void Keeper::begin_fall_back() {
+  say("the scheduler can't be reached: falling to the safe power limit");
+  if (failures_.valid()) return;
+  std::packaged_task<std::string()> task([fallback = order_.fallback, account = order_.account] {
+    return fall_back(fallback, account);
+  });
+  failures_ = task.get_future();
+  std::thread(std::move(task)).detach();
+}
+
+void Keeper::watch_fall_back() {
+  if (!failures_.valid()) return;
+  if (failures_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  const std::string failures = failures_.get();
+  if (!failures.empty()) kill("its power can't be limited: " + failures);
+}
+
+void Keeper::stop_with_checkpoint(const char* why) {
+  if (std::exchange(is_told_to_stop_, true)) return;
+  say(fmt::format("{}: stopping with a checkpoint", why));
+  if (const auto command = find_process(command_)) send_signal(*command, SIGUSR1);
+}
+
+/// Signals are sent again at each look: an agent that does not yet know how things are may send
+/// others.
 void Keeper::hold_to_lease() {
   const Lease lease = lease_.read();
   const double now = boot_seconds();
-  const bool cut_off = now >= lease.watts_until;
-  if (cut_off && !is_cut_off_) {
-    say("the scheduler can't be reached: falling to the safe power limit");
-    const std::string failures = fall_back(order_.fallback, order_.account);
-    if (!failures.empty()) {
-      say(failures + ": ending the run, for its power can't be limited");
-      signal_all(own_descendants(), SIGKILL);
-    }
+  if (now >= lease.runs_until) {
+    return kill("the scheduler could not be reached before the lease on runs was over");
   }
-  if (cut_off != is_cut_off_) {
-    order_.fallback.freezes ? signal_all(own_descendants(), cut_off ? SIGSTOP : SIGCONT)
-                            : let_ranks_go();
+  const bool cut_off = now >= lease.watts_until;
+  const bool has_joules = now < joules_.read().runs_until;
+  const bool is_to_stop = !has_joules || now >= stop_time(lease, order_.stop_seconds);
+  if (cut_off && !is_cut_off_) begin_fall_back();
+  watch_fall_back();
+  if (order_.fallback.freezes && cut_off && !is_to_stop) {
+    signal_all(own_descendants(), SIGSTOP);
+  } else if (is_to_stop || cut_off != is_cut_off_) {
+    let_go();
   }
   is_cut_off_ = cut_off;
-  if (now >= lease.runs_until) {
-    signal_all(own_descendants(), SIGKILL);
-  } else if (now >= stop_time(lease) && !is_told_to_stop_) {
-    is_told_to_stop_ = true;
-    say("the scheduler can't be reached: stopping with a checkpoint");
-    if (const auto command = find_process(command_)) send_signal(*command, SIGUSR1);
+  if (is_to_stop) {
+    stop_with_checkpoint(has_joules ? "the scheduler can't be reached" : "its joules are used");
   }
 }
 
@@ -155,7 +191,8 @@ Ending Keeper::run() {
     end_if_childless();
     ::sigtimedwait(&child, nullptr, &kPoll);
   }
-  return {exit_code_.value_or(128 + SIGKILL), children_cpu_seconds(), boot_seconds(), ""};
+  return {exit_code_.value_or(128 + SIGKILL), children_cpu_seconds(), boot_seconds(), killed_for_,
+          killed_for_.empty() ? StartFault::kNone : StartFault::kElsewhere};
 }
 
 int open_or_throw(const std::string& path, int flags) {

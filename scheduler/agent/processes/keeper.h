@@ -38,6 +38,7 @@ struct KeeperOrder {
   std::vector<int> cpus;  ///< allowed ones; empty = all
   RunLimits limits;
   std::string lease_file;
+  std::string joules_file;  ///< of the run's own lease, on joules
   Fallback fallback;
   /// SIGUSR1 comes this long before the lease on runs ends, but not within the first third of the
   /// time after the lease on watts has ended.
@@ -59,14 +60,15 @@ struct Ending {
   int exit_code = 0;       ///< 128 + N: by signal N; 127: could not be started
   double cpu_seconds = 0;  ///< of all its processes
   double ended = 0;        ///< boot_seconds()
-  std::string error;       ///< why it could not be started
+  std::string error;       ///< why it could not be started, or its keeper has killed it
   StartFault fault = StartFault::kNone;
 };
 
 /// A keeper is a small process between the agent and a run's command, so that a run goes on, and
 /// its end is known, when the agent dies. It leads the run's session, takes in whatever the run
 /// leaves behind (a subreaper), and holds to the lease: when it has run out it lowers the run to
-/// its safe limit, and later ends it, with or without an agent.
+/// its safe limit, and later ends it, with or without an agent. When the run's joules must be used
+/// it is stopped.
 ///
 /// In its folder: `order.json` (read), `keeper.json` and `command.json` (its own id and the
 /// command's, once that runs), `log` (what the command prints), `ending.json` (the last thing that

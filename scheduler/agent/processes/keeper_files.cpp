@@ -79,6 +79,7 @@ void write_order(const std::string& folder, const KeeperOrder& order) {
               {"cpus", order.cpus},
               {"limits", to_json(order.limits)},
               {"lease_file", order.lease_file},
+              {"joules_file", order.joules_file},
               {"stop_seconds", order.stop_seconds},
               {"fallback",
                {{"control_file", order.fallback.control_file},
@@ -100,6 +101,7 @@ KeeperOrder read_order(const std::string& folder) {
   object->at("cpus").get_to(order.cpus);
   order.limits = limits_of(object->at("limits"));
   object->at("lease_file").get_to(order.lease_file);
+  object->at("joules_file").get_to(order.joules_file);
   object->at("stop_seconds").get_to(order.stop_seconds);
   const json& fallback = object->at("fallback");
   fallback.at("control_file").get_to(order.fallback.control_file);

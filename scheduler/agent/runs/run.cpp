@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "scheduler/agent/power/fall_back.h"
 #include "scheduler/agent/runs/job_command.h"
 
 namespace wattle::agent {
@@ -107,6 +106,7 @@ KeeperOrder Run::order(std::vector<std::string> argv) const {
   }
   order.limits = settings.limits;
   order.lease_file = settings.lease_file();
+  order.joules_file = joules_file();
   order.stop_seconds = settings.stop_grace_seconds;
   for (const NodeDevice& device : devices_) {
     if (device.is_gpu()) order.fallback.gpu_limits[device.gpu_uuid] = device.safe_watts;
@@ -122,6 +122,7 @@ KeeperOrder Run::order(std::vector<std::string> argv) const {
 
 void Run::start(std::vector<std::string> argv) {
   try {
+    renew_joules();
     make_folder(session_folder(parts_.settings, record_.launch), account_);
     command_.start(parts_.settings.self_program, order(std::move(argv)));
   } catch (const std::exception& e) {
@@ -202,40 +203,6 @@ bool Run::obey(const v1::Command& command) {
   return false;
 }
 
-double Run::limit_watts(bool is_cut_off) const {
-  return is_cut_off ? std::min(record_.limit_watts, devices_.front().safe_watts)
-                    : record_.limit_watts;
-}
-
-/// A raise has to be on disk before it is in force, or an agent that is started again would report
-/// less than what is drawn; a lowering may be reported too high for a while.
-bool Run::set_limit(double watts, int64_t sequence) {
-  if (sequence <= record_.sequence) return true;
-  const double watts_before = std::exchange(record_.limit_watts, watts);
-  const int64_t sequence_before = std::exchange(record_.sequence, sequence);
-  try {
-    if (remember() || watts <= watts_before) {
-      if (command_.was_started()) apply_limit();
-      metrics_.mark();
-      return true;
-    }
-  } catch (const Error& e) {
-    parts_.say(e.what());
-  }
-  record_.limit_watts = watts_before;
-  record_.sequence = sequence_before;
-  return false;
-}
-
-void Run::apply_limit() {
-  for (const NodeDevice& device : devices_) {
-    if (device.is_gpu()) set_gpu_limit(device.gpu_uuid, record_.limit_watts);
-  }
-  if (is_on_processors() && is_first()) {
-    write_cap(files_.control_file(), record_.limit_watts * record_.launch.ranks(), account_);
-  }
-}
-
 void Run::stop(const std::string& reason) {
   record_.stop_reason = reason;
   if (record_.stop_began == 0) record_.stop_began = boot_seconds();
@@ -269,6 +236,7 @@ void Run::move(const Readings& readings, bool is_cut_off) {
     if (const auto ending = command_.ending()) end(*ending);
   }
   account(readings, is_cut_off);
+  if (command_.was_started()) renew_joules();
   if (readings.at >= metrics_at_ + 1) {
     metrics_at_ = readings.at;
     metrics_.poll();
@@ -291,13 +259,17 @@ void Run::account(const Readings& readings, bool is_cut_off) {
 }
 
 /// Stops the ranks for moments where they are over the limit, so that it holds on average whatever
-/// they do. One that is to end is not kept from it. While it is cut off, that is the keeper's to
-/// do.
+/// they do. One that is to end is not kept from it. On further nodes that are cut off, that is the
+/// keeper's to do.
 void Run::hold_back(double seconds, double joules, bool is_cut_off) {
   if (!is_on_processors() || ending_ || seconds <= 0) return;
   const double limit = limit_watts(is_cut_off) * static_cast<double>(devices_.size());
-  const bool is_over = governor_.is_over(seconds, joules, limit) && !is_stopping();
-  if (is_cut_off || (!is_over && !is_frozen_)) return;
+  const bool is_to_end =
+      is_stopping() ||
+      boot_seconds() >= stop_time(parts_.lease(), parts_.settings.stop_grace_seconds);
+  const bool is_over = governor_.is_over(seconds, joules, limit) && !is_to_end;
+  const bool is_the_keepers = is_cut_off && !is_first();
+  if (is_the_keepers || (!is_over && !is_frozen_)) return;
   if (governor_.in_vain_seconds() > kInVainSeconds && !std::exchange(has_told_of_vain_, true)) {
     parts_.say(
         fmt::format("run {}: {:.1f} W are drawn with its ranks stopped, and its limit is "

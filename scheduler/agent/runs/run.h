@@ -8,6 +8,7 @@
 #include <string>
 
 #include "scheduler/agent/power/governor.h"
+#include "scheduler/agent/power/lease_file.h"
 #include "scheduler/agent/processes/kept_command.h"
 #include "scheduler/agent/runs/checkpoint_store.h"
 #include "scheduler/agent/runs/remotes.h"
@@ -22,6 +23,7 @@ struct RunParts {
   const Settings& settings;
   const std::map<std::string, MeterInfo>& meters;
   const FileTransfer& transfer;
+  std::function<Lease()> lease;
   /// Sends to the daemon, or drops it while there is no registration.
   std::function<void(v1::AgentMessage)> send;
   std::function<void(const std::string&)> say;  ///< the agent's log
@@ -74,6 +76,8 @@ class Run {
   double limit_watts(bool is_cut_off) const;
   bool set_limit(double watts, int64_t sequence);
   void apply_limit();
+  std::string joules_file() const;
+  void renew_joules();
   void stop(const std::string& reason);
   void kill();
   bool needs_door() const { return is_first() && record_.launch.hosts_size() > 1 && !remotes_; }
@@ -113,6 +117,7 @@ class Run {
   CheckpointStore checkpoints_;
   Stopper stopper_;
   Governor governor_;
+  std::unique_ptr<LeaseFile> joules_;  // for the keeper
   std::unique_ptr<Remotes> remotes_;
   std::atomic<bool> gives_up_ = false;            // what is being prepared
   std::future<std::optional<Ending>> preparing_;  // none, or why it failed

@@ -23,11 +23,7 @@ std::string Run::open_door() {
 /// An agent that was started again opens it anew.
 void Run::watch_door() {
   if (needs_door() && !record_.is_killed) {
-    const std::string why = open_door();
-    if (!why.empty()) {
-      parts_.say(fmt::format("run {} is ended: {}", record_.launch.token(), why));
-      kill();
-    }
+    if (const std::string why = open_door(); !why.empty()) return note_fault(why);
   }
   if (remotes_) remotes_->poll();
 }

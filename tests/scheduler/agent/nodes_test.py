@@ -85,6 +85,20 @@ class OneMachineTest(TwoNodes):
         self.daemon.wait_said("run_exited", "n2", token=1)
         self.assertTrue(list((self.folder / "jobs" / "1").glob("out/checkpoints/step-*/meta.json")))
 
+    def test_cut_off_it_is_held_back_and_then_saves(self):
+        """On the second node all is stopped at first, whoever lets it go on by mistake."""
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 15
+        self.nodes()
+        self.launch(steps=10**6, every=0)
+        self.daemon.wait_measured(1, lambda m: m.units > 10)
+        [rank] = [pid for pid in processes_of(self.folder / "work-n2") if "train" in name_of(pid)]
+        self.daemon.stop()
+        for _ in range(2):
+            self.wait("the rank is held back", lambda: state_of(rank) == "T", 6)
+            os.kill(rank, signal.SIGCONT)
+        self.wait_gone(self.folder)
+        self.assertTrue(list((self.folder / "jobs" / "1").glob("out/checkpoints/step-*/meta.json")))
+
     def test_both_agents_may_be_killed_while_it_runs(self):
         nodes = self.nodes()
         self.launch(steps=400, every=200)
@@ -174,6 +188,23 @@ class OneMachineTest(TwoNodes):
         self.assertIn("no way to its other nodes", exited.error)
         self.assertFalse(exited.blameless)
         self.assertIsNone(first.process.poll())
+
+    def test_a_door_that_can_not_be_opened_again_ends_the_run_without_blame(self):
+        first, _ = self.nodes()
+        self.launch(steps=10**6, every=0)
+        self.daemon.wait_measured(1, lambda m: m.units > 0)
+        epoch = self.daemon.epoch
+        first.kill()
+        door = first.folder / "jobs" / "1" / ".remote-1"
+        door.unlink()
+        door.mkdir()
+        first.start()
+        self.daemon.wait_registered("n1", after=epoch)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.blameless, exited.node_at_fault), (True, False))
+        self.assertIn("no way to its other nodes", exited.error)
+        self.daemon.wait_said("run_exited", "n2", token=1)
+        self.wait_gone(self.folder)
 
     def test_a_node_that_does_not_hold_the_run_refuses(self):
         self.nodes()

@@ -1,9 +1,38 @@
 """What the agent obeys, and for how long: leases, and commands that come late, twice, or for nobody."""
 
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
 import time
 import unittest
 
-from agent_runs import AgentTest, LOWEST, SLEEPER, STUBBORN, processes_of
+from agent_runs import AgentTest, BUSY, IDLE, LOWEST, MAX, SLEEPER, STUBBORN, processes_of
+
+
+# A file system that does not answer for control.json while there is a file $HANGS.
+HANGS = """#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int open(const char* path, int flags, int mode) {
+  if (strstr(path, "control.json")) while (access(getenv("HANGS"), F_OK) == 0) usleep(100000);
+  return ((int (*)(const char*, int, int))dlsym(RTLD_NEXT, "open"))(path, flags, mode);
+}
+"""
+
+
+def name_of(pid: int) -> str:
+    return pathlib.Path(f"/proc/{pid}/comm").read_text()
+
+
+def cpu_seconds_of(folder) -> float:
+    """Processor time so far of what runs there."""
+    stats = [pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+             for pid in processes_of(folder)]
+    return sum(int(s[11]) + int(s[12]) for s in stats) / os.sysconf("SC_CLK_TCK")
 
 
 class LeaseTest(AgentTest):
@@ -38,7 +67,27 @@ class LeaseTest(AgentTest):
         agent.start()
         [held] = self.daemon.wait_registered(after=epoch).runs
         self.assertEqual(held.limit_watts, LOWEST)
-        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 137)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
+                         (137, True, False))
+        self.assertIn("could not be reached", exited.error)
+
+    def test_a_run_whose_power_cannot_be_limited_is_ended_without_blame(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 60
+        agent = self.agent(train_program=self.program(STUBBORN))
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        shutil.rmtree(agent.job(1) / "out")
+        (agent.job(1) / "out").write_text("in the way of control.json")
+        epoch = self.daemon.epoch
+        self.daemon.stop()
+        self.wait_gone(self.folder)
+        self.daemon.start()
+        self.daemon.wait_registered(after=epoch)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
+                         (137, True, False))
+        self.assertIn("power can't be limited", exited.error)
 
     def test_an_agent_that_comes_back_later_leaves_the_safe_limit_in_force(self):
         self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 60
@@ -62,6 +111,69 @@ class LeaseTest(AgentTest):
         self.daemon.stop()
         self.wait_gone(self.folder)
         self.assertTrue(list(agent.job(1).glob("out/checkpoints/step-*/meta.json")))
+
+    def test_ranks_that_a_dead_agent_has_stopped_are_let_go_to_save(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 12
+        agent = self.agent(train_program=self.program(SLEEPER))
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        [rank] = self.wait("the rank", lambda: [pid for pid in processes_of(self.folder)
+                                                if name_of(pid).startswith("program")])
+        agent.kill()
+        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
+        time.sleep(0.5)
+        os.kill(rank, signal.SIGSTOP)
+        self.wait_gone(self.folder)
+        epoch = self.daemon.epoch
+        agent.start()
+        self.daemon.wait_registered(after=epoch)
+        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 75)
+
+    def test_cut_off_it_holds_back_ranks_that_do_not_pace_themselves(self):
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 60
+        agent = self.agent(train_program=self.program(BUSY), stop_grace_seconds=5)
+        self.daemon.launch(1, self.yaml(), watts=MAX)
+        self.daemon.wait_said("run_started", token=1)
+        self.daemon.stop()
+        self.wait("the safe limit", lambda: agent.cap(1) == LOWEST)
+        time.sleep(5)  # what it owes for the time before
+        before, began = cpu_seconds_of(self.folder), time.monotonic()
+        time.sleep(10)
+        used = (cpu_seconds_of(self.folder) - before) / (time.monotonic() - began)
+        self.assertLess(used, 1.5 * (LOWEST - IDLE) / (MAX - IDLE))
+
+    def test_a_file_system_that_hangs_keeps_no_run_alive(self):
+        """As when a node is cut off from the jobs' shared folder, too."""
+        self.daemon.lease_seconds, self.daemon.orphan_grace_seconds = 3, 12
+        shim, hangs = self.folder / "hangs.so", self.folder / "hangs"
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", shim], input=HANGS,
+                       text=True, check=True)
+        agent = self.agent(train_program=self.program(STUBBORN),
+                           prefix=["env", f"LD_PRELOAD={shim}", f"HANGS={hangs}"])
+        self.daemon.launch(1, self.yaml(), watts=40)
+        self.daemon.wait_said("run_started", token=1)
+        agent.kill()
+        killed = time.monotonic()
+        hangs.touch()
+        self.wait("the end is known", lambda: (agent.run_folder(1) / "ending.json").exists(), 30)
+        self.assertLess(time.monotonic() - killed, 3 + 12 + 3)
+        self.assertFalse(processes_of(self.folder))
+        self.assertEqual(agent.cap(1), 40)
+
+    def test_joules_end_a_run_when_the_agent_is_dead(self):
+        agent = self.agent(train_program=self.program(BUSY))
+        self.daemon.launch(1, self.yaml(), watts=MAX)
+        self.daemon.wait_said("run_started", token=1)
+        self.daemon.send("n1", lease_joules={"token": 1, "joules": 8 * MAX})
+        measured = self.daemon.wait_measured(1, lambda m: m.joules > 2 * MAX)
+        epoch = self.daemon.epoch
+        agent.kill()
+        self.wait_gone(self.folder, 20)
+        agent.start()
+        self.assertTrue(self.daemon.wait_registered(after=epoch).runs)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual(exited.exit_code, 75)
+        self.assertGreater(exited.joules, measured.joules)
 
     def test_silence_on_a_stream_ends_it(self):
         self.daemon.lease_seconds = 2
