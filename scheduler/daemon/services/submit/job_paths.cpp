@@ -35,10 +35,6 @@ std::string fault_of(const std::string& text, const std::vector<std::string>& sh
       shared_paths.empty() ? "" : fmt::format(", or one below {}", fmt::join(shared_paths, ", ")));
 }
 
-bool is_sweep(const std::string& place) {
-  return place == "job.sweep" || place.starts_with("job.sweep.");
-}
-
 }  // namespace
 
 JobPaths::JobPaths(BoundedYaml& yaml, const std::vector<std::string>& shared_paths)
@@ -68,11 +64,7 @@ std::string JobPaths::fault_of_yaml(const std::string& text, const std::string& 
 }
 
 std::string JobPaths::walk(const YAML::Node& node, const std::string& place) {
-  if (node.IsScalar()) {
-    // The values of a sweep are overrides of its jobs.
-    return is_sweep(place) ? fault_of_yaml(node.Scalar(), place)
-                           : fault_of_text(node.Scalar(), place);
-  }
+  if (node.IsScalar()) return fault_of_text(node.Scalar(), place);
   size_t index = 0;
   for (const auto& child : node) {
     std::string fault;
