@@ -4,10 +4,12 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 
 #include "common/error.h"
+#include "common/text.h"
 
 namespace wattle {
 namespace {
@@ -118,8 +120,21 @@ struct SweepSize {
   }
 };
 
-/// What the scheduler reads once for all jobs of a sweep.
+/// Words with dots between them.
+bool is_key(const std::string& text) {
+  char before = '.';
+  for (const char c : text) {
+    const bool is_of_word = std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+    if (!is_of_word && (c != '.' || before == '.')) return false;
+    before = c;
+  }
+  return before != '.';
+}
+
 std::string fault_of_key(const std::string& key) {
+  // In an override the value begins after the first '='.
+  if (!is_key(key)) return fmt::format("'{}': expected a key as in train.steps", brief(key));
+  // The scheduler reads these once for all jobs of a sweep.
   const bool is_common = key == "job" || key.starts_with("job.") || key == "run.output_dir";
   return is_common ? fmt::format("{} is the same for all jobs of a sweep: submit them apart", key)
                    : "";

@@ -59,6 +59,20 @@ TEST(JobSpec, NamesWhatIsWrong) {
   EXPECT_THAT(Reading(many + "}}\n").error(), HasSubstr("at most 10000"));
 }
 
+/// What follows the first '=' of an override is its value.
+TEST(JobSpec, AKeyOfASweepIsAKeyAlone) {
+  for (const char* key : {"data.path=../1/secret.txt #", "", ".lr", "lr.", "a..b", "a b", "a\nb"}) {
+    Sweep grid, list;
+    grid.grid = {{key, {"1"}}};
+    list.list = {{{"lr", "1"}, {key, "1"}}};
+    EXPECT_THROW(expand_sweep(grid), Error) << key;
+    EXPECT_THROW(expand_sweep(list), Error) << key;
+  }
+  EXPECT_THAT(Reading("sweep: {list: [{'export.0.path=/x #': 1}]}\n").error(),
+              HasSubstr("sweep: 'export.0.path=/x #': expected a key as in train.steps"));
+  EXPECT_EQ(Reading("sweep: {grid: {export.0.Path_2: [1]}}\n").error(), "");
+}
+
 TEST(JobSpec, NamesWhatIsMoreThanIsTaken) {
   EXPECT_THAT(Reading("ranks: {min: 1, max: 2147483647}\n").error(),
               HasSubstr("ranks.max: expected at most 65536, got 2147483647"));

@@ -219,7 +219,8 @@ TEST_F(DaemonTest, NoJobNamesAPlaceThatIsNotItsOwn) {
         "job: {sweep: {grid: {data.path: [ok.txt, /etc/passwd]}}}",
         "job: {sweep: {grid: {data: ['{path: ok.txt}', '{path: /etc/passwd}']}}}",
         "job: {sweep: {list: [{data: 'path: /etc/passwd'}]}}", "a: &a [/etc/passwd]\nb: {c: *a}",
-        "data: {path: /shared/../etc}"}) {
+        "data: {path: /shared/../etc}",
+        "job: {sweep: {grid: {data: [{path: ok.txt}, {path: ../x}]}}}"}) {
     const grpc::Status status = submit(run + text);
     EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << text;
     EXPECT_THAT(status.error_message(), HasSubstr("leaves the job's directory")) << text;
@@ -234,6 +235,10 @@ TEST_F(DaemonTest, NoJobNamesAPlaceThatIsNotItsOwn) {
   request.set_request_id("x"), request.set_yaml(run), request.add_overrides("data={path: /etc/x}");
   EXPECT_THAT(jobs_->Submit(&context, request, &answer).error_message(),
               HasSubstr("data.path: '/etc/x'"));
+  EXPECT_THAT(submit(run + "job: {sweep: {list: [{'data.path=../1/x #': 1}]}}").error_message(),
+              HasSubstr("job.sweep: 'data.path=../1/x #': expected a key"));
+  EXPECT_THAT(submit(run + "job: {sweep: {grid: {data: ['{path: ../x}']}}}").error_message(),
+              HasSubstr("job.sweep: data.path: '../x'"));
   const std::string shared = "data: {path: /shared/text.txt}\n";
   EXPECT_TRUE(submit(run + shared + "sample: {prompt: /think ..}\n").ok());
 }

@@ -35,10 +35,6 @@ std::string fault_of(const std::string& text, const std::vector<std::string>& sh
       shared_paths.empty() ? "" : fmt::format(", or one below {}", fmt::join(shared_paths, ", ")));
 }
 
-bool is_sweep(const std::string& place) {
-  return place == "job.sweep" || place.starts_with("job.sweep.");
-}
-
 }  // namespace
 
 JobPaths::JobPaths(BoundedYaml& yaml, const std::vector<std::string>& shared_paths)
@@ -49,8 +45,7 @@ std::string JobPaths::fault_of_file(const YAML::Node& root) { return walk(root, 
 std::string JobPaths::fault_of_override(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos) return "";
-  const std::string key = text.substr(0, equals);
-  return is_free_text(key) ? "" : fault_of_yaml(text.substr(equals + 1), key);
+  return fault_of_yaml(text.substr(equals + 1), text.substr(0, equals));
 }
 
 std::string JobPaths::fault_of_text(const std::string& text, const std::string& place) const {
@@ -61,18 +56,14 @@ std::string JobPaths::fault_of_text(const std::string& text, const std::string& 
 std::string JobPaths::fault_of_yaml(const std::string& text, const std::string& place) {
   try {
     const YAML::Node node = yaml_.parse(text, fmt::format("'{}'", brief(place)));
-    return node.IsScalar() ? fault_of_text(node.Scalar(), place) : walk(node, place);
+    return is_free_text(place) ? "" : walk(node, place);
   } catch (const YAML::Exception&) {
-    return fault_of_text(text, place);
+    return is_free_text(place) ? "" : fault_of_text(text, place);
   }
 }
 
 std::string JobPaths::walk(const YAML::Node& node, const std::string& place) {
-  if (node.IsScalar()) {
-    // The values of a sweep are overrides of its jobs.
-    return is_sweep(place) ? fault_of_yaml(node.Scalar(), place)
-                           : fault_of_text(node.Scalar(), place);
-  }
+  if (node.IsScalar()) return fault_of_text(node.Scalar(), place);
   size_t index = 0;
   for (const auto& child : node) {
     std::string fault;

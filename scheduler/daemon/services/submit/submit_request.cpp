@@ -95,14 +95,26 @@ void check_output_dir(const std::string& path) {
   }
 }
 
-void check_paths(const YAML::Node& root, const v1::SubmitRequest& request, BoundedYaml& yaml,
-                 const std::vector<std::string>& shared_paths) {
-  JobPaths paths(yaml, shared_paths);
+void check_paths(const YAML::Node& root, const v1::SubmitRequest& request, JobPaths& paths) {
   std::string fault = paths.fault_of_file(root);
   for (const std::string& text : request.overrides()) {
     if (fault.empty()) fault = paths.fault_of_override(text);
   }
   if (!fault.empty()) refuse(fault);
+}
+
+/// What its jobs are given on their command lines.
+void check_sweep(const Sweep& sweep, JobPaths& paths) {
+  const auto check = [&paths](const std::string& key, const std::string& value) {
+    const std::string fault = paths.fault_of_override(key + "=" + value);
+    if (!fault.empty()) refuse("job.sweep: " + fault);
+  };
+  for (const SweepAxis& axis : sweep.grid) {
+    for (const std::string& value : axis.values) check(axis.key, value);
+  }
+  for (const auto& entry : sweep.list) {
+    for (const auto& [key, value] : entry) check(key, value);
+  }
 }
 
 /// "0-9" or "1,3,5-7" as seeds.
@@ -249,8 +261,10 @@ CheckedSubmission check_submission(const v1::SubmitRequest& request, const Ident
   check_request(request);
   BoundedYaml yaml;
   const YAML::Node root = parse(request.yaml(), yaml);
-  check_paths(root, request, yaml, options.shared_paths);
+  JobPaths paths(yaml, options.shared_paths);
+  check_paths(root, request, paths);
   Sections sections = read_sections(request);
+  check_sweep(sections.job.sweep, paths);
   check_output_dir(sections.run.output_dir);
   choose_tenant(sections.job, caller);
   Submitter submitter;
