@@ -66,7 +66,7 @@ struct JobRequest {
   int max_ranks = 1;
   std::optional<double> deadline_seconds;
   std::optional<double> energy_budget_joules;
-  std::vector<std::string> after;      ///< names or numbers
+  std::vector<std::string> after;      ///< names; of jobs that an older version took
   std::vector<std::string> overrides;  ///< this job's point of the sweep, a.b=c each
   WorkEstimate work;
 };

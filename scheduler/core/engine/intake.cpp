@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "common/error.h"
 #include "scheduler/core/domain/rank_counts.h"
@@ -10,7 +11,7 @@
 namespace wattle::scheduler {
 namespace {
 
-/// So many dependencies may come with one request, over all of its jobs.
+/// Of all jobs of a user that have not ended, for the core walks over them again and again.
 constexpr size_t kMostDependencies = 1'000'000;
 
 /// Of a job, far beyond what any has: sums, products and quotients of such numbers are finite.
@@ -64,7 +65,6 @@ JobRequest request_of(const Submit& event, std::vector<std::string> overrides, s
   request.max_ranks = static_cast<int>(event.spec.ranks.max);
   if (event.spec.deadline) request.deadline_seconds = parse_utc_time(*event.spec.deadline);
   request.energy_budget_joules = event.spec.energy_budget_joules;
-  request.after = event.spec.after;
   request.overrides = std::move(overrides);
   request.work = event.point_work.empty() ? event.work : event.point_work[index];
   return request;
@@ -88,7 +88,7 @@ bool resolve(const State& state, const std::string& tenant, const std::string& n
   return true;
 }
 
-/// "" or why not, with job.rank_counts and job.after.
+/// "" or why not, with job.rank_counts.
 std::string check(State& state, Job& job) {
   JobRequest& request = job.request;
   job.rank_counts = planned_counts(request.work.rank_counts, request.min_ranks, request.max_ranks);
@@ -105,13 +105,6 @@ std::string check(State& state, Job& job) {
     return fmt::format("job.deadline: is over since {:.0f} s",
                        state.now_seconds - *request.deadline_seconds);
   }
-  std::set<JobId> after;
-  for (const std::string& name : request.after) {
-    if (!resolve(state, request.tenant, name, after)) {
-      return fmt::format("job.after: tenant {} has no job '{}'", request.tenant, name);
-    }
-  }
-  job.after.assign(after.begin(), after.end());
   return never_fits(state, job);
 }
 
@@ -150,34 +143,66 @@ void take(Round& round, Job job) {
   round.decide(id, std::move(accepted), "accepted: " + why);
 }
 
-/// The jobs of a request, checked. Throws Error(kConfig) that says why it is refused.
-std::vector<Job> jobs_of(State& state, const Submit& event) {
-  const auto refuse_if = [](const std::string& wrong) {
-    if (!wrong.empty()) throw Error(ErrorCode::kConfig, wrong);
-  };
+void refuse_if(const std::string& wrong) {
+  if (!wrong.empty()) throw Error(ErrorCode::kConfig, wrong);
+}
+
+size_t dependencies_of_user(const State& state, const std::string& user) {
+  size_t dependencies = 0;
+  for (const JobId id : state.dependent) {
+    const Job& job = state.jobs.at(id);
+    if (job.request.user == user) dependencies += job.after.size();
+  }
+  return dependencies;
+}
+
+/// What each of a request's jobs waits for. Throws as jobs_of().
+std::vector<JobId> after_of(const State& state, const Submit& event, size_t jobs) {
+  const std::string& tenant = event.spec.tenant;
+  std::set<JobId> after;
+  std::set<std::string_view> names;
+  for (const std::string& name : event.spec.after) {
+    if (names.insert(name).second && !resolve(state, tenant, name, after)) {
+      refuse_if(fmt::format("job.after: tenant {} has no job '{}'", tenant, name));
+    }
+  }
+  if (after.empty()) return {};
+  const size_t present = dependencies_of_user(state, event.submitter.user);
+  if (present + jobs * after.size() > kMostDependencies) {
+    refuse_if(
+        fmt::format("job.after: each of {} jobs would wait for {} others, and {} such pairs are "
+                    "there of this user, at most {} are taken: let one job wait for the others, "
+                    "and these for it",
+                    jobs, after.size(), present, kMostDependencies));
+  }
+  return {after.begin(), after.end()};
+}
+
+/// The overrides of each job of a request. Throws as jobs_of().
+std::vector<std::vector<std::string>> points_of(const Submit& event) {
   refuse_if(excess_of(event));
   auto points = expand_sweep(event.spec.sweep);
   if (!event.point_work.empty() && event.point_work.size() != points.size()) {
     refuse_if(fmt::format("point_work: expected one for each of {} jobs of the sweep, got {}",
                           points.size(), event.point_work.size()));
   }
+  return points;
+}
+
+/// The jobs of a request, checked. Throws Error(kConfig) that says why it is refused.
+std::vector<Job> jobs_of(State& state, const Submit& event,
+                         std::vector<std::vector<std::string>> points) {
+  const std::vector<JobId> after = after_of(state, event, points.size());
   std::vector<Job> jobs;
-  size_t dependencies = 0;
   for (size_t i = 0; i < points.size(); ++i) {
     Job job;
     job.id = state.last_job + 1 + static_cast<JobId>(i);
     job.request = request_of(event, std::move(points[i]), i, points.size());
     job.submit_id = event.request_id;
+    job.after = after;
     job.profile = ProfileBook::page_name(job);
     job.submitted_seconds = job.eligible_seconds = state.now_seconds;
     refuse_if(check(state, job));
-    dependencies += job.after.size();
-    if (dependencies > kMostDependencies) {
-      refuse_if(
-          fmt::format("job.after: each of {} jobs would wait for {} others, at most {} such "
-                      "pairs are taken: let one job wait for the others, and these for it",
-                      points.size(), job.after.size(), kMostDependencies));
-    }
     jobs.push_back(std::move(job));
   }
   return jobs;
@@ -190,11 +215,12 @@ void on(Round& round, const Submit& event) {
   if (state.jobs_of_request.contains(event.request_id)) return;
   std::vector<Job> jobs;
   try {
-    jobs = jobs_of(state, event);
-    if (const std::string wrong = too_many(state, event, jobs.size()); !wrong.empty()) {
+    auto points = points_of(event);
+    if (const std::string wrong = too_many(state, event, points.size()); !wrong.empty()) {
       round.decide(0, Refused{event.request_id, wrong, std::nullopt, true}, "");
       return;
     }
+    jobs = jobs_of(state, event, std::move(points));
   } catch (const Error& e) {
     if (e.code() != ErrorCode::kConfig) throw;
     round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");

@@ -24,6 +24,7 @@ constexpr size_t kMostPageBytes = 2 << 20;  ///< a job of many nodes names all o
 constexpr size_t kLogPiece = 64 << 10;
 /// With 10,000 jobs' names and numbers it is less than a message may be.
 constexpr size_t kMostDetailBytes = 1 << 20;
+constexpr int kMostShownAfter = 1000;
 constexpr size_t kLargeSubmitBytes = 32 << 10;
 /// Of one user at the same time.
 constexpr int kMostSubmits = 64, kMostLargeSubmits = 8;
@@ -268,7 +269,9 @@ class JobsService : public v1::Jobs::Service {
       token = job.run ? job.run->token : 0;
       *detail.mutable_summary() = summary_of(core.state(), job);
       detail.set_explanation(job.explanation);
-      for (const std::string& name : job.request.after) detail.add_after(name);
+      for (const JobId other : job.after) {
+        if (detail.after_size() < kMostShownAfter) detail.add_after(std::to_string(other));
+      }
       for (const std::string& text : job.request.overrides) detail.add_overrides(text);
       for (int count : job.rank_counts) detail.add_rank_counts(count);
       if (job.request.deadline_seconds) detail.set_deadline_time(*job.request.deadline_seconds);

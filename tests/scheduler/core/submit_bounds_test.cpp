@@ -325,6 +325,44 @@ TEST_F(SubmitBounds, DependenciesAreCountedOverASweep) {
   EXPECT_EQ(cluster.job(1002).after.size(), 1001u) << "each once";
 }
 
+TEST_F(SubmitBounds, DependenciesAreCountedOverAUsersJobs) {
+  cluster.submit("first", 1, 1, 1e6, [](Submit& s) {
+    s.spec.sweep.list.assign(1000, {{"a", "1"}});
+  });
+  Submit submit = request();
+  submit.spec.tenant = "team-a";
+  submit.spec.after = {"first"};
+  const auto answer_for = [&](const char* user, size_t jobs) {
+    submit.request_id = fmt::format("{} {}", user, jobs);
+    submit.submitter.user = user;
+    submit.spec.sweep.list.assign(jobs, {{"a", "1"}});
+    return answer(submit);
+  };
+  EXPECT_EQ(answer_for("ada", 600), "");
+  EXPECT_THAT(answer_for("ada", 500), HasSubstr("each of 500 jobs would wait for 1000 others, and "
+                                                "600000 such pairs are there of this user"));
+  EXPECT_EQ(answer_for("bob", 500), "");
+  cluster.apply(Cancel{1001});
+  EXPECT_EQ(answer_for("ada", 401), "");
+}
+
+/// 191 KB once filled 2 GB.
+TEST_F(SubmitBounds, OneNameGivenOftenIsKeptOnceForASweep) {
+  const std::string name(190, 'x');
+  cluster.submit(name, 1, 1, 1e6);
+  Submit submit = request();
+  submit.spec.tenant = "team-a";
+  submit.spec.after.assign(1000, "nobody");
+  submit.spec.sweep.list.assign(1000, {{"a", "1"}});
+  submit.submitter = {"ada", {}, 999, 0};
+  EXPECT_THAT(answer(submit), HasSubstr("1000 more were to come")) << "asked before names are";
+  submit.submitter.most_user_jobs = 1000;
+  submit.spec.after.assign(1000, name);
+  EXPECT_EQ(answer(submit), "");
+  EXPECT_THAT(cluster.job(1001).after, ElementsAre(1));
+  EXPECT_LT(to_text(cluster.core.state()).size(), 2u << 20);
+}
+
 TEST(PlannedCounts, ArePowersOfTwoAndTheEnds) {
   EXPECT_THAT(planned_counts({}, 3, 10), ElementsAre(3, 4, 5, 6, 7, 8, 9, 10));
   EXPECT_THAT(planned_counts({}, 3, 11), ElementsAre(3, 4, 8, 11));

@@ -49,6 +49,20 @@ TEST(BoundedYaml, CountsAliasesAsWhatTheyStandFor) {
   EXPECT_THAT(refusal("[" + repeated("x,", 100'000) + "]"), HasSubstr("too many nodes"));
 }
 
+TEST(BoundedYaml, CountsTheBytesThatAliasesStandFor) {
+  const std::string text = "a: &a " + std::string(1000, 'x') + "\nb: &b [*a, *a]\nc: ";
+  EXPECT_EQ(refusal(text + "[" + repeated("*b,", 2000) + "]\n"), "");
+  EXPECT_THAT(refusal(text + "[" + repeated("*b,", 2100) + "]\n"),
+              HasSubstr("the file has too many bytes: 4194304 are taken"));
+}
+
+TEST(BoundedYaml, CountsEveryDocument) {
+  const std::string second = "a: b\n---\n[" + repeated("x,", 60'000) + "]\n";
+  EXPECT_EQ(refusal(second), "");
+  EXPECT_THAT(refusal(second + "---\n[" + repeated("x,", 60'000) + "]\n"),
+              HasSubstr("too many nodes"));
+}
+
 TEST(BoundedYaml, CountsLevelsThroughAliases) {
   const std::string twenty = "&a " + repeated("[", 20) + repeated("]", 20);
   EXPECT_EQ(refusal(repeated("[", 32) + "x" + repeated("]", 32)), "");

@@ -14,12 +14,14 @@ class BoundedYaml {
  public:
   BoundedYaml();
 
-  /// Throws YAML::Exception on what is no YAML, Refusal on more than 32 levels, or on more than
-  /// 100,000 nodes in all texts so far. `what`: "the file".
+  /// The first document; those behind it count, too. Throws YAML::Exception on what is no YAML,
+  /// Refusal on more than 32 levels, or on more than 100,000 nodes or 4 MiB in all texts so far.
+  /// `what`: "the file".
   YAML::Node parse(const std::string& text, const std::string& what);
 
  private:
-  int64_t left_;
+  int64_t left_nodes_;
+  int64_t left_bytes_;
 };
 
 }  // namespace wattle::scheduler

@@ -45,8 +45,7 @@ std::string JobPaths::fault_of_file(const YAML::Node& root) { return walk(root, 
 std::string JobPaths::fault_of_override(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos) return "";
-  const std::string key = text.substr(0, equals);
-  return is_free_text(key) ? "" : fault_of_yaml(text.substr(equals + 1), key);
+  return fault_of_yaml(text.substr(equals + 1), text.substr(0, equals));
 }
 
 std::string JobPaths::fault_of_text(const std::string& text, const std::string& place) const {
@@ -57,9 +56,9 @@ std::string JobPaths::fault_of_text(const std::string& text, const std::string& 
 std::string JobPaths::fault_of_yaml(const std::string& text, const std::string& place) {
   try {
     const YAML::Node node = yaml_.parse(text, fmt::format("'{}'", brief(place)));
-    return node.IsScalar() ? fault_of_text(node.Scalar(), place) : walk(node, place);
+    return is_free_text(place) ? "" : walk(node, place);
   } catch (const YAML::Exception&) {
-    return fault_of_text(text, place);
+    return is_free_text(place) ? "" : fault_of_text(text, place);
   }
 }
 
