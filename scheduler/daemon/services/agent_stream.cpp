@@ -239,9 +239,16 @@ void AgentStream::log(const v1::LogChunk& message) {
     const Job* found = job_of(core.state(), message.token());
     return found ? found->id : JobId{0};
   });
-  // Without room it is left out: the agent sends again from there when it registers anew.
-  if (job != 0 && daemon_.has_room())
+  // Without room, or where it can't be written, it is left out: the agent sends again from there
+  // when it registers anew.
+  if (job == 0 || !daemon_.has_room()) return;
+  try {
     daemon_.logs().append(job, message.token(), message.offset(), message.data());
+  } catch (const std::exception& e) {
+    if (lost_logs_.insert(job).second) {
+      spdlog::error("the log of job {} can't be written: {}", job, e.what());
+    }
+  }
 }
 
 bool AgentStream::holds(Token token, const std::string& node) const {

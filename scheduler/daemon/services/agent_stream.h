@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+#include <set>
 #include <string>
 
 #include "scheduler/daemon/daemon.h"
@@ -43,7 +45,8 @@ class AgentStream {
   Daemon& daemon_;
   std::string node_;
   int64_t epoch_ = 0;
-  int64_t taken_ = 0;  ///< messages
+  int64_t taken_ = 0;          ///< messages
+  std::set<JobId> lost_logs_;  ///< of these jobs it was said that they can't be written
   std::shared_ptr<Outbox> outbox_;
 };
 

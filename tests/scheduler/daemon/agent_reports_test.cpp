@@ -1,4 +1,5 @@
 #include <chrono>
+#include <fstream>
 #include <limits>
 #include <thread>
 
@@ -88,6 +89,16 @@ TEST_F(AgentReports, ThatCanNotBeRightEndTheStream) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
     EXPECT_THAT(status.error_message(), HasSubstr(words));
   }
+}
+
+TEST_F(AgentReports, OfWhatARunPrintsAreLeftOutWhereTheyCanNotBeWritten) {
+  ScriptedAgent agent(channel_, "node-1");
+  const v1::Launch run = launch(agent);
+  std::ofstream(folder_.path("state/logs/1")) << "in the way";
+  for (int i = 0; i < 3; ++i) agent.say(log(run.token(), "a piece"));
+  agent.finish(run.token(), 250);
+  expect_finished(1, 250);
+  EXPECT_EQ(daemon_->logs().size(1, run.token()), 0);
 }
 
 /// While the store takes nothing, an agent is heard no further than a little ahead of it.
