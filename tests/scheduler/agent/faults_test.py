@@ -3,6 +3,7 @@ they are.
 """
 
 import json
+import os
 import subprocess
 import unittest
 
@@ -81,9 +82,9 @@ int renameat2(int a, const char* b, int c, const char* d, unsigned flags) {
 class FolderTest(AgentTest):
     """Whose files lie in a job's folder, where jobs of several schedulers have the same number."""
 
-    def expect(self, token: int, exit_code: int, state_id: str = ""):
-        self.daemon.launch(token, self.yaml(), job=1,
-                           request=f"{state_id} team-a/nightly".strip())
+    def expect(self, token: int, exit_code: int, state_id: str = "", tenant: str = "team-a"):
+        self.daemon.launch(token, self.yaml(), job=1, tenant=tenant,
+                           request=f"{state_id} {tenant}/nightly".strip())
         exited = self.daemon.wait_said("run_exited", token=token)
         self.assertEqual((exited.exit_code, exited.error), (exit_code, ""))
 
@@ -116,3 +117,14 @@ class FolderTest(AgentTest):
 
 if __name__ == "__main__":
     unittest.main()
+    @unittest.skipUnless(os.geteuid() == 0, "becomes other accounts, which needs root")
+    def test_a_folder_of_another_account_is_set_aside(self):
+        self.folder.chmod(0o711)
+        agent = self.agent(train_program=self.program(LEAVER),
+                           accounts="[{tenant: team-a, account: nobody}, "
+                                    "{tenant: team-b, account: daemon}]")
+        self.expect(1, NEW, state_id="a" * 32)
+        self.expect(2, FOUND, state_id="a" * 32)
+        self.expect(3, NEW, state_id="b" * 32, tenant="team-b")
+        self.assertTrue((agent.work / "jobs" / "1.other-1" / "out" / "mine").exists())
+
