@@ -61,6 +61,7 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
     : parts_(parts),
       folder_(std::move(folder)),
       record_(std::move(record)),
+      first_limit_watts_(record_.limit_watts),
       devices_(devices_of(parts.settings, record_.launch)),
       account_(parts.settings.account_of(record_.launch.tenant())),
       files_(job_files(parts.settings, record_.launch)),
@@ -280,8 +281,9 @@ void Run::move(const Readings& readings, bool is_cut_off) {
 }
 
 void Run::account(const Readings& readings, bool is_cut_off) {
+  if (ending_) return account_end(readings);
   const double before = energy_.joules(), at = energy_.record().at;
-  energy_.book(readings, ending_ ? ending_->cpu_seconds : command_.cpu_seconds());
+  energy_.book(readings, command_.cpu_seconds());
   if (at > 0) hold_back(readings.at - at, energy_.joules() - before, is_cut_off);
   if (record_.leased_joules && energy_.joules() >= *record_.leased_joules && !is_stopping()) {
     parts_.say(fmt::format("run {}: its {:.0f} J are used", record_.launch.token(),

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -61,6 +62,13 @@ void Run::report_start() {
   v1::AgentMessage message;
   message.mutable_run_started()->set_token(record_.launch.token());
   parts_.send(std::move(message));
+}
+
+void Run::account_end(const Readings& readings) {
+  if (std::exchange(is_end_booked_, true)) return;
+  const double watts = std::max(first_limit_watts_, record_.limit_watts);
+  energy_.book_end(readings, ending_->cpu_seconds, ending_->ended,
+                   watts * static_cast<double>(devices_.size()));
 }
 
 v1::RunExited Run::exit_of(const std::string& cause, StartFault fault) const {
