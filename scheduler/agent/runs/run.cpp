@@ -343,10 +343,9 @@ void Run::finish() {
   }
   const bool needs_checkpoint = is_first() && ending_->exit_code != kExitDone &&
                                 record_.is_prepared && parts_.settings.stores_checkpoints;
-  if (needs_checkpoint && boot_seconds() < store_until_) {
-    checkpoints_.poll();
-    if (checkpoints_.is_busy()) return;
-  }
+  if (!needs_checkpoint || boot_seconds() >= store_until_) checkpoints_.give_up();
+  checkpoints_.poll();
+  if (checkpoints_.is_busy()) return;
   metrics_.poll();
   report();  // the last steps
   close(exit_report(needs_checkpoint));
