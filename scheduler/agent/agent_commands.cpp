@@ -115,7 +115,13 @@ void Agent::launch(const v1::Launch& launch) {
         return device >= 0 && device < static_cast<int>(newest_sequence_.size()) &&
                launch.sequence() <= newest_sequence_[static_cast<size_t>(device)];
       });
-  if (is_old) return acknowledge(launch.sequence());
+  if (is_old) {
+    if (!runs_.contains(launch.token()) && !refused_.contains(launch.token())) {
+      refuse(launch.token(), {127, 0, boot_seconds(), "newer commands for its devices came before",
+                              StartFault::kElsewhere});
+    }
+    return acknowledge(launch.sequence());
+  }
   if (const std::string why = reason_against(launch); !why.empty()) {
     return refuse(launch.token(), {127, 0, boot_seconds(), why, StartFault::kElsewhere});
   }

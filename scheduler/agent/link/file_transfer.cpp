@@ -149,7 +149,8 @@ grpc::Status FileTransfer::try_fetch(const v1::FileRef& ref, const std::string& 
 }
 
 v1::FileRef FileTransfer::store(const std::string& folder, const std::string& path,
-                                const std::optional<Account>& account) const {
+                                const std::optional<Account>& account,
+                                const std::stop_token& gives_up) const {
   const std::string whole = path_below(folder, path);
   const AsUser as_user(account);
   v1::FileChunk chunk;
@@ -159,6 +160,7 @@ v1::FileRef FileTransfer::store(const std::string& folder, const std::string& pa
   const v1::FileRef ref = chunk.file();
   grpc::ClientContext context;
   set_deadline(context, ref.size_bytes());
+  const std::stop_callback cancel(gives_up, [&context] { context.TryCancel(); });
   const auto stub = v1::Agent::NewStub(channel_);
   v1::FileRef stored;
   const auto writer = stub->Store(&context, &stored);

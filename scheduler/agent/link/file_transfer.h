@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "scheduler/agent/processes/as_user.h"
@@ -41,9 +42,10 @@ class FileTransfer {
              const std::optional<Account>& account, const std::atomic<bool>& gives_up) const;
 
   /// Gives `folder`/`path`, read as `account`, to the daemon and says what it is called: the file
-  /// as it is at the call; what is appended to it meanwhile is left out. Throws like fetch().
+  /// as it is at the call; what is appended to it meanwhile is left out. Throws like fetch(), also
+  /// soon after `gives_up` is requested.
   v1::FileRef store(const std::string& folder, const std::string& path,
-                    const std::optional<Account>& account) const;
+                    const std::optional<Account>& account, const std::stop_token& gives_up) const;
 
  private:
   /// One try: how the call ended, and the file in its place if that is well.

@@ -8,6 +8,8 @@ namespace {
 /// Power samples farther apart than this leave a gap.
 constexpr double kLongestInterval = 5;
 
+const std::string kModel(label_of(Source::kEstimatedModel));
+
 }  // namespace
 
 double EnergyRecord::total() const {
@@ -41,13 +43,18 @@ bool RunEnergy::is_modelled() const {
 }
 
 void RunEnergy::book_model(double seconds, double cpu_seconds) {
+  if (!is_modelled()) return;
+  const double used = std::max(0.0, cpu_seconds - record_.cpu_seconds);
   double idle_watts = 0, joules_per_cpu_second = 0;
   for (const NodeDevice& device : devices_) {
     idle_watts += device.idle_watts;
     joules_per_cpu_second = std::max(joules_per_cpu_second, device.joules_per_cpu_second());
   }
-  record_.joules[std::string(label_of(Source::kEstimatedModel))] +=
-      idle_watts * seconds + joules_per_cpu_second * cpu_seconds;
+  record_.joules[kModel] += idle_watts * seconds + joules_per_cpu_second * used;
+}
+
+void RunEnergy::book_meters(const Readings& readings) {
+  for (auto& [device, integrator] : integrators_) book_meter(device, integrator, readings);
 }
 
 void RunEnergy::book_meter(const std::string& device, Integrator& integrator,
@@ -67,13 +74,29 @@ void RunEnergy::book(const Readings& readings, double cpu_seconds) {
   const double before = joules();
   const double seconds = readings.at - record_.at;
   if (record_.at > 0 && seconds <= 0) return;
-  for (auto& [device, integrator] : integrators_) book_meter(device, integrator, readings);
+  book_meters(readings);
   if (record_.at > 0) {
-    const double used = std::max(0.0, cpu_seconds - record_.cpu_seconds);
-    if (is_modelled()) book_model(seconds, used);
+    book_model(seconds, cpu_seconds);
     watts_ = (joules() - before) / seconds;
   }
   record_.at = readings.at;
+  record_.cpu_seconds = std::max(record_.cpu_seconds, cpu_seconds);
+}
+
+void RunEnergy::book_end(const Readings& readings, double cpu_seconds, double ended,
+                         double most_watts) {
+  const double at = std::max(record_.at, std::min(readings.at, ended));
+  const double seconds = record_.at > 0 ? at - record_.at : 0;
+  const std::map<std::string, double> before = record_.joules;
+  const double joules_before = joules();
+  book_meters(readings);
+  if (readings.at - at > kLongestInterval) {
+    const double counted = joules() - joules_before;
+    record_.joules = before;
+    if (counted > 0) record_.joules[kModel] += std::min(counted, most_watts * seconds);
+  }
+  if (record_.at > 0) book_model(seconds, cpu_seconds);
+  record_.at = at;
   record_.cpu_seconds = std::max(record_.cpu_seconds, cpu_seconds);
 }
 

@@ -35,6 +35,10 @@ class RunEnergy {
 
   /// Books everything up to these readings; `cpu_seconds`: of all the run's processes so far.
   void book(const Readings& readings, double cpu_seconds);
+  /// Books the rest of a run that ended at `ended` (boot_seconds()). Where that is long ago, others
+  /// may have used what its meters have counted since: no more of it counts than `most_watts` for
+  /// the run's own time, as an estimate.
+  void book_end(const Readings& readings, double cpu_seconds, double ended, double most_watts);
 
   const EnergyRecord& record() const { return record_; }
   double joules() const { return record_.total(); }
@@ -43,6 +47,7 @@ class RunEnergy {
 
  private:
   bool is_modelled() const;
+  void book_meters(const Readings& readings);
   void book_model(double seconds, double cpu_seconds);
   void book_meter(const std::string& device, Integrator& integrator, const Readings& readings);
 

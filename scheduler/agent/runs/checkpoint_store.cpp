@@ -15,6 +15,7 @@ bool CheckpointStore::poll() {
     stored_ = std::move(outcome.files);
     return true;
   }
+  if (gives_up_.stop_requested()) return false;
   const std::vector<std::string> paths = checkpoint_paths(files_, account_);
   if (paths.empty() || paths.front() == tried_) return false;
   tried_ = paths.front();
@@ -22,11 +23,13 @@ bool CheckpointStore::poll() {
     Outcome outcome;
     try {
       for (const std::string& path : paths) {
-        outcome.files.push_back(transfer_.store(files_.folder, path, account_));
+        outcome.files.push_back(
+            transfer_.store(files_.folder, path, account_, gives_up_.get_token()));
       }
     } catch (const std::exception& e) {
       // The trainer removes old checkpoints: one that has gone is no loss, a newer one is there.
-      outcome.failure = e.what();
+      outcome.failure = gives_up_.stop_requested() ? "it took too long" : e.what();
+      outcome.failure.insert(0, "the newest checkpoint was not stored: ");
     }
     return outcome;
   });

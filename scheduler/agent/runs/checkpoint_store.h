@@ -1,6 +1,7 @@
 #pragma once
 
 #include <future>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -14,11 +15,15 @@ class CheckpointStore {
  public:
   CheckpointStore(const FileTransfer& transfer, JobFiles files, std::optional<Account> account)
       : transfer_(transfer), files_(std::move(files)), account_(std::move(account)) {}
+  ~CheckpointStore() { give_up(); }
 
   /// Begins to store the newest checkpoint if it is another than the last one that was tried, and
   /// takes note of what has been done. True when a newer one than before is stored.
   bool poll();
+  /// It may only be destroyed without delay when it is not.
   bool is_busy() const { return storing_.valid(); }
+  /// Begins no more, and ends what is on its way, in the background.
+  void give_up() { gives_up_.request_stop(); }
   /// Tries once more what failed.
   void try_again() { tried_.clear(); }
 
@@ -35,6 +40,7 @@ class CheckpointStore {
   const FileTransfer& transfer_;
   JobFiles files_;
   std::optional<Account> account_;
+  std::stop_source gives_up_;
   std::string tried_;  // the first of its paths
   std::future<Outcome> storing_;
   std::vector<v1::FileRef> stored_;

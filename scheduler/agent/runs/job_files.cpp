@@ -59,6 +59,12 @@ fs::path newest_checkpoint(const fs::path& checkpoints) {
   return newest;
 }
 
+uid_t uid_of(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) return status.st_uid;
+  throw Error(ErrorCode::kIo, fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
 }  // namespace
 
 JobFiles job_files(const Settings& settings, const v1::Launch& launch) {
@@ -78,7 +84,8 @@ void make_folder(const std::string& path, const std::optional<Account>& account)
   };
   if (::mkdir(path.c_str(), 0700) != 0) {
     if (errno != EEXIST) fail("can't be made");
-    return;
+    // One that is the agent's own was made by another node's, which is about to give it away.
+    if (uid_of(path) != ::geteuid()) return;
   }
   if (account && ::lchown(path.c_str(), account->uid, account->gid) != 0) {
     fail("can't be given to the job's account");
@@ -124,9 +131,10 @@ void set_aside(const std::string& folder) {
 
 void claim_folder(const std::string& folder, const v1::Launch& launch,
                   const std::optional<Account>& account) {
-  const std::string owner = owner_of(folder, account);
-  if (owner == launch.request()) return;
-  if (!owner.empty() && owner != without_state_id(launch.request())) {
+  const bool is_anothers = account && uid_of(folder) != account->uid;
+  const std::string owner = is_anothers ? "" : owner_of(folder, account);
+  if (!is_anothers && owner == launch.request()) return;
+  if (is_anothers || (!owner.empty() && owner != without_state_id(launch.request()))) {
     set_aside(folder);
     make_folder(folder, account);
   }

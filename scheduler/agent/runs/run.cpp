@@ -60,6 +60,7 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
     : parts_(parts),
       folder_(std::move(folder)),
       record_(std::move(record)),
+      first_limit_watts_(record_.limit_watts),
       devices_(devices_of(parts.settings, record_.launch)),
       account_(parts.settings.account_of(record_.launch.tenant())),
       files_(job_files(parts.settings, record_.launch)),
@@ -248,8 +249,9 @@ void Run::move(const Readings& readings, bool is_cut_off) {
 }
 
 void Run::account(const Readings& readings, bool is_cut_off) {
+  if (ending_) return account_end(readings);
   const double before = energy_.joules(), at = energy_.record().at;
-  energy_.book(readings, ending_ ? ending_->cpu_seconds : command_.cpu_seconds());
+  energy_.book(readings, command_.cpu_seconds());
   if (at > 0) hold_back(readings.at - at, energy_.joules() - before, is_cut_off);
   if (record_.leased_joules && energy_.joules() >= *record_.leased_joules && !is_stopping()) {
     parts_.say(fmt::format("run {}: its {:.0f} J are used", record_.launch.token(),
@@ -313,10 +315,9 @@ void Run::finish() {
   }
   const bool needs_checkpoint = is_first() && ending_->exit_code != kExitDone &&
                                 record_.is_prepared && parts_.settings.stores_checkpoints;
-  if (needs_checkpoint && boot_seconds() < store_until_) {
-    checkpoints_.poll();
-    if (checkpoints_.is_busy()) return;
-  }
+  if (!needs_checkpoint || boot_seconds() >= store_until_) checkpoints_.give_up();
+  checkpoints_.poll();
+  if (checkpoints_.is_busy()) return;
   metrics_.poll();
   report();  // the last steps
   close(exit_report(needs_checkpoint));

@@ -93,6 +93,7 @@ class Run {
   void start_when_prepared();
   void report_start();
   void account(const Readings& readings, bool is_cut_off);
+  void account_end(const Readings& readings);
   void hold_back(double seconds, double joules, bool is_cut_off);
   void move_stop();
   bool send_log();
@@ -108,6 +109,7 @@ class Run {
   const RunParts& parts_;
   std::string folder_;
   RunRecord record_;
+  double first_limit_watts_;  // that this agent knew of
   std::vector<NodeDevice> devices_;
   std::optional<Account> account_;
   JobFiles files_;
@@ -124,6 +126,7 @@ class Run {
   std::optional<Ending> ending_;
   std::string fault_;  // why it can't go on; "" = it can
   double store_until_ = 0;
+  bool is_end_booked_ = false;
   bool is_frozen_, has_told_of_vain_ = false;
   bool is_start_reported_ = false, has_new_checkpoint_ = false, is_log_sent_ = false;
   double metrics_at_ = 0, reported_at_ = 0, reported_joules_ = 0;

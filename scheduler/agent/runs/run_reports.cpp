@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -63,6 +64,13 @@ void Run::report_start() {
   parts_.send(std::move(message));
 }
 
+void Run::account_end(const Readings& readings) {
+  if (std::exchange(is_end_booked_, true)) return;
+  const double watts = std::max(first_limit_watts_, record_.limit_watts);
+  energy_.book_end(readings, ending_->cpu_seconds, ending_->ended,
+                   watts * static_cast<double>(devices_.size()));
+}
+
 v1::RunExited Run::exit_of(const std::string& cause, StartFault fault) const {
   v1::RunExited exited;
   exited.set_token(record_.launch.token());
@@ -85,7 +93,10 @@ v1::RunExited Run::exit_report(bool with_checkpoint) const {
   const StartFault fault = ending_->fault != StartFault::kNone || exit_code != kExitFailed
                                ? ending_->fault
                                : fault_of_disk(files_, cause);
-  if (with_checkpoint && cause.empty()) cause = checkpoints_.failure();
+  if (const std::string& failure = checkpoints_.failure(); with_checkpoint && !failure.empty()) {
+    parts_.say(fmt::format("run {}: {}", record_.launch.token(), failure));
+    if (cause.empty()) cause = failure;
+  }
   v1::RunExited exited = exit_of(cause, fault);
   if (with_checkpoint) {
     for (const v1::FileRef& file : checkpoints_.stored()) *exited.add_checkpoint() = file;
@@ -118,10 +129,9 @@ void Run::give_up() {
   const bool is_preparing = preparing_.valid() && preparing_.wait_for(std::chrono::seconds(0)) !=
                                                       std::future_status::ready;
   if (is_preparing) return;
-  if (checkpoints_.is_busy()) {
-    checkpoints_.poll();
-    return;
-  }
+  checkpoints_.give_up();
+  checkpoints_.poll();
+  if (checkpoints_.is_busy()) return;
   close(exit_of(fault_, ending_->fault));
 }
 

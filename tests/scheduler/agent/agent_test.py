@@ -1,5 +1,6 @@
 """The node agent against a daemon that does what the test says, with real training jobs."""
 
+import json
 import os
 import signal
 import subprocess
@@ -173,15 +174,21 @@ class CrashTest(AgentTest):
 
     def test_an_end_without_an_agent_is_told_later(self):
         agent = self.agent(train_program=self.program("sleep 1; echo bye; exit 7\n"))
+        began = time.monotonic()
         self.daemon.launch(1, self.yaml())
         self.daemon.wait_said("run_started", token=1)
         epoch = self.daemon.epoch
         agent.kill()
         self.wait("the run ends", lambda: (agent.run_folder(1) / "ending.json").exists())
+        seconds = time.monotonic() - began
+        cpu_seconds = json.loads((agent.run_folder(1) / "ending.json").read_text())["cpu_seconds"]
+        time.sleep(5)
         agent.start()
         self.daemon.wait_registered(after=epoch)
-        self.assertEqual(self.daemon.wait_said("run_exited", token=1).exit_code, 7)
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual(exited.exit_code, 7)
         self.assertIn("bye", self.daemon.log(1))
+        self.assertLess(exited.joules, (seconds + 1) * IDLE + cpu_seconds * (MAX - IDLE))
 
     def test_no_joule_is_lost_or_counted_twice(self):
         agent = self.agent(train_program=self.program(BUSY))

@@ -3,10 +3,13 @@ they are.
 """
 
 import json
+import os
 import subprocess
+import threading
 import unittest
 
 from agent_runs import AgentTest, SLEEPER, processes_of
+from fake_daemon import GENEROUS
 
 
 class FaultsTest(AgentTest):
@@ -50,6 +53,28 @@ class FaultsTest(AgentTest):
         self.daemon.send("n1", stop={"token": 2, "reason": "Cancelled"})
         self.assertEqual(self.daemon.wait_said("run_exited", token=2).exit_code, 75)
 
+    def test_a_slow_daemon_does_not_keep_the_agent_from_its_other_runs(self):
+        stored, goes_on = threading.Event(), threading.Event()
+
+        def store(chunks, context):
+            stored.set()
+            goes_on.wait(2 * GENEROUS)
+            return next(chunks).file
+        self.addCleanup(goes_on.set)
+        self.daemon.stop()
+        self.daemon.store = store
+        self.daemon.start()
+        agent = self.agent(train_program=self.program(
+            "mkdir -p out/checkpoints/step-1; echo x > out/checkpoints/step-1/weights\n"
+            "while [ ! -e stop ]; do sleep 0.1; done; exit 0\n"))
+        self.daemon.launch(1, self.yaml())
+        self.wait("its checkpoint is on its way", stored.is_set)
+        (agent.job(1) / "stop").touch()
+        self.daemon.wait_said("run_exited", token=1)
+        self.daemon.launch(2, self.yaml())
+        self.daemon.wait_said("run_started", token=2)
+        self.assertEqual(self.daemon.epoch, 1, "it has registered again")
+
     def test_a_run_whose_notes_are_broken_is_no_run(self):
         agent = self.agent(train_program=self.program(SLEEPER))
         for token in (1, 2):
@@ -81,9 +106,9 @@ int renameat2(int a, const char* b, int c, const char* d, unsigned flags) {
 class FolderTest(AgentTest):
     """Whose files lie in a job's folder, where jobs of several schedulers have the same number."""
 
-    def expect(self, token: int, exit_code: int, state_id: str = ""):
-        self.daemon.launch(token, self.yaml(), job=1,
-                           request=f"{state_id} team-a/nightly".strip())
+    def expect(self, token: int, exit_code: int, state_id: str = "", tenant: str = "team-a"):
+        self.daemon.launch(token, self.yaml(), job=1, tenant=tenant,
+                           request=f"{state_id} {tenant}/nightly".strip())
         exited = self.daemon.wait_said("run_exited", token=token)
         self.assertEqual((exited.exit_code, exited.error), (exit_code, ""))
 
@@ -99,6 +124,17 @@ class FolderTest(AgentTest):
         self.expect(1, NEW)
         self.expect(2, FOUND, state_id="a" * 32)
         self.expect(3, NEW, state_id="b" * 32)
+
+    @unittest.skipUnless(os.geteuid() == 0, "becomes other accounts, which needs root")
+    def test_a_folder_of_another_account_is_set_aside(self):
+        self.folder.chmod(0o711)
+        agent = self.agent(train_program=self.program(LEAVER),
+                           accounts="[{tenant: team-a, account: nobody}, "
+                                    "{tenant: team-b, account: daemon}]")
+        self.expect(1, NEW, state_id="a" * 32)
+        self.expect(2, FOUND, state_id="a" * 32)
+        self.expect(3, NEW, state_id="b" * 32, tenant="team-b")
+        self.assertTrue((agent.work / "jobs" / "1.other-1" / "out" / "mine").exists())
 
     def test_folders_are_set_aside_on_nfs_too(self):
         shim = self.folder / "nfs.so"

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <map>
 #include <thread>
 
@@ -71,13 +72,14 @@ class FileTransferTest : public testing::Test {
     std::ofstream(folder_.path(name), std::ios::binary | std::ios::app) << text;
   }
   v1::FileRef store(const std::string& name) {
-    return transfer_->store(folder_.path(""), name, {});
+    return transfer_->store(folder_.path(""), name, {}, no_more_.get_token());
   }
   void fetch(const v1::FileRef& ref, Growth growth = Growth::kNone) {
     transfer_->fetch(ref, folder_.path(""), growth, {}, gives_up_);
   }
 
   std::atomic<bool> gives_up_ = false;
+  std::stop_source no_more_;
   ScratchFolder folder_;
   Files daemon_;
   std::unique_ptr<grpc::Server> server_;
@@ -141,6 +143,17 @@ TEST_F(FileTransferTest, AFileThatShrinksIsAnError) {
     EXPECT_EQ(e.code(), ErrorCode::kIo);
     EXPECT_THAT(e.what(), HasSubstr("expected 16777216 bytes, got "));
   }
+}
+
+TEST_F(FileTransferTest, AStoreThatIsGivenUpEndsWhileTheDaemonDoesNot) {
+  folder_.put("a", std::string(kManyBytes, 'x'));
+  std::promise<void> end;
+  daemon_.meanwhile = [&] {
+    no_more_.request_stop();
+    end.get_future().wait_for(std::chrono::seconds(10));
+  };
+  EXPECT_THROW(store("a"), Error);
+  end.set_value();
 }
 
 TEST_F(FileTransferTest, ARecordThatHasGoneOnStays) {

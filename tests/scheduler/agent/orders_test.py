@@ -261,6 +261,18 @@ class OrderTest(AgentTest):
         time.sleep(1)
         self.assertEqual((agent.job(1) / "count").read_text(), "once\n")
 
+    def test_a_launch_that_comes_too_late_has_ended(self):
+        self.agent(train_program=self.program("exit 0\n"))
+        self.daemon.sequence = 100
+        self.daemon.launch(1, self.yaml())
+        self.daemon.wait_said("run_exited", token=1)
+        self.daemon.sequence = 5  # of a scheduler with another state_dir, whose clock is behind
+        self.daemon.launch(2, self.yaml())
+        exited = self.daemon.wait_said("run_exited", token=2)
+        self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
+                         (127, True, False))
+        self.daemon.wait_said("acknowledged", sequence=6)
+
     def test_a_device_that_is_held_is_not_given_away(self):
         self.agent(train_program=self.program(SLEEPER))
         self.daemon.launch(1, self.yaml())

@@ -199,7 +199,8 @@ TEST_F(DaemonTest, WhatCanNotBeRightIsRefusedAndNothingIsTaken) {
     EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << yaml.substr(0, 60);
     EXPECT_THAT(status.error_message(), HasSubstr(message)) << yaml.substr(0, 60);
   }
-  for (const char* cycle : {"model=&a [*a]", "model=&a {b: *a}", "job.sweep=&a {grid: *a}"}) {
+  for (const char* cycle : {"model=&a [*a]", "model=&a {b: *a}", "job.sweep=&a {grid: *a}",
+                            "job.sweep.grid.a.prompt=&a [*a]"}) {
     grpc::ClientContext context;
     v1::SubmitRequest request;
     v1::SubmitResponse answer;
