@@ -11,9 +11,10 @@ bool CheckpointStore::poll() {
     if (storing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
     Outcome outcome = storing_.get();
     failure_ = outcome.failure;
-    if (!failure_.empty()) return false;
-    stored_ = std::move(outcome.files);
-    return true;
+    if (failure_.empty()) {
+      stored_ = std::move(outcome.files);
+      return true;
+    }
   }
   if (gives_up_.stop_requested()) return false;
   const std::vector<std::string> paths = checkpoint_paths(files_, account_);

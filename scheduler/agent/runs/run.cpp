@@ -316,7 +316,8 @@ void Run::finish() {
   const bool needs_checkpoint = is_first() && ending_->exit_code != kExitDone &&
                                 record_.is_prepared && parts_.settings.stores_checkpoints;
   if (!needs_checkpoint || boot_seconds() >= store_until_) checkpoints_.give_up();
-  checkpoints_.poll();
+  while (checkpoints_.poll()) {
+  }  // an older one may have been on its way
   if (checkpoints_.is_busy()) return;
   metrics_.poll();
   report();  // the last steps
