@@ -119,6 +119,10 @@ JournalledCore::Attachment Daemon::audited(const std::string& change) {
   };
 }
 
+std::string Daemon::setting(const std::string& key) {
+  return core_->read_store([&](Store& store) { return store.setting(key); });
+}
+
 /// What the file says anew since the last start.
 void Daemon::take_options() {
   const Configured now = configured(core_options(options_));
@@ -135,7 +139,7 @@ void Daemon::take_options() {
     const std::string key = "tenant." + tenant.name;
     const std::string text =
         fmt::format("{} {} {}", event.joules.value_or(-1), event.period_seconds, event.weight);
-    if (store_.setting(key) == text) continue;
+    if (setting(key) == text) continue;
     require_taken(core_->apply(event, audited(to_line(Event{this->now(), event}))), tenant.name,
                   "tenants." + tenant.name);
     core_->read_store([&](Store& store) { store.set_setting(key, text); });
@@ -145,7 +149,7 @@ void Daemon::take_options() {
 /// Like a tenant's budget, the cap of the file counts anew when it has changed there.
 void Daemon::take_cap() {
   const std::string text = fmt::format("{}", options_.cap_watts);
-  const std::string before = store_.setting("cap_watts");
+  const std::string before = setting("cap_watts");
   if (before == text) return;
   if (!before.empty()) {
     require_taken(core_->apply(CapSet{"cluster.yaml", options_.cap_watts, CapTier::kHard, {}, {}},

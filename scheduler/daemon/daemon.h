@@ -81,6 +81,7 @@ class Daemon {
   void drop_readings();
   void count_refusals();
   JournalledCore::Attachment audited(const std::string& change);
+  std::string setting(const std::string& key);
   void take_options();
   void take_cap();
 
