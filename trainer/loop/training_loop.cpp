@@ -59,7 +59,6 @@ void TrainingLoop::keep_to_limits() {
 
 void TrainingLoop::book_between_steps() {
   const SharedFigures figures = parts_.accounts.between(parts_.governor.word());
-  if (!parts_.governor.is_limited()) return;
   parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
   parts_.governor.pace();
 }

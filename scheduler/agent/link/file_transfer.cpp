@@ -72,7 +72,7 @@ void read_pieces(const std::string& path, int64_t bytes, Take&& take) {
                   fmt::format("{}: expected {} bytes, got {}", path, bytes,
                               file.bad() ? "an error" : std::to_string(bytes - left)));
     }
-    take(std::string_view(piece.data(), static_cast<size_t>(file.gcount())));
+    if (!take(std::string_view(piece.data(), static_cast<size_t>(file.gcount())))) return;
     left -= file.gcount();
   }
 }
@@ -90,9 +90,13 @@ std::string path_below(const std::string& folder, const std::string& path) {
   return fs::path(folder) / relative;
 }
 
-std::string sha256_of(const std::string& path, int64_t bytes) {
+std::string sha256_of(const std::string& path, int64_t bytes, const std::stop_token& gives_up) {
   scheduler::Sha256 sum;
-  read_pieces(path, bytes, [&sum](std::string_view piece) { sum.add(piece); });
+  read_pieces(path, bytes, [&](std::string_view piece) {
+    sum.add(piece);
+    return !gives_up.stop_requested();
+  });
+  if (gives_up.stop_requested()) throw Error(ErrorCode::kIo, path + ": is given up");
   return sum.digits();
 }
 
@@ -156,7 +160,7 @@ v1::FileRef FileTransfer::store(const std::string& folder, const std::string& pa
   v1::FileChunk chunk;
   chunk.mutable_file()->set_path(path);
   chunk.mutable_file()->set_size_bytes(size_of(whole));
-  chunk.mutable_file()->set_sha256(sha256_of(whole, chunk.file().size_bytes()));
+  chunk.mutable_file()->set_sha256(sha256_of(whole, chunk.file().size_bytes(), gives_up));
   const v1::FileRef ref = chunk.file();
   grpc::ClientContext context;
   set_deadline(context, ref.size_bytes());
@@ -168,9 +172,8 @@ v1::FileRef FileTransfer::store(const std::string& folder, const std::string& pa
   chunk.clear_file();
   try {
     read_pieces(whole, ref.size_bytes(), [&](std::string_view piece) {
-      if (!goes_on) return;
-      chunk.set_data(piece.data(), piece.size());
-      goes_on = writer->Write(chunk);
+      if (goes_on) chunk.set_data(piece.data(), piece.size());
+      return goes_on && (goes_on = writer->Write(chunk));
     });
   } catch (...) {
     context.TryCancel();

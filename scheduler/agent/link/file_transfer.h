@@ -23,7 +23,7 @@ std::string path_below(const std::string& folder, const std::string& path);
 
 /// Of a file's first `bytes`, in lower-case hexadecimal digits. Throws Error(kIo), also if the file
 /// is shorter.
-std::string sha256_of(const std::string& path, int64_t bytes);
+std::string sha256_of(const std::string& path, int64_t bytes, const std::stop_token& gives_up = {});
 
 /// What may happen to a file besides being written once.
 enum class Growth { kNone, kAppended };

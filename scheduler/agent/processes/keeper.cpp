@@ -47,8 +47,9 @@ class Keeper {
       : order_(read_order(folder)),
         folder_(std::move(folder)),
         log_fd_(log_fd),
-        lease_(order_.lease_file, LeaseFile::Access::kRead),
-        joules_(order_.joules_file, LeaseFile::Access::kRead) {}
+        lease_(order_.lease_file, LeaseFile::Access::kRead) {
+    if (!order_.joules_file.empty()) joules_.emplace(order_.joules_file, LeaseFile::Access::kRead);
+  }
 
   Ending run();
 
@@ -58,7 +59,7 @@ class Keeper {
   }
   void let_go() const;
   void begin_fall_back();
-  void watch_fall_back();
+  void watch_fall_back(bool cut_off);
   void stop_with_checkpoint(const char* why);
   void hold_to_lease();
   void kill(const std::string& why);
@@ -68,7 +69,8 @@ class Keeper {
   KeeperOrder order_;
   std::string folder_;
   int log_fd_;
-  LeaseFile lease_, joules_;
+  LeaseFile lease_;
+  std::optional<LeaseFile> joules_;
   int command_ = 0;
   bool has_children_ = true;
   double looked_ = 0, had_processes_ = 0;  ///< the command, below it; 0: never
@@ -114,11 +116,14 @@ void Keeper::begin_fall_back() {
   std::thread(std::move(task)).detach();
 }
 
-void Keeper::watch_fall_back() {
+/// Where the scheduler is back before a late failure is known, the agent holds the limit.
+void Keeper::watch_fall_back(bool cut_off) {
   if (!failures_.valid()) return;
   if (failures_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
   const std::string failures = failures_.get();
-  if (!failures.empty()) kill("its power can't be limited: " + failures);
+  if (failures.empty()) return;
+  const std::string why = "its power can't be limited: " + failures;
+  cut_off ? kill(why) : say(why);
 }
 
 void Keeper::stop_with_checkpoint(const char* why) {
@@ -136,11 +141,13 @@ void Keeper::hold_to_lease() {
     return kill("the scheduler could not be reached before the lease on runs was over");
   }
   const bool cut_off = now >= lease.watts_until;
-  const bool has_joules = now < joules_.read().runs_until;
+  // Ranks that stand still use none.
+  const bool stands = order_.fallback.freezes && cut_off;
+  const bool has_joules = stands || !joules_ || now < joules_->read().runs_until;
   const bool is_to_stop = !has_joules || now >= stop_time(lease, order_.stop_seconds);
   if (cut_off && !is_cut_off_) begin_fall_back();
-  watch_fall_back();
-  if (order_.fallback.freezes && cut_off && !is_to_stop) {
+  watch_fall_back(cut_off);
+  if (stands && !is_to_stop) {
     signal_all(own_descendants(), SIGSTOP);
   } else if (is_to_stop || cut_off != is_cut_off_) {
     let_go();

@@ -38,7 +38,7 @@ struct KeeperOrder {
   std::vector<int> cpus;  ///< allowed ones; empty = all
   RunLimits limits;
   std::string lease_file;
-  std::string joules_file;  ///< of the run's own lease, on joules
+  std::string joules_file;  ///< of the run's own lease, on joules; "" = without end
   Fallback fallback;
   /// SIGUSR1 comes this long before the lease on runs ends, but not within the first third of the
   /// time after the lease on watts has ended.

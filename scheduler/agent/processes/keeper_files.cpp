@@ -101,7 +101,7 @@ KeeperOrder read_order(const std::string& folder) {
   object->at("cpus").get_to(order.cpus);
   order.limits = limits_of(object->at("limits"));
   object->at("lease_file").get_to(order.lease_file);
-  object->at("joules_file").get_to(order.joules_file);
+  order.joules_file = object->value("joules_file", "");  // an older agent's has none
   object->at("stop_seconds").get_to(order.stop_seconds);
   const json& fallback = object->at("fallback");
   fallback.at("control_file").get_to(order.fallback.control_file);

@@ -1,6 +1,7 @@
 #include "scheduler/agent/runs/checkpoint_store.h"
 
 #include <chrono>
+#include <utility>
 
 #include "common/error.h"
 
@@ -17,6 +18,7 @@ bool CheckpointStore::poll() {
     }
   }
   if (gives_up_.stop_requested()) return false;
+  if (!failure_.empty() && std::exchange(tries_again_, false)) tried_.clear();
   const std::vector<std::string> paths = checkpoint_paths(files_, account_);
   if (paths.empty() || paths.front() == tried_) return false;
   tried_ = paths.front();

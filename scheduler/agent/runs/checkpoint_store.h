@@ -24,8 +24,8 @@ class CheckpointStore {
   bool is_busy() const { return storing_.valid(); }
   /// Begins no more, and ends what is on its way, in the background.
   void give_up() { gives_up_.request_stop(); }
-  /// Tries once more what failed.
-  void try_again() { tried_.clear(); }
+  /// Tries once more what failed, or what is on its way and will.
+  void try_again() { tries_again_ = true; }
 
   const std::vector<v1::FileRef>& stored() const { return stored_; }
   /// Why the newest one could not be stored; "" = it was, or there is none.
@@ -42,6 +42,7 @@ class CheckpointStore {
   std::optional<Account> account_;
   std::stop_source gives_up_;
   std::string tried_;  // the first of its paths
+  bool tries_again_ = false;
   std::future<Outcome> storing_;
   std::vector<v1::FileRef> stored_;
   std::string failure_;

@@ -218,7 +218,7 @@ void Run::tick(const Readings& readings, bool is_cut_off) {
     if (fault_.empty()) {
       move(readings, is_cut_off);
     } else {
-      give_up();
+      give_up(readings);
     }
   } catch (const std::exception& e) {
     note_fault(e.what());
@@ -237,7 +237,7 @@ void Run::move(const Readings& readings, bool is_cut_off) {
     if (const auto ending = command_.ending()) end(*ending);
   }
   account(readings, is_cut_off);
-  if (command_.was_started()) renew_joules();
+  if (command_.was_started()) tell_keeper_of_joules();
   if (readings.at >= metrics_at_ + 1) {
     metrics_at_ = readings.at;
     metrics_.poll();

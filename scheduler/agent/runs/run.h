@@ -78,6 +78,7 @@ class Run {
   void apply_limit();
   std::string joules_file() const;
   void renew_joules();
+  void tell_keeper_of_joules();
   void stop(const std::string& reason);
   void kill();
   bool needs_door() const { return is_first() && record_.launch.hosts_size() > 1 && !remotes_; }
@@ -102,7 +103,7 @@ class Run {
   void finish();
   void close(v1::RunExited exited);
   void note_fault(const std::string& what);
-  void give_up();
+  void give_up(const Readings& readings);
   v1::RunExited exit_of(const std::string& cause, StartFault fault) const;
   v1::RunExited exit_report(bool with_checkpoint) const;
 
@@ -120,6 +121,7 @@ class Run {
   Stopper stopper_;
   Governor governor_;
   std::unique_ptr<LeaseFile> joules_;  // for the keeper
+  std::string joules_fault_;           // that was told
   std::unique_ptr<Remotes> remotes_;
   std::atomic<bool> gives_up_ = false;            // what is being prepared
   std::future<std::optional<Ending>> preparing_;  // none, or why it failed

@@ -64,4 +64,13 @@ void Run::renew_joules() {
   joules_->renew({until, until});
 }
 
+/// A full disk is no reason to end a run whose joules the agent counts.
+void Run::tell_keeper_of_joules() {
+  try {
+    renew_joules();
+  } catch (const Error& e) {
+    if (std::exchange(joules_fault_, e.what()) != e.what()) parts_.say(e.what());
+  }
+}
+
 }  // namespace wattle::agent

@@ -113,7 +113,7 @@ void Run::note_fault(const std::string& what) {
 
 /// Ends a run that can't go on, without a look at the job's files. It is neither the job's fault
 /// nor surely the node's.
-void Run::give_up() {
+void Run::give_up(const Readings& readings) {
   if (!ending_ && command_.was_started()) {
     command_.kill();
     try {
@@ -129,6 +129,7 @@ void Run::give_up() {
   const bool is_preparing = preparing_.valid() && preparing_.wait_for(std::chrono::seconds(0)) !=
                                                       std::future_status::ready;
   if (is_preparing) return;
+  account_end(readings);
   checkpoints_.give_up();
   checkpoints_.poll();
   if (checkpoints_.is_busy()) return;
