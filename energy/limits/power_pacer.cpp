@@ -14,7 +14,8 @@ namespace {
 /// Saved joules that may be spent later, as time at the cap: a fiftieth of the 10 s over which the
 /// average must hold.
 constexpr double kCreditSeconds = 0.2;
-/// Weight of the newest observation in the estimate of the power of work.
+/// Weight of the newest observation in the estimate of the power of work; of one that is shorter
+/// than the others, and so noisier, the less.
 constexpr double kNewest = 0.2;
 /// The longest pause: this long, or so many times the work before it.
 constexpr double kLongestPauseSeconds = 2;
@@ -53,9 +54,11 @@ void PowerPacer::observe(double seconds, double joules) {
     debt_joules_ += used - cap_watts_ * interval;
     debt_joules_ = std::max(debt_joules_, -kCreditSeconds * cap_watts_);
     if (const double work = interval - pause_since_; work > 0.1 * interval) {
-      const double watts = std::max(0.0, used - floor_watts_ * pause_since_) / work;
       const bool is_first = work_watts_ <= 0 || std::exchange(is_work_expected_, false);
-      work_watts_ = is_first ? watts : kNewest * watts + (1 - kNewest) * work_watts_;
+      const double kept = is_first ? 0 : 1 - kNewest;
+      work_joules_ = kept * work_joules_ + std::max(0.0, used - floor_watts_ * pause_since_);
+      work_seconds_ = kept * work_seconds_ + work;
+      work_watts_ = work_joules_ / work_seconds_;
     }
     owed_seconds_ = std::max(0.0, debt_joules_) / (cap_watts_ - floor_watts_);
   }

@@ -44,12 +44,13 @@ class PowerPacer {
   double floor_watts_;
   bool has_observed_ = false;
   double observed_seconds_ = 0, observed_joules_ = 0;
-  double work_watts_ = 0;          // estimated; 0: not known yet
-  bool is_work_expected_ = false;  // and not yet observed
-  double debt_joules_ = 0;         // metered beyond the cap; negative: credit
-  double owed_seconds_ = 0;        // pause that pays the debt
-  double pause_since_ = 0;         // paused since the last observation
-  double work_began_seconds_ = 0;  // of work that no pause has paid yet
+  double work_watts_ = 0;                      // estimated; 0: not known yet
+  double work_joules_ = 0, work_seconds_ = 0;  // of which it is the quotient
+  bool is_work_expected_ = false;              // and not yet observed
+  double debt_joules_ = 0;                     // metered beyond the cap; negative: credit
+  double owed_seconds_ = 0;                    // pause that pays the debt
+  double pause_since_ = 0;                     // paused since the last observation
+  double work_began_seconds_ = 0;              // of work that no pause has paid yet
 };
 
 }  // namespace wattle

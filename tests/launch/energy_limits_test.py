@@ -131,6 +131,16 @@ class EnergyLimitsTest(RunTest):
         self.kill_group(process)
         self.assert_held(self.power("run", moved_at + 50), 20)
 
+    def test_a_cap_that_waits_in_control_json_is_heard_beside_callbacks(self):
+        self.write("run/control.json", '{"power_cap_watts": 25}')
+        quantize = "{target: 'gguf:q4_0', energy_seconds: 0, effect_samples: 0, baseline: none}"
+        config = self.limited("run", "", steps=100000, compression=f"[{{quantize: {quantize}}}]",
+                              checkpoint="{every: 100000}")
+        process = self.start(config, ranks=2)
+        self.wait_for_step("run", 400)
+        self.kill_group(process)
+        self.assert_held(self.power("run", 20), 25)
+
     def test_what_a_report_measures_keeps_to_the_cap(self):
         self.write("text.txt", english(200000))
         config = self.limited("run", "power_cap_watts: 14", steps=20, data=(
