@@ -57,10 +57,11 @@ void TrainingLoop::keep_to_limits() {
   if (is_limited()) book_between_steps();
 }
 
-void TrainingLoop::book_between_steps() {
+bool TrainingLoop::book_between_steps() {
   const SharedFigures figures = parts_.accounts.between(parts_.governor.word());
-  parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
+  const bool fits = parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
   parts_.governor.pace();
+  return fits;
 }
 
 /// What callbacks do before a step (a scan of widths, a look at ranges) is the run's, not the
@@ -204,15 +205,7 @@ std::optional<Evaluation> TrainingLoop::run_evaluation() {
   parts_.accounts.settle();
   const double before = parts_.accounts.run_joules().value_or(0);
   std::function<bool()> watch;
-  if (parts_.governor.is_limited()) {
-    watch = [this] {
-      const SharedFigures figures = parts_.accounts.between(parts_.governor.word());
-      const bool fits =
-          parts_.governor.batch_done(figures, parts_.accounts.run_joules().value_or(0));
-      parts_.governor.pace();
-      return fits;
-    };
-  }
+  if (is_limited()) watch = [this] { return book_between_steps(); };
   const std::optional<Evaluation> evaluation = parts_.evaluator->run(watch);
   parts_.accounts.settle();
   const double joules = parts_.accounts.run_joules().value_or(0) - before;

@@ -91,7 +91,7 @@ class TrainingLoop {
   void end_training();
   bool is_stop_asked();
   bool may_work();
-  void book_between_steps();
+  bool book_between_steps();  ///< whether the limits allow more
   void evaluate();
   std::optional<Evaluation> run_evaluation();
   bool fits(double joules) const;
