@@ -22,7 +22,6 @@ void AgentHub::note_alive(const std::string& node, const std::shared_ptr<Outbox>
 }
 
 void AgentHub::detach(const std::string& node, const std::shared_ptr<Outbox>& outbox) {
-  outbox->close();
   const std::lock_guard lock(mutex_);
   auto found = places_.find(node);
   if (found == places_.end() || found->second.outbox != outbox) return;

@@ -40,7 +40,7 @@ class AgentHub {
   bool attach(const std::string& node, const std::string& instance, std::shared_ptr<Outbox> outbox);
   /// Something has come on the node's stream.
   void note_alive(const std::string& node, const std::shared_ptr<Outbox>& outbox);
-  /// The stream is gone.
+  /// Nothing is sent to the stream any more; its outbox may be attached again.
   void detach(const std::string& node, const std::shared_ptr<Outbox>& outbox);
 
   /// Puts a command on the node's stream; dropped where there is none: what still counts is said

@@ -35,6 +35,12 @@ class Outbox {
     return command;
   }
 
+  /// Drops what waits.
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    commands_.clear();
+  }
+
   void close() {
     {
       const std::lock_guard lock(mutex_);

@@ -104,6 +104,7 @@ std::string AgentStream::try_to_join(const v1::Registration& registration) {
   const auto not_taken = answer_to(event, daemon_.core().apply(event));
   if (!not_taken) return "";
   daemon_.agents().detach(node_, outbox_);
+  outbox_->clear();  // it may be attached once more
   if (not_taken->is_for_good) {
     throw Refusal(RefusalCode::kPrecondition, fmt::format("node {}: {}", node_, not_taken->why));
   }
@@ -111,6 +112,7 @@ std::string AgentStream::try_to_join(const v1::Registration& registration) {
 }
 
 AgentStream::~AgentStream() {
+  outbox_->close();
   daemon_.agents().detach(node_, outbox_);
   try {
     daemon_.core().post(NodeLost{node_, epoch_});  // nothing new where a newer stream is there

@@ -263,6 +263,23 @@ TEST_F(DaemonTest, TheFilesCapCountsAnewWhenItHasChanged) {
   EXPECT_EQ(cap_after_start(), 150);
 }
 
+/// Others lower their limits first, within the moments that the registration waits.
+TEST_F(DaemonTest, ANodeThatWaitedForRoomGetsItsCommandsOnTheSameStream) {
+  stop();
+  cap_watts_ = 60;
+  options_.policy.name = ClusterPolicyOptions::Name::kFifo;  // gives a job all that there is
+  start();
+  ScriptedAgent first(channel_, "node-1");
+  v1::SubmitResponse answer;
+  ASSERT_TRUE(submit("a", kYaml, answer).ok());
+  const v1::Launch launch = first.await(v1::Command::kLaunch).launch();
+  ASSERT_EQ(launch.limit_watts(), 50);  // 10 W are less than the devices of another node idle at
+  first.acknowledge(launch.sequence());
+  ScriptedAgent second(channel_, "node-2");
+  first.acknowledge(first.await(v1::Command::kSetLimit).set_limit().sequence());
+  EXPECT_EQ(second.await(v1::Command::kRegistered).registered().lease_seconds(), 6);
+}
+
 TEST_F(DaemonTest, ACapBelowWhatIdles) {
   ScriptedAgent agent(channel_, "node-1");
   agent.await(v1::Command::kRegistered);
