@@ -162,15 +162,19 @@ void Store::commit(const StoreBatch& batch) {
 
 /// Totals are reported again and again, and after a crash once more: what is new is charged.
 void Store::add_energy(const EnergyTotal& total) {
-  double joules = 0, tokens = 0;
+  double joules = 0, tokens = 0, tokens_of_run = 0;
   {
     Statement known(database_,
                     "SELECT joules, tokens FROM run_energy WHERE token=? AND node=? AND source=?");
     known.bind(1, total.token).bind(2, total.node).bind(3, total.source);
     if (known.step()) joules = known.number(0), tokens = known.number(1);
+    Statement all(database_, "SELECT SUM(tokens) FROM run_energy WHERE token=? AND node=?");
+    all.bind(1, total.token).bind(2, total.node);
+    if (all.step()) tokens_of_run = all.number(0);
   }
   const double new_joules = std::max(0.0, total.joules - joules);
-  const double new_tokens = std::max(0.0, total.tokens - tokens);
+  // They come with whichever source is the first of a report.
+  const double new_tokens = std::max(0.0, total.tokens - tokens_of_run);
   Statement remember(database_, "INSERT OR REPLACE INTO run_energy VALUES(?, ?, ?, ?, ?)");
   remember.bind(1, total.token).bind(2, total.node).bind(3, total.source);
   remember.bind(4, joules + new_joules).bind(5, tokens + new_tokens).run();

@@ -106,6 +106,22 @@ TEST_F(StoreTest, ChargesWhatIsNewInATotalOnce) {
   EXPECT_EQ(days[1].tokens, 120);
 }
 
+/// An agent that was away books the rest by the model: the tokens then come with that.
+TEST_F(StoreTest, TokensComeWithAnySourceAndCountOnce) {
+  Store store(path());
+  for (const auto& [source, tokens] : {std::pair("measured:nvml", 1000.0),
+                                       {"estimated:model", 1100.0},
+                                       {"measured:nvml", 0.0},
+                                       {"estimated:model", 1200.0}}) {
+    StoreBatch batch;
+    batch.energy.push_back({7, 3, "team-a", "node-1", source, 5, tokens, "2026-11-24"});
+    store.commit(batch);
+  }
+  EXPECT_EQ(told({}),
+            "team-a: 1 jobs estimated:model 5 J 200 tokens\n"
+            "team-a: 1 jobs measured:nvml 5 J 1000 tokens\n");
+}
+
 TEST_F(StoreTest, AddsJoulesUpByTenantJobOrDay) {
   draw(9, "team-a", "measured:nvml", 5, "2026-11-23");
   draw(9, "team-a", "estimated:model", 1, "2026-11-24");
@@ -113,15 +129,15 @@ TEST_F(StoreTest, AddsJoulesUpByTenantJobOrDay) {
   draw(11, "team-b", "measured:nvml", 100, "2026-11-24");
   using enum EnergyQuestion::By;
   EXPECT_EQ(told({.by = kTenant}),
-            "team-a: 2 jobs estimated:model 1 J 2 tokens\n"
+            "team-a: 2 jobs estimated:model 1 J 0 tokens\n"
             "team-a: 2 jobs measured:nvml 8 J 16 tokens\n"
             "team-b: 1 jobs measured:nvml 100 J 200 tokens\n");
   EXPECT_EQ(told({.by = kJob, .tenant = "team-a"}),
-            "9: 1 jobs estimated:model 1 J 2 tokens\n"
+            "9: 1 jobs estimated:model 1 J 0 tokens\n"
             "9: 1 jobs measured:nvml 5 J 10 tokens\n"
             "10: 1 jobs measured:nvml 3 J 6 tokens\n");
   EXPECT_EQ(told({.by = kDay, .from_day = "2026-11-24"}),
-            "2026-11-24: 3 jobs estimated:model 1 J 2 tokens\n"
+            "2026-11-24: 3 jobs estimated:model 1 J 0 tokens\n"
             "2026-11-24: 3 jobs measured:nvml 103 J 206 tokens\n");
   EXPECT_EQ(told({.by = kDay, .tenant = "team-a", .until_day = "2026-11-23"}),
             "2026-11-23: 1 jobs measured:nvml 5 J 10 tokens\n");
