@@ -151,9 +151,14 @@ void Run::send_remote_end() {
 v1::HeldRun Run::held(bool is_cut_off) const {
   v1::HeldRun held;
   held.set_token(record_.launch.token());
+  if (has_ended()) {  // nothing of it draws any more
+    held.set_limit_watts(devices_.front().idle_watts);
+    held.set_joules(record_.exited->joules());
+    return held;
+  }
   *held.mutable_devices() = record_.launch.devices();
   held.set_limit_watts(limit_watts(is_cut_off));
-  held.set_joules(has_ended() ? record_.exited->joules() : energy_.joules());
+  held.set_joules(energy_.joules());
   return held;
 }
 
