@@ -147,11 +147,14 @@ void refuse_if(const std::string& wrong) {
   if (!wrong.empty()) throw Error(ErrorCode::kConfig, wrong);
 }
 
-size_t dependencies_of_user(const State& state, const std::string& user) {
+/// Users of other tenants may have the same name.
+size_t dependencies_of_user(const State& state, const std::string& tenant,
+                            const std::string& user) {
   size_t dependencies = 0;
   for (const JobId id : state.dependent) {
     const Job& job = state.jobs.at(id);
-    if (job.request.user == user) dependencies += job.after.size();
+    const bool is_theirs = job.request.tenant == tenant && job.request.user == user;
+    if (is_theirs) dependencies += job.after.size();
   }
   return dependencies;
 }
@@ -167,7 +170,7 @@ std::vector<JobId> after_of(const State& state, const Submit& event, size_t jobs
     }
   }
   if (after.empty()) return {};
-  const size_t present = dependencies_of_user(state, event.submitter.user);
+  const size_t present = dependencies_of_user(state, tenant, event.submitter.user);
   if (present + jobs * after.size() > kMostDependencies) {
     refuse_if(
         fmt::format("job.after: each of {} jobs would wait for {} others, and {} such pairs are "

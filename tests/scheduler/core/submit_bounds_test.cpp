@@ -342,6 +342,14 @@ TEST_F(SubmitBounds, DependenciesAreCountedOverAUsersJobs) {
   EXPECT_THAT(answer_for("ada", 500), HasSubstr("each of 500 jobs would wait for 1000 others, and "
                                                 "600000 such pairs are there of this user"));
   EXPECT_EQ(answer_for("bob", 500), "");
+  cluster.submit("first", 1, 1, 1e6, [](Submit& s) {
+    s.request_id = "another first";
+    s.spec.tenant = "team-b";
+    s.spec.sweep.list.assign(1000, {{"a", "1"}});
+  });
+  submit.spec.tenant = "team-b";
+  EXPECT_EQ(answer_for("ada", 501), "") << "another tenant's";
+  submit.spec.tenant = "team-a";
   cluster.apply(Cancel{1001});
   EXPECT_EQ(answer_for("ada", 401), "");
 }
