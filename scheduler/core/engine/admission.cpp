@@ -133,6 +133,7 @@ std::string never_fits(State& state, const Job& job) {
   for (const Node& node : state.nodes) {
     if (!node.removed) cap -= node.idle_watts;  // those out of reach may come back
   }
+  constexpr double kRounding = 1e-6;
   std::string too_big, too_hot;
   for (size_t type = 0; type < devices.size(); ++type) {
     if (devices[type] == 0) continue;
@@ -141,7 +142,7 @@ std::string never_fits(State& state, const Job& job) {
     if (ranks > state.widest[type]) {
       too_big += fmt::format(" {} of {}{};", state.widest[type], state.types[type].name,
                              ranks <= devices[type] ? " on nodes that share a jobs_dir" : "");
-    } else if (watts > cap) {
+    } else if (watts > cap + kRounding) {
       too_hot += fmt::format(" {:.0f} W on {};", watts, state.types[type].name);
     } else {
       return "";

@@ -232,9 +232,11 @@ void raise(Round& round) {
 /// The limit at which a start fits now: the wanted one, or less down to the lowest; 0 if none does.
 double limit_for_now(const State& state, const OperatingPoint& point, double free) {
   const DeviceType& type = state.types[point.type];
-  const double most = std::floor(type.idle_watts + free / point.ranks);
-  const double limit = std::min(point.limit_watts, most);
-  return limit >= type.min_limit_watts ? limit : 0;
+  constexpr double kRounding = 1e-6;  // below what the ledger counts
+  const double most = CapLedger::counted(type.idle_watts) + free / point.ranks + kRounding;
+  if (most < CapLedger::counted(type.min_limit_watts)) return 0;
+  // Whole watts; where the lowest limit lies between two, that one.
+  return std::min(point.limit_watts, std::max(type.min_limit_watts, std::floor(most)));
 }
 
 void start_run(Round& round, Job& job, const PendingStart& pending, double limit_watts) {
