@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace wattle::scheduler {
 struct PlanRequest {
   Snapshot snapshot;
   std::vector<Token> tokens;                ///< of each of its jobs; 0 = it waits
+  std::map<int, int> apart;                 ///< types of runs that stay: what they are to the core
   std::vector<PlannedJob> short_of_joules;  ///< jobs that take no part
   double cap_watts = 0;
   double soft_cap_watts = 0;

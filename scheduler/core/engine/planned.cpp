@@ -24,6 +24,7 @@ void move_run(Round& round, Job& job, const PlannedJob& choice) {
     round.state.to_adjust.insert(job.id);
     return;
   }
+  if (stays(round.state, job)) return;  // drained since the plan was asked for
   // Free devices may lie on nodes that share no folder: then it had better stay where it is.
   if (!round.state.pool.fits(choice.point->type, choice.point->ranks, freed_by(run, *choice.point)))
     return;
@@ -85,11 +86,12 @@ void look_ahead(State& state) {
     if (!steerable(state, job)) continue;
     const OperatingPoint& point = job.run->point;
     const double watts = run_watts(snapshot, point);
-    free.devices[point.type] -= point.ranks;
+    const int ranks = stays(state, job) ? 0 : point.ranks;  // that come free
+    free.devices[point.type] -= ranks;
     free.watts -= watts;
     if (job.request.work.units <= 0) continue;
     const double end = state.now_seconds + seconds_left(job, *options_of(job), point);
-    releases.push_back({end, point.type, point.ranks, watts});
+    releases.push_back({end, point.type, ranks, watts});
   }
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);

@@ -30,6 +30,29 @@ bool planned_with(const State& state, const Job& job, const NodeShare& share) {
   return steerable(state, job);
 }
 
+/// The options that are kept; the same list where all are.
+template <class IsKept>
+std::shared_ptr<const Options> keep_options(std::shared_ptr<const Options> options,
+                                            IsKept is_kept) {
+  if (std::ranges::all_of(*options, is_kept)) return options;
+  auto kept = std::make_shared<Options>();
+  std::ranges::copy_if(*options, std::back_inserter(*kept), is_kept);
+  return kept;
+}
+
+/// What a waiting job can pay the start of. A budget that is nearly spent still starts it on fewer
+/// ranks.
+std::shared_ptr<const Options> payable(const State& state, const Job& job,
+                                       std::shared_ptr<const Options> options) {
+  constexpr double kForever = std::numeric_limits<double>::infinity();
+  const double left = std::min(state.joules.tenant_left(job.request.tenant).value_or(kForever),
+                               state.joules.job_left(job.id).value_or(kForever));
+  if (std::isinf(left)) return options;
+  return keep_options(std::move(options), [&](const Option& option) {
+    return start_joules(state, option.point.type, option.point.ranks) <= left;
+  });
+}
+
 /// Whether a waiting job has the joules to start. If not it takes no part, and is told once.
 bool can_pay(const State& state, const Job& job, PlanRequest& request) {
   if (has_joules(state, job, least_start_joules(state, job))) return true;
@@ -46,7 +69,11 @@ JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
   view.tenant = tenant;
   view.options = state.profiles.options(state.types, job);
   view.weight = weight_of(state, job, *view.options, now_seconds);
-  if (job.run) view.current = job.run->point;
+  if (job.run) {
+    view.current = job.run->point;
+  } else {
+    view.options = payable(state, job, std::move(view.options));
+  }
   view.resizing = !job.run && job.reason == Reason::kResize;
   if (job.request.work.units > 0) {
     view.units_left = std::max(0.0, job.request.work.units - job.units_done);
@@ -110,6 +137,7 @@ std::vector<TypeView> capacities(const State& state) {
     const Job& job = state.jobs.at(id);
     for (const NodeShare& share : job.run->shares) {
       if (!planned_with(state, job, share)) continue;
+      if (steerable(state, job) && stays(state, job)) continue;  // see set_apart()
       types[job.run->point.type].capacity += static_cast<int>(share.devices.size());
     }
   }
@@ -149,6 +177,32 @@ std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request, d
   return jobs;
 }
 
+/// Runs that stay where they are get a device type of their own, as many as they hold: a policy can
+/// lower or, for the cap, stop them, and gives their devices to nobody.
+void set_apart(const State& state, PlanRequest& request) {
+  Snapshot& snapshot = request.snapshot;
+  std::map<int, int> own_types;  // by type, the one that stands for it
+  for (JobView& view : snapshot.jobs) {
+    if (!view.current || !stays(state, state.jobs.at(view.id))) continue;
+    OperatingPoint& now = *view.current;
+    const auto [found, is_new] =
+        own_types.emplace(now.type, static_cast<int>(snapshot.types.size()));
+    if (is_new) {
+      request.apart[found->second] = now.type;
+      snapshot.types.push_back({snapshot.types[now.type].type, 0});
+    }
+    auto options = std::make_shared<Options>();
+    for (Option option : *view.options) {
+      if (option.point.type != now.type || option.point.ranks != now.ranks) continue;
+      option.point.type = found->second;
+      options->push_back(option);
+    }
+    view.options = std::move(options);
+    now.type = found->second;
+    snapshot.types[found->second].capacity += now.ranks;
+  }
+}
+
 /// Whether a choice says anything that is not so already.
 bool is_news(const JobView& job, const Choice& choice) {
   if (job.current) return choice.point != job.current;
@@ -161,6 +215,12 @@ bool steerable(const State& state, const Job& job) {
   if (!job.run || job.run->phase == Run::Phase::kStopping) return false;
   return std::ranges::all_of(job.run->shares,
                              [&](const NodeShare& share) { return in_reach(state, share); });
+}
+
+bool stays(const State& state, const Job& job) {
+  return std::ranges::any_of(job.run->shares, [&](const NodeShare& share) {
+    return !share.gone && state.nodes[share.node].drained;
+  });
 }
 
 Snapshot make_snapshot(const State& state, double now_seconds) {
@@ -187,6 +247,7 @@ PlanRequest request_plan(State& state, double now_seconds) {
     snapshot.jobs.push_back(view_of(state, *job, tenant, now_seconds));
     request.tokens.push_back(job->run ? job->run->token : 0);
   }
+  set_apart(state, request);
   request.cap_watts = planning_cap(state, now_seconds);
   request.soft_cap_watts = planning_soft_cap(state, now_seconds);
   request.seen_events = state.events;
@@ -203,6 +264,10 @@ Planned make_plan(const PlanRequest& request) {
   for (size_t i = 0; i < plan.choices.size(); ++i) {
     Choice& choice = plan.choices[i];
     if (!is_news(snapshot.jobs[i], choice)) continue;
+    if (choice.point) {
+      const auto apart = request.apart.find(choice.point->type);
+      if (apart != request.apart.end()) choice.point->type = apart->second;
+    }
     planned.jobs.push_back({snapshot.jobs[i].id, request.tokens[i], choice.point, choice.reason,
                             std::move(choice.why)});
   }

@@ -197,6 +197,8 @@ PlanRequest request_plan(State& state, double now_seconds);
 Snapshot make_snapshot(const State& state, double now_seconds);
 /// A run that can be moved now: it is not stopping, and all of its nodes are in reach.
 bool steerable(const State& state, const Job& job);
+/// Whether a run is on a drained node. It goes on there; its devices are nobody else's.
+bool stays(const State& state, const Job& job);
 
 // reconciler.cpp: towards the wanted state, lower before raise
 void reconcile(Round& round);

@@ -232,6 +232,47 @@ TEST_F(CoreStory, ADrainedNodeFinishesWhatItHasAndTakesNoMore) {
   for (JobId job : {first, second, third}) EXPECT_EQ(state(job), JobState::kCompleted);
 }
 
+/// Others could not use its devices: nothing starts there.
+TEST_F(CoreStory, NothingOnADrainedNodeIsStoppedForOthers) {
+  set_cap(900);  // for five at full power
+  const JobId first = cluster.submit("first", 2, 4, 1e5);
+  cluster.run(5);
+  const Token token = run_of(first).token;
+  cluster.apply(Drain{"a", true});
+  cluster.apply(Drain{"b", true});
+  const JobId second = cluster.submit("second", 2, 2, 30, [](Submit& s) {
+    s.submitter.most_priority = 1000;
+    s.spec.priority = 1000;
+  });
+  cluster.run(300);
+  ASSERT_EQ(state(first), JobState::kRunning) << cluster.core.explain(first);
+  EXPECT_EQ(run_of(first).token, token);
+  EXPECT_EQ(state(second), JobState::kPending);
+  // The cap holds there as anywhere: limits first, then it is stopped.
+  set_cap(620);
+  cluster.run(20);
+  EXPECT_LE(cap_of_limits(), 620);
+  EXPECT_EQ(run_of(first).token, token);
+  set_cap(300);
+  cluster.run(20);
+  EXPECT_EQ(state(first), JobState::kPreempted) << cluster.core.explain(first);
+}
+
+/// Lowest limits of processors are seldom whole watts, and idle ones are measured.
+TEST(CoreStories, AStartThatFitsExactlyIsMade) {
+  for (const auto& [idle, lowest, ranks, cap] :
+       {std::tuple(5.0, 8.3, 1, 8.5), {21.987, 100.0, 3, 300.0}, {5.0, 8.3, 2, 16.6}}) {
+    CoreOptions options;
+    options.cap_watts = cap;
+    FakeCluster cluster(options, 7);
+    cluster.add_node("a", {{"cpu", idle, lowest, 2 * lowest}, ranks, lowest});
+    const JobId job = cluster.submit("train", ranks, ranks, 1e6);
+    cluster.run(5);
+    EXPECT_EQ(cluster.job(job).state, JobState::kRunning) << cap << cluster.core.explain(job);
+    EXPECT_LE(cluster.core.state().ledger.possible_watts(), cap);
+  }
+}
+
 TEST_F(CoreStory, ASoftCapLendsOutWhatIsNotDrawn) {
   // The first four jobs draw little whatever their limit, the others all that they may.
   cluster.draw = [](JobId job, double limit) { return job <= 4 ? 60 : 0.95 * limit; };

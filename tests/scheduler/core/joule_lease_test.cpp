@@ -74,6 +74,22 @@ TEST_F(JouleLease, OfATenantsLastJoulesIsDealtByDevices) {
   }
 }
 
+/// 8000 J pay the start of two ranks; the fastest point would take 12,000 J.
+TEST(JouleLeases, OfWhatIsLeftStartAJobOnFewerRanks) {
+  for (const char* policy : {"fifo", "backfill", "energy"}) {
+    CoreOptions options;
+    options.cap_watts = 2000;
+    options.policy = {policy, 0};
+    FakeCluster cluster(options, 7);
+    cluster.add_node("a", {kV100, 4, 60});
+    cluster.apply(BudgetSet{"team-a", 8000, 1e6, 1});
+    const JobId job = cluster.submit("train", 1, 4, 1e6);
+    cluster.run(5);
+    ASSERT_EQ(cluster.job(job).state, JobState::kRunning) << policy << cluster.core.explain(job);
+    EXPECT_LE(cluster.job(job).run->point.ranks, 2) << policy;
+  }
+}
+
 /// 30 s at its lowest limit are less than 5 s at its highest.
 TEST(JouleLeases, OfAStartAreEnoughToBegin) {
   CoreOptions options;
