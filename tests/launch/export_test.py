@@ -97,6 +97,17 @@ class ExportTest(RunTest):
         self.train(self.config("run", ended, "[{format: gguf}]"))
         self.assertIn("model.gguf", self.files("run"))
 
+    def test_what_is_active_after_the_epochs_is_refused_before_them(self):
+        epoch = "{epochs: 1, global_batch: 12, micro_batch: 2}"
+        def handover(step: int) -> str:
+            return (quantize("int8", f", end_step: {step}")[:-1] + ", " +
+                    quantize("gguf:q4_0", f", begin_step: {step}")[1:])
+        self.refused(r"export\.0\.format: gguf can't hold int8:channel, for which "
+                     r"compression\.0\.quantize trains", handover(1000), "[{format: gguf}]",
+                     train=epoch)
+        self.train(self.config("run", handover(3), "[{format: gguf}]", train=epoch))
+        self.assertIn("model.gguf", self.files("run"))
+
     def test_what_an_early_stop_may_leave_active_is_refused(self):
         place = r"bad\.yaml:\d+:\d+: export\.0\.format: "
         self.refused(place + "gguf can't hold int8", quantize("int8", ", end_step: 3"),

@@ -145,6 +145,23 @@ void check_one_packing(const RunConfig& config, size_t file, Checker& c) {
             fmt::format("a compressed-tensors folder can't hold both {} and {}", fp8, integers));
 }
 
+/// Keeps what is wrong to throw it, where the file's lines are no longer known.
+class LateChecker : public Checker {
+ public:
+  void require(bool holds, const std::string& key, const std::string& message) override {
+    if (!holds) errors_.push_back(fmt::format("{}: {}", key, message));
+  }
+  void warn(const std::string&, const std::string&) override {}
+  bool given(const std::string&) const override { return true; }
+  void throw_if_errors() const {
+    if (errors_.empty()) return;
+    throw Error(ErrorCode::kConfig, fmt::format("{}", fmt::join(errors_, "\n")));
+  }
+
+ private:
+  std::vector<std::string> errors_;
+};
+
 }  // namespace
 
 bool may_deploy(const RunConfig& config, const QuantizeOptions& options) {
@@ -167,6 +184,12 @@ void check_exports(const RunConfig& config, Checker& c) {
       if (quantize && may_deploy(config, *quantize)) check_pair(config, i, entry, c);
     }
   }
+}
+
+void check_exports_with_steps(const RunConfig& config) {
+  LateChecker checker;
+  check_exports(config, checker);
+  checker.throw_if_errors();
 }
 
 void check_exports_of_family(const RunConfig& config, ModelFamily family) {

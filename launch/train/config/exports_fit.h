@@ -12,6 +12,10 @@ void check_exports(const RunConfig& config, Checker& c);
 /// because training may stop early.
 bool may_deploy(const RunConfig& config, const QuantizeOptions& options);
 
+/// check_exports() once `train.steps` is known, of epochs too: before training. Throws
+/// Error(kConfig) naming the keys.
+void check_exports_with_steps(const RunConfig& config);
+
 /// The same for the family of a model that came from a file, and whether there will be anything for
 /// compressed-tensors to hold: before training. Throws Error(kConfig) naming the key.
 void check_exports_of_family(const RunConfig& config, ModelFamily family);
