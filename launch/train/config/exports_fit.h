@@ -1,6 +1,7 @@
 #pragma once
 
 #include "launch/train/config/run_config.h"
+#include "trainer/nn/model.h"
 
 namespace wattle {
 
@@ -12,9 +13,10 @@ void check_exports(const RunConfig& config, Checker& c);
 /// because training may stop early.
 bool may_deploy(const RunConfig& config, const QuantizeOptions& options);
 
-/// check_exports() once `train.steps` is known, of epochs too: before training. Throws
+/// The same once `train.steps` is known, of epochs too, and which weights get a format that is not
+/// among `widths.formats`, since none of those fits their rows: before training. Throws
 /// Error(kConfig) naming the keys.
-void check_exports_with_steps(const RunConfig& config);
+void check_exports_with_model(const RunConfig& config, const Model& model);
 
 /// The same for the family of a model that came from a file, and whether there will be anything for
 /// compressed-tensors to hold: before training. Throws Error(kConfig) naming the key.
