@@ -184,8 +184,8 @@ void add_tensors(const Json& tensors, const std::string& loss_unit, Json& tables
   tables.push_back(
       {{"title", "Compressed tensors"},
        {"note",
-        "signal to noise in dB; bits with scales included; loss: what rounding this tensor alone "
-        "adds (" +
+        "signal to noise in dB; bits with scales included; loss: how much less it is with this "
+        "tensor in float and all others rounded (" +
             loss_unit + "), on quantize.effect_samples training samples"},
        {"columns",
         {"tensor", "format", "bits", "scale", "clipped", "SNR", "loss", "before", "after"}},
