@@ -63,5 +63,24 @@ TEST_F(CompressionReport, SaysThatALossIsOfOneTensorInFloatAmongRoundedOnes) {
   EXPECT_THAT(note, Not(HasSubstr("this tensor alone")));
 }
 
+TEST_F(CompressionReport, SaysWhichTensorItsFormatCannotHoldAndHasAllElse) {
+  deployment_.at(name_).values[3][5] = 1e6;  // a scale beyond f16
+  const Json found = report(), compression = found.at("compression");
+  const Json tensor = compression.at("tensors").at(0);
+  for (const char* figure : {"mean_scale", "clipped_share", "signal_to_noise_db"}) {
+    EXPECT_TRUE(tensor.at(figure).is_null()) << figure;
+  }
+  const int64_t values = deployment_.at(name_).values.numel();
+  EXPECT_EQ(tensor.at("bits_per_weight"), 4.5);
+  EXPECT_EQ(tensor.at("bytes_after"), values / 32 * 18);
+  EXPECT_EQ(
+      compression.at("bytes_before").get<int64_t>() - compression.at("bytes_after").get<int64_t>(),
+      4 * values - values / 32 * 18);
+  EXPECT_THAT(compression.at("not_measured").get<std::string>(), HasSubstr(name_ + ": "));
+  EXPECT_THAT(found.at("texts").dump(), HasSubstr("What was not measured"));
+  EXPECT_THAT(table(found, "Compressed tensors").at("rows").at(0).dump(),
+              HasSubstr("4.5,null,null,null"));
+}
+
 }  // namespace
 }  // namespace wattle
