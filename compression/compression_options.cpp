@@ -253,8 +253,8 @@ void QuantizeOptions::describe_report(Fields& f) {
     "those of activations that begin after its last step")
       .at_least(1);
   f("effect_samples", effect_samples,
-    "training samples on which the report measures what rounding each weight adds to the loss; 0: "
-    "it doesn't")
+    "training samples on which the report measures how much less the loss is with one weight in "
+    "float and all others rounded, for each weight; 0: it doesn't")
       .at_least(0)
       .default_is("2 of tokens, 128 of rows and images");
   f("energy_seconds", energy_seconds,

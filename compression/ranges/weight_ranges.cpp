@@ -188,6 +188,18 @@ std::optional<WeightScales> first_scales(const WeightFormat& format,
   return observed_scales(*grid, *observer, values, nullptr);
 }
 
+bool try_to_round(const WeightFormat& format, const std::optional<ObserverOptions>& observer,
+                  at::Tensor& values) {
+  try {
+    const auto scales = first_scales(format, observer, values);
+    format.fake_quantise(values, scales ? &*scales : nullptr);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNonFinite) throw;
+    return false;
+  }
+  return values.isfinite().all().item<bool>();
+}
+
 void WeightRangeOptions::describe(Fields& f) {
   f.choice("observer", observer.kind, observer_kinds(),
            "the extremes, a moving average of them, all but the rarest values, the least loss of "

@@ -36,4 +36,9 @@ std::optional<WeightScales> first_scales(const WeightFormat& format,
                                          const std::optional<ObserverOptions>& observer,
                                          const at::Tensor& values);
 
+/// Rounds values in place with those scales. False, and the values are anything, where a format
+/// can't hold them: a scale is beyond its type, or what comes out is not finite.
+bool try_to_round(const WeightFormat& format, const std::optional<ObserverOptions>& observer,
+                  at::Tensor& values);
+
 }  // namespace wattle

@@ -29,6 +29,11 @@ std::string small_joules(double joules, bool estimated) {
   return "";
 }
 
+/// Null stays null: it was not measured.
+Json percent(const Json& share) {
+  return share.is_null() ? share : Json(fmt::format("{:.2f}\u00a0%", 100 * share.get<double>()));
+}
+
 std::string signed_loss(double value) { return fmt::format("{:+.4f}", value); }
 
 void add_card(const std::string& label, const std::string& value, const std::string& note,
@@ -176,16 +181,15 @@ void add_tensors(const Json& tensors, const std::string& loss_unit, Json& tables
   Json rows = Json::array();
   for (const Json& t : tensors) {
     rows.push_back({t.at("name"), t.at("format"), t.at("bits_per_weight"), t.at("mean_scale"),
-                    fmt::format("{:.2f}\u00a0%", 100 * t.at("clipped_share").get<double>()),
-                    t.at("signal_to_noise_db"), t.at("loss_effect"),
+                    percent(t.at("clipped_share")), t.at("signal_to_noise_db"), t.at("loss_effect"),
                     megabytes(t.at("bytes_before").get<int64_t>()),
                     megabytes(t.at("bytes_after").get<int64_t>())});
   }
   tables.push_back(
       {{"title", "Compressed tensors"},
        {"note",
-        "signal to noise in dB; bits with scales included; loss: what rounding this tensor alone "
-        "adds (" +
+        "signal to noise in dB; bits with scales included; loss: how much less it is with this "
+        "tensor in float and all others rounded (" +
             loss_unit + "), on quantize.effect_samples training samples"},
        {"columns",
         {"tensor", "format", "bits", "scale", "clipped", "SNR", "loss", "before", "after"}},
@@ -196,10 +200,8 @@ void add_activations(const Json& activations, Json& tables) {
   if (activations.empty()) return;
   Json rows = Json::array();
   for (const Json& a : activations) {
-    const Json& share = a.at("clipped_share");
-    rows.push_back(
-        {a.at("name"), a.at("bits"), a.at("scale"), a.at("zero_point"),
-         share.is_null() ? share : Json(fmt::format("{:.2f}\u00a0%", 100 * share.get<double>()))});
+    rows.push_back({a.at("name"), a.at("bits"), a.at("scale"), a.at("zero_point"),
+                    percent(a.at("clipped_share"))});
   }
   tables.push_back({{"title", "Rounded activations"},
                     {"note",

@@ -20,19 +20,30 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kFloatBytes = 4;
 
 Json tensor_json(const std::string& name, const DeployedWeight& weight) {
-  const WeightScales* scales = weight.scales ? &*weight.scales : nullptr;
-  const QuantizationFigures figures =
-      figures_of(*weight.format, weight.values.detach().contiguous(), scales);
-  return {{"name", name},
-          {"format", weight.format->name()},
-          {"bits_per_weight", figures.bits_per_weight},
-          {"mean_scale", figures.mean_scale},
-          {"clipped_share", figures.clipped_share},
-          {"signal_to_noise_db", std::isfinite(figures.signal_to_noise_db)
-                                     ? Json(figures.signal_to_noise_db)
-                                     : Json(nullptr)},
-          {"bytes_before", weight.values.numel() * kFloatBytes},
-          {"bytes_after", figures.bytes}};
+  const int64_t bytes = weight.format->bytes_of(weight.values.sizes());
+  const auto count = static_cast<double>(weight.values.numel());
+  Json json = {{"name", name},
+               {"format", weight.format->name()},
+               {"bits_per_weight", 8.0 * static_cast<double>(bytes) / count},
+               {"mean_scale", nullptr},
+               {"clipped_share", nullptr},
+               {"signal_to_noise_db", nullptr},
+               {"bytes_before", weight.values.numel() * kFloatBytes},
+               {"bytes_after", bytes}};
+  try {
+    const WeightScales* scales = weight.scales ? &*weight.scales : nullptr;
+    const QuantizationFigures figures =
+        figures_of(*weight.format, weight.values.detach().contiguous(), scales);
+    json["mean_scale"] = figures.mean_scale;
+    json["clipped_share"] = figures.clipped_share;
+    if (std::isfinite(figures.signal_to_noise_db)) {
+      json["signal_to_noise_db"] = figures.signal_to_noise_db;
+    }
+  } catch (const Error& error) {  // what the last update left may be beyond the format
+    if (error.code() != ErrorCode::kNonFinite) throw;
+    json["not_rounded"] = error.what();
+  }
+  return json;
 }
 
 /// In the model's order.
@@ -267,6 +278,16 @@ Json width_changes_json(const std::vector<const QuantizeCallback*>& quantizers) 
   return changes;
 }
 
+/// `why`, and which tensors their format can't hold.
+std::string not_measured(std::string why, const Json& tensors) {
+  for (const Json& tensor : tensors) {
+    if (!tensor.contains("not_rounded")) continue;
+    why += fmt::format("{}{}: {}", why.empty() ? "" : "; ", tensor.at("name").get<std::string>(),
+                       tensor.at("not_rounded").get<std::string>());
+  }
+  return why;
+}
+
 int64_t sum_of(const Json& tensors, const char* key) {
   int64_t sum = 0;
   for (const Json& tensor : tensors) sum += tensor.at(key).get<int64_t>();
@@ -293,7 +314,8 @@ void add_compression(const CompressionFacts& facts, Json& report) {
   compression["width_budgets"] = width_budgets_json(facts.quantizers);
   compression["width_changes"] = width_changes_json(facts.quantizers);
   compression["activations"] = activations_json(facts);
-  if (!facts.not_measured.empty()) compression["not_measured"] = facts.not_measured;
+  const std::string why_not = not_measured(facts.not_measured, compression.at("tensors"));
+  if (!why_not.empty()) compression["not_measured"] = why_not;
   compression["loss_unit"] = facts.loss_unit;
   compression["ledger_xxh3_128"] = facts.ledger_hash;
   report["compression"] = std::move(compression);

@@ -45,10 +45,11 @@ struct CompressionFacts {
 /// Adds to a report (common/report) the key "compression", and cards and tables that show it (with
 /// "not_measured", where something wasn't, and why):
 /// of each quantised tensor its format, bits, mean scale, clipped share, signal-to-noise ratio and
-/// bytes before and after, and what rounding it adds to the loss; of each activation that is
-/// rounded its width, scale, zero point and clipped share; what this run gained over quantisation
-/// after training, and of which model; joules of inference before and after, and whether they grew
-/// as far as that can be told.
+/// bytes before and after, and "loss_effect", as loss_effects() has it (where its format can't hold
+/// the last values, "not_rounded" says why, and what follows from rounding is null); of each
+/// activation that is rounded its width, scale, zero point and clipped share; what this run gained
+/// over quantisation after training, and of which model; joules of inference before and after, and
+/// whether they grew as far as that can be told.
 ///
 /// "baselines": each names in "of" and "what" which float model was quantised after training.
 /// "gained_over_nearest" and "gained_over_gptq" (in "loss_unit") are there where that model was

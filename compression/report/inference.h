@@ -17,9 +17,10 @@ struct InferenceComparison {
   InferenceEnergy energy;
 };
 
-/// What rounding each weight adds to the loss: the loss as forward reads the model, minus the loss
-/// with that weight alone at its master value. By name; on `samples` of the calibration set.
-/// `before_each`, which may be empty, is called by all ranks before each weight. Collective.
+/// How much less the loss is with one weight in float and all others rounded: the loss as forward
+/// reads the model, minus the loss with that weight alone at its master value. By name; on
+/// `samples` of the calibration set. `before_each`, which may be empty, is called by all ranks
+/// before each weight. Collective.
 std::map<std::string, double> loss_effects(Model& model, FlatParameters& parameters,
                                            const CalibrationSet& calibration, int64_t samples,
                                            const std::function<void()>& before_each = nullptr);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "compression/formats/weight_checks.h"
@@ -17,6 +18,7 @@ using nlohmann::json;
 using Choices = std::vector<std::vector<WidthChoice>>;
 
 constexpr int64_t kEighths = 8;
+constexpr double kNever = std::numeric_limits<double>::infinity();  ///< as choose_widths() has it
 
 std::vector<int64_t> indices_of(const std::vector<AdaptableWeight>& weights) {
   std::vector<int64_t> indices;
@@ -31,12 +33,13 @@ size_t present_of(const AdaptableWeight& weight, const WeightQuantizer& quantize
   return static_cast<size_t>(found - weight.formats.begin());
 }
 
-/// Of what forward reads, with batch norm folded in: there the noise is measured, too.
-double squared_error(const WeightFormat& format, const std::optional<ObserverOptions>& observer,
-                     const at::Tensor& values) {
+/// Of what forward reads, with batch norm folded in: there the noise is measured, too. Nothing if
+/// the format can't hold the values.
+std::optional<double> squared_error(const WeightFormat& format,
+                                    const std::optional<ObserverOptions>& observer,
+                                    const at::Tensor& values) {
   at::Tensor rounded = values.clone();
-  const auto scales = first_scales(format, observer, values);
-  format.fake_quantise(rounded, scales ? &*scales : nullptr);
+  if (!try_to_round(format, observer, rounded)) return std::nullopt;
   const float* x = weight_data(values);
   const float* y = weight_data(rounded);
   double sum = 0;
@@ -56,11 +59,13 @@ WidthChoice sum_of(const Choices& choices, const std::vector<size_t>& chosen) {
   return sum;
 }
 
+/// Of the smallest choices that may be taken: each weight has one, the format that it is in.
 int64_t least_bytes(const Choices& choices) {
+  const auto key = [](const WidthChoice& choice) {
+    return std::pair(choice.loss_increase == kNever, choice.bytes);
+  };
   int64_t sum = 0;
-  for (const auto& of_one : choices) {
-    sum += std::ranges::min_element(of_one, {}, &WidthChoice::bytes)->bytes;
-  }
+  for (const auto& of_one : choices) sum += std::ranges::min_element(of_one, {}, key)->bytes;
   return sum;
 }
 
@@ -149,9 +154,9 @@ Choices AdaptiveWidths::choices_of(const TrainingView& view,
         quantizer.folded(weight.index, view.parameters.master_of(weight.index));
     choices.emplace_back();
     for (const auto& format : weight.formats) {
-      const double error =
-          squared_error(*format, quantizer.target_of(weight.index).observer, values);
-      choices.back().push_back({format->bytes_of(values.sizes()), 0.5 * curvature * error});
+      const auto error = squared_error(*format, quantizer.target_of(weight.index).observer, values);
+      choices.back().push_back(
+          {format->bytes_of(values.sizes()), error ? 0.5 * curvature * *error : kNever});
     }
   }
   return choices;

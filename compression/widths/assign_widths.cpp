@@ -36,14 +36,14 @@ void try_formats(const WeightTarget& target, at::Tensor value, LossProbe& probe,
   const at::Tensor kept = value.clone();
   const at::Tensor factor = target.norm ? fold_factor(*target.norm) : at::Tensor();
   for (WidthReading& reading : readings) {
+    reading.loss_increase = std::numeric_limits<double>::infinity();
     if (target.norm) multiply_channels(value, factor);
-    const auto scales = first_scales(*reading.format, target.observer, value);
-    reading.format->fake_quantise(value, scales ? &*scales : nullptr);
-    if (target.norm) divide_channels(value, factor, kept);
-    const LossReading found = probe.read();
-    reading.loss_increase = std::isfinite(found.loss) ? found.loss - float_loss
-                                                      : std::numeric_limits<double>::infinity();
-    reading.divergence = found.divergence;
+    if (try_to_round(*reading.format, target.observer, value)) {
+      if (target.norm) divide_channels(value, factor, kept);
+      const LossReading found = probe.read();
+      if (std::isfinite(found.loss)) reading.loss_increase = found.loss - float_loss;
+      reading.divergence = found.divergence;
+    }
     value.copy_(kept);
   }
 }

@@ -16,7 +16,8 @@ namespace wattle {
 struct WidthReading {
   std::shared_ptr<const WeightFormat> format;
   int64_t bytes = 0;
-  double loss_increase = 0;               ///< nats; infinite where the loss is not finite
+  /// Nats; infinite where the format can't hold the weight's values or the loss is not finite.
+  double loss_increase = 0;
   std::optional<double> divergence = {};  ///< mean KL from the float model's distributions
 };
 

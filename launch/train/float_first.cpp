@@ -19,7 +19,9 @@ void check_before(const RunSession& session) {
   const ShapedModel shaped = make_model(config);
   const DataSource data =
       prepare_and_open(config, session.world, shaped.options, DataUse::kTrainAndEvaluate);
-  check_with_model(config, shaped.options, shaped.model);
+  const BatchPlan plan =
+      BatchPlan::of(config.train.global_batch, config.train.micro_batch, session.world.size());
+  check_with_model(config, steps_of(config.train, plan, *data.train), shaped.options, shaped.model);
   if (session.world.rank() == 0) check_export_places(config);
   check_compression_targets(config.compression, shaped.model);
   check_calibration(config.compression, calibration_set(*data.train, session.world));

@@ -26,9 +26,13 @@ void check_finite(const RunConfig& config, const Model& model) {
 
 }  // namespace
 
-void check_with_model(const RunConfig& config, const ModelOptions& options, const Model& model) {
+void check_with_model(const RunConfig& of_file, int64_t steps, const ModelOptions& options,
+                      const Model& model) {
+  RunConfig config = of_file;
+  config.train.steps = steps;
   check_named_models(config, options);
   check_exports_of_family(config, options.family);
+  check_exports_with_model(config, model);
   check_export_rows(config, model);
   check_start_weights(config.compression, model);
   check_finite(config, model);

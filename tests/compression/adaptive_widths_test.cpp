@@ -168,6 +168,23 @@ TEST_F(Adapting, TheRuleIsTheWeightsObserver) {
   EXPECT_EQ(format_of(0), "int8:group32");
 }
 
+TEST_F(Adapting, AFormatWhoseScalesCannotHoldTheWeightIsNeverTaken) {
+  options_.formats = {"gguf:q4_0", "gguf:q8_0"};
+  options_.budget_bytes = 64 * 64 / 32 * (18 + 34);
+  flat_->master_of(0)[3][5] = 1e6;  // of 8 steps a side: a scale beyond f16; of 127: within
+  for (const double noise : {0.0, 1.0}) {
+    quantizer_.emplace("q",
+                       std::vector<WeightTarget>{{"one", make_weight_format("gguf:q8_0")},
+                                                 {"two", make_weight_format("gguf:q4_0")}},
+                       model_.parameters, false);
+    AdaptiveWidths adaptive = widths(60);  // of the 100 joules that are needed
+    steps(adaptive, noise, 3);
+    EXPECT_THAT(begin(adaptive), IsEmpty()) << noise;
+    EXPECT_LT(adaptive.eighths(), 8);
+    EXPECT_EQ(format_of(0), "gguf:q8_0");
+  }
+}
+
 TEST_F(Adapting, AScarceEnergyBudgetLowersWidthsAndMoreRaisesThem) {
   AdaptiveWidths adaptive = widths(60);  // of the 100 joules that are needed
   steps(adaptive, 1, 1);

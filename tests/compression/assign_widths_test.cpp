@@ -10,6 +10,7 @@
 
 #include "compression/ranges/weight_ranges.h"
 #include "parallel/communicators/threads/thread_communicator.h"
+#include "tests/compression/compression_support.h"
 #include "tests/compression/image_support.h"
 #include "trainer/nn/graph/activation_point.h"
 #include "trainer/nn/layers/norm_fold.h"
@@ -151,6 +152,30 @@ TEST(AssignWidths, ABudgetOfJoulesOfTheSmallestFormatsGivesThose) {
       options.widths->budget_joules = std::nextafter(*options.widths->budget_joules, 0);
       EXPECT_NE(widths_refusal(targets, model, options), "");
     }
+  });
+}
+
+TEST(AssignWidths, AFormatWhoseScalesCannotHoldAWeightIsNeverTaken) {
+  run_as_threads(1, [](Communicator& world) {
+    Model model = build_model(support::tiny_llama(), 1);
+    const support::CountingText text(4);
+    const CalibrationSet calibration(text, 2, world);
+    QuantizeOptions options = options_with(1 << 20);
+    options.target = WeightTargetType::kGgufQ4_0;
+    options.embeddings = EmbeddingFormat::kTarget;
+    options.widths->formats = {"gguf:q4_0", "gguf:q8_0"};
+    options.widths->samples = 4;
+    const auto targets = weight_targets(options, model, "test");
+    const auto first =
+        std::ranges::find(model.parameters, targets.front().parameter, &Parameter::name);
+    at::Tensor value = (*first)->value().detach();
+    value[3][5] = 1e6;  // of 8 steps a side: a scale beyond f16; of 127: within
+    const at::Tensor before = value.clone();
+    const WidthAssignment found = assign_widths(model, targets, options, calibration).front();
+    EXPECT_EQ(found.readings.at(0).loss_increase, std::numeric_limits<double>::infinity());
+    EXPECT_TRUE(std::isfinite(found.readings.at(1).loss_increase));
+    EXPECT_EQ(found.chosen, 1);
+    EXPECT_TRUE(at::equal(value, before)) << "put back";
   });
 }
 

@@ -97,6 +97,29 @@ class ExportTest(RunTest):
         self.train(self.config("run", ended, "[{format: gguf}]"))
         self.assertIn("model.gguf", self.files("run"))
 
+    def test_what_is_active_after_the_epochs_is_refused_before_them(self):
+        epoch = "{epochs: 1, global_batch: 12, micro_batch: 2}"
+        def handover(step: int) -> str:
+            return (quantize("int8", f", end_step: {step}")[:-1] + ", " +
+                    quantize("gguf:q4_0", f", begin_step: {step}")[1:])
+        self.refused(r"export\.0\.format: gguf can't hold int8:channel, for which "
+                     r"compression\.0\.quantize trains", handover(1000), "[{format: gguf}]",
+                     train=epoch)
+        self.train(self.config("run", handover(3), "[{format: gguf}]", train=epoch))
+        self.assertIn("model.gguf", self.files("run"))
+
+    def test_what_rows_get_that_no_width_fits_is_refused(self):
+        def widths(formats: str) -> str:
+            return quantize("fp8", f", widths: {{formats: [{formats}], budget_bytes: 100000}}")
+        narrow = "model: {family: mlp, inputs: 20, hidden: [32], outputs: 1}"
+        data = RANDOM.replace("inputs: 12", "inputs: 20")
+        self.refused(r"export\.0\.format: onnx can't hold fp8:channel, for which compression\.0\."
+                     r"quantize trains hidden\.0\.weight, which no format of widths fits; expected",
+                     widths("'int4:group32', 'int8:group32'"), "[{format: onnx}]", narrow, data=data)
+        self.refused(r"export\.0\.format: a compressed-tensors folder can't hold both fp8:channel and "
+                     "int8:group64", widths("'int4:group64', 'int8:group64'"),
+                     "[{format: compressed-tensors}]")
+
     def test_what_an_early_stop_may_leave_active_is_refused(self):
         place = r"bad\.yaml:\d+:\d+: export\.0\.format: "
         self.refused(place + "gguf can't hold int8", quantize("int8", ", end_step: 3"),

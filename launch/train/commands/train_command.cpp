@@ -192,7 +192,7 @@ int TrainingRun::run() {
 /// What a callback puts between master and working values has tensors of its own to restore: they
 /// must be there before the checkpoint is read.
 void TrainingRun::prepare_callbacks(Evaluator* evaluator) {
-  check_with_model(config_, replica_.options, replica_.model);
+  check_with_model(config_, steps_, replica_.options, replica_.model);
   callbacks_ = make_callbacks(config_, replica_,
                               {&ranks_, &calibration_,
                                [this](const std::string& path, const std::string& key) {

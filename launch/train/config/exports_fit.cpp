@@ -8,6 +8,8 @@
 
 #include "common/error.h"
 #include "compression/export/export_refusals.h"
+#include "compression/quantize/weight_targets.h"
+#include "compression/widths/assign_widths.h"
 
 namespace wattle {
 namespace {
@@ -77,20 +79,53 @@ void check_places(const RunConfig& config, Checker& c) {
   }
 }
 
-/// Those that its weights may get.
-std::vector<std::string> formats_of(const QuantizeOptions& options) {
-  if (options.widths) return options.widths->formats;
-  return {format_name(options)};
+/// A format that weights of an entry may get.
+struct PossibleFormat {
+  std::string name;
+  std::string weight = {};  ///< the one that takes none of `widths.formats`; "": any of the entry
+};
+
+using EntryFormats = std::vector<PossibleFormat>;
+
+/// By entry of `compression`, as the file tells them.
+std::vector<EntryFormats> formats_of(const RunConfig& config) {
+  std::vector<EntryFormats> formats(config.compression.size());
+  for (size_t i = 0; i < formats.size(); ++i) {
+    const auto& options = config.compression[i].quantize;
+    if (options && options->widths) {
+      for (const std::string& name : options->widths->formats) formats[i].push_back({name});
+    } else if (options) {
+      formats[i].push_back({format_name(*options)});
+    }
+  }
+  return formats;
 }
 
-void check_pair(const RunConfig& config, size_t file, size_t entry, Checker& c) {
+/// Adds what weights get that no format of `widths` holds.
+void add_others(const QuantizeOptions& options, const Model& model, const std::string& key,
+                EntryFormats& formats) {
+  for (const WeightTarget& target : weight_targets(options, model, key)) {
+    const auto weight = std::ranges::find(model.parameters, target.parameter, &Parameter::name);
+    for (const auto& format : width_formats(target, (*weight)->value().sizes(), options)) {
+      const bool known =
+          std::ranges::find(formats, format->name(), &PossibleFormat::name) != formats.end();
+      if (!known) formats.push_back({format->name(), target.parameter});
+    }
+  }
+}
+
+void check_pair(const RunConfig& config, size_t file, size_t entry, const EntryFormats& formats,
+                Checker& c) {
   const ExportOptions& wanted = config.exports[file];
   const QuantizeOptions& options = *config.compression[entry].quantize;
-  for (const std::string& format : formats_of(options)) {
-    const std::string refusal = format_refusal(wanted, *make_weight_format(format));
+  for (const PossibleFormat& format : formats) {
+    const std::string refusal = format_refusal(wanted, *make_weight_format(format.name));
+    const std::string weight =
+        format.weight.empty() ? ""
+                              : fmt::format(" {}, which no format of widths fits", format.weight);
     c.require(refusal.empty(), key_of(file),
-              fmt::format("{} can't hold {}, for which {} trains; {}", name_of(wanted.format),
-                          format, quantize_name(entry), refusal));
+              fmt::format("{} can't hold {}, for which {} trains{}; {}", name_of(wanted.format),
+                          format.name, quantize_name(entry), weight, refusal));
   }
   if (wanted.format == Format::kCompressedTensors && !options.symmetric &&
       options.resolved_scales() != ScaleSharing::kTensor) {
@@ -116,26 +151,31 @@ bool may_meet(const QuantizeOptions& one, const QuantizeOptions& other) {
 }
 
 /// Of those that an entry may choose, the last that is fp8, or is not; "" if none is so.
-std::string last_format(const QuantizeOptions& options, bool is_fp8) {
+std::string last_format(const EntryFormats& formats, bool is_fp8) {
   std::string last;
-  for (const std::string& format : formats_of(options)) {
-    if (format.starts_with("fp8") == is_fp8) last = format;
+  for (const PossibleFormat& format : formats) {
+    if (format.name.starts_with("fp8") == is_fp8) last = format.name;
   }
   return last;
 }
 
 /// One folder has one way of packing.
-void check_one_packing(const RunConfig& config, size_t file, Checker& c) {
+void check_one_packing(const RunConfig& config, size_t file,
+                       const std::vector<EntryFormats>& formats, Checker& c) {
   if (config.exports[file].format != Format::kCompressedTensors) return;
-  std::vector<const QuantizeOptions*> deployed;
-  for (const CompressionEntry& entry : config.compression) {
-    if (entry.quantize && may_deploy(config, *entry.quantize)) deployed.push_back(&*entry.quantize);
+  std::vector<size_t> deployed;
+  for (size_t i = 0; i < formats.size(); ++i) {
+    const auto& quantize = config.compression[i].quantize;
+    if (quantize && may_deploy(config, *quantize)) deployed.push_back(i);
   }
   std::string fp8, integers;
-  for (const QuantizeOptions* one : deployed) {
-    for (const QuantizeOptions* other : deployed) {
-      if (one != other && !may_meet(*one, *other)) continue;
-      const std::string packed = last_format(*one, true), beside = last_format(*other, false);
+  for (const size_t one : deployed) {
+    for (const size_t other : deployed) {
+      const bool meet = one == other || may_meet(*config.compression[one].quantize,
+                                                 *config.compression[other].quantize);
+      if (!meet) continue;
+      const std::string packed = last_format(formats[one], true);
+      const std::string beside = last_format(formats[other], false);
       if (packed.empty() || beside.empty()) continue;
       fp8 = packed;
       integers = beside;
@@ -144,6 +184,40 @@ void check_one_packing(const RunConfig& config, size_t file, Checker& c) {
   c.require(fp8.empty(), key_of(file),
             fmt::format("a compressed-tensors folder can't hold both {} and {}", fp8, integers));
 }
+
+void check_all(const RunConfig& config, const std::vector<EntryFormats>& formats, Checker& c) {
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    if (config.model.family != ModelFamily::kFromFile) {
+      const std::string refusal = family_refusal(config.exports[i].format, config.model.family);
+      c.require(refusal.empty(), key_of(i), refusal);
+      if (!refusal.empty()) continue;
+    }
+    check_one_packing(config, i, formats, c);
+    for (size_t entry = 0; entry < formats.size(); ++entry) {
+      const auto& quantize = config.compression[entry].quantize;
+      if (quantize && may_deploy(config, *quantize)) {
+        check_pair(config, i, entry, formats[entry], c);
+      }
+    }
+  }
+}
+
+/// Keeps what is wrong to throw it, where the file's lines are no longer known.
+class LateChecker : public Checker {
+ public:
+  void require(bool holds, const std::string& key, const std::string& message) override {
+    if (!holds) errors_.push_back(fmt::format("{}: {}", key, message));
+  }
+  void warn(const std::string&, const std::string&) override {}
+  bool given(const std::string&) const override { return true; }
+  void throw_if_errors() const {
+    if (errors_.empty()) return;
+    throw Error(ErrorCode::kConfig, fmt::format("{}", fmt::join(errors_, "\n")));
+  }
+
+ private:
+  std::vector<std::string> errors_;
+};
 
 }  // namespace
 
@@ -155,18 +229,19 @@ bool may_deploy(const RunConfig& config, const QuantizeOptions& options) {
 
 void check_exports(const RunConfig& config, Checker& c) {
   check_places(config, c);
-  for (size_t i = 0; i < config.exports.size(); ++i) {
-    if (config.model.family != ModelFamily::kFromFile) {
-      const std::string refusal = family_refusal(config.exports[i].format, config.model.family);
-      c.require(refusal.empty(), key_of(i), refusal);
-      if (!refusal.empty()) continue;
-    }
-    check_one_packing(config, i, c);
-    for (size_t entry = 0; entry < config.compression.size(); ++entry) {
-      const auto& quantize = config.compression[entry].quantize;
-      if (quantize && may_deploy(config, *quantize)) check_pair(config, i, entry, c);
-    }
+  check_all(config, formats_of(config), c);
+}
+
+void check_exports_with_model(const RunConfig& config, const Model& model) {
+  std::vector<EntryFormats> formats = formats_of(config);
+  for (size_t i = 0; i < formats.size(); ++i) {
+    const auto& quantize = config.compression[i].quantize;
+    const bool chooses = quantize && quantize->widths && may_deploy(config, *quantize);
+    if (chooses) add_others(*quantize, model, quantize_name(i), formats[i]);
   }
+  LateChecker checker;
+  check_all(config, formats, checker);
+  checker.throw_if_errors();
 }
 
 void check_exports_of_family(const RunConfig& config, ModelFamily family) {

@@ -145,8 +145,8 @@ void fill(RunPlan& plan, const RunConfig& config, const BatchPlan& batches, Comm
   set_threads(alone, {.threads = threads});
   Replica replica = make_replica(config, alone);
   check_compression_targets(config.compression, replica.model);
-  check_with_model(config, replica.options, replica.model);
   plan.steps = steps_of(config.train, batches, *data.train);
+  check_with_model(config, plan.steps, replica.options, replica.model);
   plan.kind = kind_of(config, replica);
   plan.parameters = replica.model.parameter_count();
   plan.collectives = collectives_of(config, replica.model, batches);
