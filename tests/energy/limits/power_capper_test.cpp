@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <vector>
 
@@ -96,6 +97,26 @@ TEST(PowerCapper, DoesNotSlowALoadBelowTheCap) {
   capper.set_cap(100);
   train(machine, capper, {0.1, 90, 1, 0}, 20);
   EXPECT_NEAR(machine.joules() / machine.now_seconds(), 90, 1e-6);
+}
+
+/// Counters move in small jumps: the watts of the fraction of a millisecond between a callback and
+/// its step are mostly zero, and now and then many times what is drawn.
+TEST(PowerCapper, IsNotMisledByShortObservations) {
+  constexpr double kJump = 0.5;
+  Machine machine(5);
+  PowerCapper capper(5, machine);
+  capper.set_cap(25);
+  const auto counter = [&] { return std::floor(machine.joules() / kJump) * kJump; };
+  while (machine.now_seconds() < 120) {
+    machine.draw(0.0002, 40);
+    capper.step_done({counter(), 0});
+    machine.draw(0.1, 40);
+    capper.pace([] { return false; });
+    capper.step_done({counter(), 0});
+  }
+  const auto [highest, lowest] = machine.extremes(10, 10);
+  EXPECT_LT(highest, 1.05 * 25);
+  EXPECT_GT(lowest, 0.95 * 25);
 }
 
 TEST(PowerCapper, DoesNothingWithoutACap) {
