@@ -35,6 +35,29 @@ TEST(LossProbe, SeesAChangeOfTheWeights) {
   EXPECT_NE(before.loss, after.loss);
 }
 
+/// Less than float's rounding of a probability's logarithm.
+TEST(LossProbe, SeesAChangeThatIsAsSmallAsEightBitsMakeIt) {
+  const CountingText text(40);
+  run_as_threads(1, [&](Communicator& world) {
+    Model model = build_model(support::tiny_llama(), 1);
+    const CalibrationSet calibration(text, 2, world);
+    LossProbe probe(model, calibration, 9);
+    probe.set_reference();
+    for (const Weight& each : model.weights) {
+      at::Tensor weight = each.weight->value().detach();
+      const at::Tensor kept = weight.clone();
+      double before = 0;
+      for (const double change : {1e-4, 1e-3, 1e-2}) {
+        weight.copy_(kept * (1 + change));
+        const double divergence = probe.read().divergence.value();
+        EXPECT_GT(divergence, 10 * before) << each.weight->name() << " " << change;
+        before = divergence;
+      }
+      weight.copy_(kept);
+    }
+  });
+}
+
 TEST(LossProbe, ReadsTheSameOnAnyNumberOfRanks) {
   const auto one = readings(1);
   for (const int ranks : {2, 3}) {
