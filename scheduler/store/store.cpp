@@ -165,12 +165,12 @@ void Store::add_energy(const EnergyTotal& total) {
   double joules = 0, tokens = 0, tokens_of_run = 0;
   {
     Statement known(database_,
-                    "SELECT joules, tokens FROM run_energy WHERE token=? AND node=? AND source=?");
-    known.bind(1, total.token).bind(2, total.node).bind(3, total.source);
-    if (known.step()) joules = known.number(0), tokens = known.number(1);
-    Statement all(database_, "SELECT SUM(tokens) FROM run_energy WHERE token=? AND node=?");
-    all.bind(1, total.token).bind(2, total.node);
-    if (all.step()) tokens_of_run = all.number(0);
+                    "SELECT SUM(CASE WHEN source=? THEN joules END), SUM(CASE WHEN source=? THEN "
+                    "tokens END), SUM(tokens) FROM run_energy WHERE token=? AND node=?");
+    known.bind(1, total.source).bind(2, total.source).bind(3, total.token).bind(4, total.node);
+    if (known.step()) {
+      joules = known.number(0), tokens = known.number(1), tokens_of_run = known.number(2);
+    }
   }
   const double new_joules = std::max(0.0, total.joules - joules);
   // They come with whichever source is the first of a report.
