@@ -14,9 +14,7 @@
 #include <thread>
 
 #include "common/error.h"
-#include "scheduler/digest/sha256.h"
 #include "scheduler/store/energy_reports.h"
-#include "scheduler/store/file_store.h"
 #include "tests/support/scratch_folder.h"
 
 namespace wattle::scheduler {
@@ -45,9 +43,10 @@ class StoreTest : public testing::Test {
   }
 
   void draw(int64_t job, const std::string& tenant, const std::string& source, double joules,
-            const std::string& day) {
+            const std::string& day, double tokens_before = 0) {
     StoreBatch batch;
-    batch.energy.push_back({job, job, tenant, "node-1", source, joules, 2 * joules, day});
+    batch.energy.push_back(
+        {job, job, tenant, "node-1", source, joules, tokens_before + 2 * joules, day});
     Store(path()).commit(batch);
   }
   std::vector<EnergySum> read_energy(const EnergyQuestion& question) {
@@ -124,20 +123,20 @@ TEST_F(StoreTest, TokensComeWithAnySourceAndCountOnce) {
 
 TEST_F(StoreTest, AddsJoulesUpByTenantJobOrDay) {
   draw(9, "team-a", "measured:nvml", 5, "2026-11-23");
-  draw(9, "team-a", "estimated:model", 1, "2026-11-24");
+  draw(9, "team-a", "estimated:model", 1, "2026-11-24", /*tokens_before=*/10);
   draw(10, "team-a", "measured:nvml", 3, "2026-11-24");
   draw(11, "team-b", "measured:nvml", 100, "2026-11-24");
   using enum EnergyQuestion::By;
   EXPECT_EQ(told({.by = kTenant}),
-            "team-a: 2 jobs estimated:model 1 J 0 tokens\n"
+            "team-a: 2 jobs estimated:model 1 J 2 tokens\n"
             "team-a: 2 jobs measured:nvml 8 J 16 tokens\n"
             "team-b: 1 jobs measured:nvml 100 J 200 tokens\n");
   EXPECT_EQ(told({.by = kJob, .tenant = "team-a"}),
-            "9: 1 jobs estimated:model 1 J 0 tokens\n"
+            "9: 1 jobs estimated:model 1 J 2 tokens\n"
             "9: 1 jobs measured:nvml 5 J 10 tokens\n"
             "10: 1 jobs measured:nvml 3 J 6 tokens\n");
   EXPECT_EQ(told({.by = kDay, .from_day = "2026-11-24"}),
-            "2026-11-24: 3 jobs estimated:model 1 J 0 tokens\n"
+            "2026-11-24: 3 jobs estimated:model 1 J 2 tokens\n"
             "2026-11-24: 3 jobs measured:nvml 103 J 206 tokens\n");
   EXPECT_EQ(told({.by = kDay, .tenant = "team-a", .until_day = "2026-11-23"}),
             "2026-11-23: 1 jobs measured:nvml 5 J 10 tokens\n");
@@ -298,51 +297,6 @@ TEST_F(StoreTest, ALostRunsLateCheckpointDoesNotTakeThePlaceOfItsSuccessors) {
   EXPECT_EQ(dropped[0].sha256, "lost too late");
   EXPECT_EQ(dropped[0].reported_seconds, 30);
   EXPECT_EQ(report(4, "successor later", 31), "successor later");
-}
-
-class FileStoreTest : public testing::Test {
- protected:
-  std::string keep(const std::string& text) {
-    Sha256 digest;
-    digest.add(text);
-    const std::string sha256 = digest.digits();
-    FileStore::Incoming incoming(store_, {"x", sha256, static_cast<int64_t>(text.size())});
-    incoming.write(text);
-    incoming.commit();
-    return sha256;
-  }
-  ScratchFolder folder_;
-  FileStore store_{folder_.path("files")};
-};
-
-TEST_F(FileStoreTest, WhatWasWantedSinceIsNotRemoved) {
-  const std::string one = keep("one"), two = keep("two"), three = keep("three");
-  const double reported = file_seconds();
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_TRUE(store_.renew(two));
-  keep("three");
-  for (const std::string& content : {one, two, three}) store_.remove(content, reported);
-  EXPECT_FALSE(store_.has(one));
-  EXPECT_TRUE(store_.has(two) && store_.has(three));
-  EXPECT_FALSE(store_.renew(one));
-  EXPECT_EQ(keep("one"), one);
-  EXPECT_TRUE(store_.has(one));
-}
-
-TEST_F(FileStoreTest, RemovesWhatIsOlderThanItMayBe) {
-  const std::string one = keep("one"), two = keep("two");
-  const std::string broken = std::filesystem::path(store_.path_of(one)).string() + ".7.9.tmp";
-  std::ofstream(broken) << "half";
-  const double now = file_seconds();
-  store_.remove_all([&](const std::string& sha256) { return sha256 == one ? now + 1 : now - 60; });
-  EXPECT_FALSE(store_.has(one));
-  EXPECT_TRUE(store_.has(two));
-  EXPECT_TRUE(std::filesystem::exists(broken)) << "it may still be on its way";
-  const auto days_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(25);
-  std::filesystem::last_write_time(broken, days_ago);
-  store_.remove_all([](const std::string&) { return 0.0; });
-  EXPECT_FALSE(std::filesystem::exists(broken));
-  EXPECT_TRUE(store_.has(two));
 }
 
 TEST_F(StoreTest, RefusesADatabaseOfANewerVersion) {
