@@ -30,16 +30,6 @@ bool planned_with(const State& state, const Job& job, const NodeShare& share) {
   return steerable(state, job);
 }
 
-/// The options that are kept; the same list where all are.
-template <class IsKept>
-std::shared_ptr<const Options> keep_options(std::shared_ptr<const Options> options,
-                                            IsKept is_kept) {
-  if (std::ranges::all_of(*options, is_kept)) return options;
-  auto kept = std::make_shared<Options>();
-  std::ranges::copy_if(*options, std::back_inserter(*kept), is_kept);
-  return kept;
-}
-
 /// What a waiting job can pay the start of. A budget that is nearly spent still starts it on fewer
 /// ranks.
 std::shared_ptr<const Options> payable(const State& state, const Job& job,
@@ -48,9 +38,13 @@ std::shared_ptr<const Options> payable(const State& state, const Job& job,
   const double left = std::min(state.joules.tenant_left(job.request.tenant).value_or(kForever),
                                state.joules.job_left(job.id).value_or(kForever));
   if (std::isinf(left)) return options;
-  return keep_options(std::move(options), [&](const Option& option) {
+  const auto is_payable = [&](const Option& option) {
     return start_joules(state, option.point.type, option.point.ranks) <= left;
-  });
+  };
+  if (std::ranges::all_of(*options, is_payable)) return options;  // shared, not copied
+  auto kept = std::make_shared<Options>();
+  std::ranges::copy_if(*options, std::back_inserter(*kept), is_payable);
+  return kept;
 }
 
 /// Whether a waiting job has the joules to start. If not it takes no part, and is told once.
