@@ -80,7 +80,11 @@ class PlanTest(RunTest):
         config = self.text_config(model="model: {family: mlp, inputs: 10, hidden: [8]}", data=random,
                                   train="{epochs: 3, global_batch: 10}")
         plan = self.plan(config)
-        self.assertEqual(plan["steps"], 30)
+        self.assertEqual((plan["steps"], plan["float_run_steps"]), (30, 0))
+        config.write_text(config.read_text() + "compression: [{quantize: {target: int8}}]\n"
+                                               "float_run: {set: [train.epochs=2]}\n")
+        plan = self.plan(config)
+        self.assertEqual((plan["steps"], plan["float_run_steps"]), (30, 20))
         self.assertEqual(plan["memory_per_rank_bytes"]["parameters"], 4 * (11 * 8 + 9))
 
     def test_a_file_that_can_not_run_is_an_answer(self):

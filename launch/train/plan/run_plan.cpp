@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "compression/make_callbacks.h"
+#include "launch/train/config/float_run.h"
 #include "launch/train/model_checks.h"
 #include "launch/train/plan/step_probe.h"
 #include "parallel/communicators/threads/thread_communicator.h"
@@ -146,6 +147,11 @@ void fill(RunPlan& plan, const RunConfig& config, const BatchPlan& batches, Comm
   Replica replica = make_replica(config, alone);
   check_compression_targets(config.compression, replica.model);
   plan.steps = steps_of(config.train, batches, *data.train);
+  if (config.float_run) {
+    const TrainOptions first = config_of_float_run(config).train;
+    plan.float_run_steps = steps_of(
+        first, BatchPlan::of(first.global_batch, first.micro_batch, plan.ranks), *data.train);
+  }
   check_with_model(config, plan.steps, replica.options, replica.model);
   plan.kind = kind_of(config, replica);
   plan.parameters = replica.model.parameter_count();
@@ -223,6 +229,7 @@ Json to_json(const RunPlan& plan) {
                {"ranks", plan.ranks},
                {"rank_counts", plan.rank_counts},
                {"steps", plan.steps},
+               {"float_run_steps", plan.float_run_steps},
                {"mesh", plan.mesh},
                {"parameters", plan.parameters},
                {"global_batch", plan.global_batch},

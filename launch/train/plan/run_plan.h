@@ -45,6 +45,7 @@ struct RunPlan {
   std::string mesh;
   int64_t parameters = 0;
   int64_t steps = 0;
+  int64_t float_run_steps = 0;  ///< of its float_run, which come before them
   int64_t global_batch = 0;
   int64_t micro_batch = 0;
   int64_t micro_batches_per_rank = 0;

@@ -77,7 +77,7 @@ std::string joined(const nlohmann::json& lines) {
 
 v1::WorkEstimate estimate_of(const nlohmann::json& plan) {
   v1::WorkEstimate work;
-  work.set_units(plan.at("steps").get<double>());
+  work.set_units(plan.at("steps").get<double>() + plan.at("float_run_steps").get<double>());
   work.set_kind(plan.at("kind").get<std::string>());
   for (const auto& count : plan.at("rank_counts")) work.add_rank_counts(count.get<int>());
   work.set_units_per_second(plan.at("predicted").at("one_rank_steps_per_s").get<double>());

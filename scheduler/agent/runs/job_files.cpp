@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -46,11 +48,11 @@ int64_t step_of(const std::string& name) {
   return error == std::errc() && rest == end ? step : -1;
 }
 
-fs::path newest_checkpoint(const fs::path& checkpoints) {
+fs::path newest_checkpoint(const fs::path& output_dir) {
   fs::path newest;
   int64_t newest_step = -1;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(checkpoints, error)) {
+  for (const auto& entry : fs::directory_iterator(output_dir / "checkpoints", error)) {
     const int64_t step = step_of(entry.path().filename());
     if (step <= newest_step) continue;
     newest_step = step;
@@ -157,10 +159,13 @@ void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& 
   for (const v1::FileRef& input : launch.inputs()) {
     transfer.fetch(input, files.folder, Growth::kNone, account, gives_up);
   }
-  const fs::path record = fs::path(files.metrics_file()).lexically_normal();
+  const std::array records = {fs::path(files.metrics_file()).lexically_normal(),
+                              fs::path(files.float_metrics_file()).lexically_normal()};
   for (const v1::FileRef& part : launch.checkpoint()) {
     // Steps of this node that nobody has stored belong to the job's record.
-    const bool is_record = path_below(files.folder, part.path()) == record;
+    const bool is_record =
+        std::ranges::find(records, fs::path(path_below(files.folder, part.path()))) !=
+        records.end();
     transfer.fetch(part, files.folder, is_record ? Growth::kAppended : Growth::kNone, account,
                    gives_up);
   }
@@ -170,20 +175,27 @@ void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& 
   yaml.commit();
 }
 
+int64_t steps_in(const std::string& output_dir, const std::optional<Account>& account) {
+  const AsUser as_user(account);
+  return std::max<int64_t>(0, step_of(newest_checkpoint(output_dir).filename()));
+}
+
 std::vector<std::string> checkpoint_paths(const JobFiles& files,
                                           const std::optional<Account>& account) {
   const AsUser as_user(account);
   std::vector<std::string> paths;
-  const fs::path newest = newest_checkpoint(fs::path(files.output_dir) / "checkpoints");
-  if (newest.empty()) return paths;
+  std::error_code error;
   const auto add = [&](const fs::path& path) {
+    if (!fs::is_regular_file(path, error)) return;
     paths.push_back(path.lexically_relative(files.folder).string());
   };
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(newest, error)) {
-    if (entry.is_regular_file(error)) add(entry.path());
+  for (const std::string& output_dir : {files.output_dir, files.float_run()}) {
+    const fs::path newest = newest_checkpoint(output_dir);
+    if (newest.empty()) continue;
+    for (const auto& entry : fs::directory_iterator(newest, error)) add(entry.path());
+    add(output_dir + "/metrics.jsonl");
   }
-  if (fs::is_regular_file(files.metrics_file(), error)) add(files.metrics_file());
+  if (!paths.empty()) add(files.float_run() + "/report.json");  // that it is over
   return paths;
 }
 

@@ -17,6 +17,9 @@ struct JobFiles {
 
   std::string control_file() const { return output_dir + "/control.json"; }
   std::string metrics_file() const { return output_dir + "/metrics.jsonl"; }
+  /// The output folder of the run that a section `float_run:` trains first.
+  std::string float_run() const { return output_dir + "/float"; }
+  std::string float_metrics_file() const { return float_run() + "/metrics.jsonl"; }
 };
 
 /// Reads run.output_dir from the launch's YAML and overrides. Throws Error(kConfig) if there is
@@ -33,8 +36,11 @@ void make_folder(const std::string& path, const std::optional<Account>& account)
 void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& launch,
              const FileTransfer& transfer, const std::atomic<bool>& gives_up);
 
-/// The newest whole checkpoint (its files first) and what a run needs besides to go on from it, as
-/// paths below the job's folder; empty if there is none.
+/// Steps of the newest checkpoint of an output folder; 0 without one.
+int64_t steps_in(const std::string& output_dir, const std::optional<Account>& account);
+
+/// The newest whole checkpoint (its files first) and what a run needs besides to go on from it, its
+/// float run too, as paths below the job's folder; empty if there is none.
 std::vector<std::string> checkpoint_paths(const JobFiles& files,
                                           const std::optional<Account>& account);
 

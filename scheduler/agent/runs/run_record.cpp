@@ -49,7 +49,9 @@ json to_json(const RunRecord& record) {
              {"is_prepared", record.is_prepared},
              {"stop_reason", record.stop_reason},
              {"stop_began", record.stop_began},
-             {"metrics_offset", record.metrics_offset},
+             {"metrics_offset", record.metrics.offset},
+             {"float_metrics_offset", record.metrics.float_offset},
+             {"float_steps", record.metrics.float_steps},
              {"energy", to_json(record.energy)},
              {"is_killed", record.is_killed},
              {"remotes", remotes},
@@ -73,7 +75,9 @@ void read_state(const json& state, RunRecord& record) {
   state.at("is_prepared").get_to(record.is_prepared);
   state.at("stop_reason").get_to(record.stop_reason);
   state.at("stop_began").get_to(record.stop_began);
-  state.at("metrics_offset").get_to(record.metrics_offset);
+  state.at("metrics_offset").get_to(record.metrics.offset);
+  record.metrics.float_offset = state.value("float_metrics_offset", int64_t{0});
+  record.metrics.float_steps = state.value("float_steps", int64_t{0});
   record.energy = energy_of(state.at("energy"));
   for (const json& remote : state.at("remotes")) {
     record.remotes.push_back({remote.at("number"), remote.at("host"), remote.at("argv")});

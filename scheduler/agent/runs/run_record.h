@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "scheduler/agent/power/run_energy.h"
+#include "scheduler/agent/runs/tails.h"
 #include "scheduler/rpc/agent.pb.h"
 
 namespace wattle::agent {
@@ -30,7 +31,7 @@ struct RunRecord {
   double stop_began = 0;    ///< boot_seconds()
   bool is_killed = false;   ///< the daemon has said so
   std::optional<double> leased_joules;
-  int64_t metrics_offset = 0;  ///< of the first byte of this run's metrics
+  MetricsBegin metrics;
   EnergyRecord energy;
   std::vector<RemoteRequest> remotes;     ///< asked for by this node
   std::optional<int64_t> remote_request;  ///< that this node serves

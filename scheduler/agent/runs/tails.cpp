@@ -23,39 +23,51 @@ std::string read_piece(const std::string& path, int64_t offset, size_t most) {
   return piece;
 }
 
-MetricsTail::MetricsTail(std::string path, int64_t offset, std::optional<Account> account)
-    : path_(std::move(path)), offset_(offset), account_(std::move(account)) {}
+MetricsTail::MetricsTail(const std::string& output_dir, const MetricsBegin& begin,
+                         std::optional<Account> account)
+    : float_run_{output_dir + "/float/metrics.jsonl", begin.float_offset},
+      run_{output_dir + "/metrics.jsonl", begin.offset},
+      float_steps_(begin.float_steps),
+      account_(std::move(account)) {}
 
 void MetricsTail::poll() {
   const AsUser as_user(account_);
+  read(float_run_, 0);
+  read(run_, float_steps_);
+}
+
+void MetricsTail::read(File& file, int64_t steps_before) {
   while (true) {
-    const std::string piece = read_piece(path_, offset_, kPieceBytes);
+    const std::string piece = read_piece(file.path, file.offset, kPieceBytes);
     if (piece.empty()) return;
-    offset_ += static_cast<int64_t>(piece.size());
-    rest_ += piece;
+    file.offset += static_cast<int64_t>(piece.size());
+    file.rest += piece;
     size_t begin = 0;
-    for (size_t end; (end = rest_.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      take(rest_.substr(begin, end - begin));
+    for (size_t end; (end = file.rest.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      const auto steps = take(file.rest.substr(begin, end - begin), steps_before);
+      if (steps && &file == &float_run_) float_steps_ = *steps;
     }
-    rest_.erase(0, begin);
-    if (rest_.size() > kLongestLine) rest_.assign(kLongestLine, ' ');
+    file.rest.erase(0, begin);
+    if (file.rest.size() > kLongestLine) file.rest.assign(kLongestLine, ' ');
   }
 }
 
-void MetricsTail::take(const std::string& line) {
-  if (line.size() > kLongestLine) return;
+std::optional<int64_t> MetricsTail::take(const std::string& line, int64_t steps_before) {
+  if (line.size() > kLongestLine) return std::nullopt;
   MetricsRecord record;
   try {
     record = MetricsRecord::from_json(line);
   } catch (const Error&) {
-    return;
+    return std::nullopt;
   }
   progress_.newest_line = line;
-  if (record.phase != "train") return;
-  progress_.units = static_cast<double>(record.step);
+  if (record.phase != "train") return std::nullopt;
+  const int64_t steps = steps_before + record.step;
+  progress_.units = static_cast<double>(steps);
   progress_.tokens += static_cast<double>(record.tokens.value_or(0));
   ++steps_since_mark_;
   seconds_since_mark_ += record.step_seconds;
+  return steps;
 }
 
 void MetricsTail::mark() {

@@ -19,12 +19,20 @@ struct Progress {
   std::string newest_line;
 };
 
-/// Follows output_dir/metrics.jsonl from where it ended when the run began. Lines that are no
-/// records are left out: the file is the user's.
+/// Where the metrics of a run begin.
+struct MetricsBegin {
+  int64_t offset = 0;        ///< of its first byte in output_dir/metrics.jsonl
+  int64_t float_offset = 0;  ///< in those of its float run
+  int64_t float_steps = 0;   ///< that the float run had done
+};
+
+/// Follows output_dir/metrics.jsonl, and before it that of the float run, from where they ended
+/// when the run began. Steps of the float run are steps of the job. Lines that are no records are
+/// left out: the files are the user's.
 class MetricsTail {
  public:
-  /// `offset`: of the first byte that belongs to the run.
-  MetricsTail(std::string path, int64_t offset, std::optional<Account> account);
+  MetricsTail(const std::string& output_dir, const MetricsBegin& begin,
+              std::optional<Account> account);
 
   /// Reads what is new.
   void poll();
@@ -34,12 +42,19 @@ class MetricsTail {
   Progress progress() const;
 
  private:
-  void take(const std::string& line);
+  struct File {
+    std::string path;
+    int64_t offset;
+    std::string rest = {};  // a line that is not whole yet
+  };
 
-  std::string path_;
-  int64_t offset_;
+  void read(File& file, int64_t steps_before);
+  /// Steps of the job that the record's line has done; none if it is of no step.
+  std::optional<int64_t> take(const std::string& line, int64_t steps_before);
+
+  File float_run_, run_;
+  int64_t float_steps_;
   std::optional<Account> account_;
-  std::string rest_;  // a line that is not whole yet
   Progress progress_;
   int64_t steps_since_mark_ = 0;
   double seconds_since_mark_ = 0;

@@ -49,7 +49,7 @@ const char* to_string(Reason reason);
 
 /// What is known at submit time about the work; `wattle-train plan --json` gives it.
 struct WorkEstimate {
-  double units = 0;  ///< optimizer steps of the whole job; 0 = unknown
+  double units = 0;  ///< optimizer steps of the whole job, a float run's too; 0 = unknown
   std::string kind;  ///< jobs of one kind are expected to perform alike; "" = like no other
   std::vector<int> rank_counts;  ///< feasible ones within min and max; empty = all of them
   double units_per_second = 0;   ///< predicted on one rank at full power; 0 = unknown
