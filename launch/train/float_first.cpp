@@ -27,6 +27,15 @@ void check_before(const RunSession& session) {
   check_calibration(config.compression, calibration_set(*data.train, session.world));
 }
 
+/// The run itself goes on from what the float run gave it, which another one would not give again.
+void check_is_there(const RunConfig& before, const RunConfig& after) {
+  if (!has_checkpoint(after.run.output_dir) || has_checkpoint(before.run.output_dir)) return;
+  throw Error(ErrorCode::kConfig,
+              fmt::format("float_run: {} has checkpoints, but {} has none of the float run before "
+                          "them; bring that folder along, or use another run.output_dir",
+                          after.run.output_dir, before.run.output_dir));
+}
+
 /// What a run has used, as its metrics know it. Rank 0 reads, all get it.
 double joules_of(const RunConfig& config, Communicator& world) {
   double joules = 0;
@@ -45,6 +54,7 @@ int train_after_float_run(const RunSession& session,
   check_before(session);
   const RunConfig before = config_of_float_run(session.config);
   RunConfig after = after_float_run(session.config);
+  if (session.world.rank() == 0) check_is_there(before, after);
   const auto part = [&](const RunConfig& config) {
     return train({config, session.world, session.guard, session.init_from_given, session.json,
                   session.config.run.output_dir});

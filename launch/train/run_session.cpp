@@ -79,17 +79,17 @@ ShapedModel compressed_model(const std::filesystem::path& path, const RunConfig&
   return shaped;
 }
 
-bool has_checkpoint(const std::filesystem::path& output_dir) {
-  const std::unique_ptr<Storage> storage = make_posix_storage();
-  return CheckpointFolder(output_dir, *storage).find_newest_whole().newest.has_value();
-}
-
 /// The tokenizer's keys of a GGUF file; none of any other file.
 GgufMetadata tokenizer_of_file(const std::string& path) {
   return path.ends_with(".gguf") ? tokenizer_keys(GgufFile(path).metadata()) : GgufMetadata();
 }
 
 }  // namespace
+
+bool has_checkpoint(const std::filesystem::path& output_dir) {
+  const std::unique_ptr<Storage> storage = make_posix_storage();
+  return CheckpointFolder(output_dir, *storage).find_newest_whole().newest.has_value();
+}
 
 bool is_checkpoint(const std::filesystem::path& path) {
   constexpr std::array kOfOthers = {"config.json", "model.safetensors",

@@ -43,6 +43,8 @@ inline constexpr const char* kInputsSection = "inputs";
 /// Whether init_from names a checkpoint of Wattle rather than a model that others wrote, of which a
 /// file may be missing.
 bool is_checkpoint(const std::filesystem::path& path);
+/// Whether a run that has this output_dir can go on.
+bool has_checkpoint(const std::filesystem::path& output_dir);
 
 /// The master's type for a precision.
 at::ScalarType master_type(Precision precision);

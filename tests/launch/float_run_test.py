@@ -1,6 +1,7 @@
 """A section `float_run:` trains the file in float first: for its teacher, and for the report."""
 
 import json
+import shutil
 import signal
 import unittest
 
@@ -57,6 +58,23 @@ class FloatRunTest(RunTest):
         self.assertEqual(self.gguf("parts"), self.gguf("whole"))
         attempts = {r["attempt"] for r in self.train_metrics("parts")}
         self.assertEqual(attempts, {1, 2})
+
+    def test_its_folder_is_part_of_the_run(self):
+        """It goes on where all has moved, and says what is missing where the float run stayed behind."""
+        steps = {"train": "{steps: 60, global_batch: 12, micro_batch: 2}",
+                 "checkpoint": "{every: 100}"}
+        config = self.config("run", **steps)
+        process = self.start(config)
+        self.wait_for_step("run", 5)
+        process.send_signal(signal.SIGUSR1)
+        self.assertEqual(process.wait(60), 75)
+        shutil.copytree(self.folder / "run", self.folder / "moved")
+        (self.folder / "run/float").rename(self.folder / "behind")
+        done = self.train(config, expect=2)
+        self.assertIn("float_run: run has checkpoints, but run/float has none", done.stderr)
+        self.assertFalse((self.folder / "run/float").exists())
+        done = self.train(config, overrides=["run.output_dir=moved"])
+        self.assertIn("going on after step", done.stderr)
 
     def test_a_failure_of_it_stands_in_the_folder_of_the_run(self):
         config = self.config("run", optimizer="{name: sgd, lr: 1.0e30}")

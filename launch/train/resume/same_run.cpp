@@ -70,6 +70,7 @@ RunIdentity identity_of(const RunConfig& config, const ModelOptions& model, cons
   for (size_t i = 0; i < copy.compression.size(); ++i) {
     std::optional<QuantizeOptions>& quantize = copy.compression[i].quantize;
     if (quantize) quantize = quantize->of_training();
+    if (copy.compression[i].distil) copy.compression[i].distil->teacher.reset();  // its hash counts
     const std::string text = write_config(fields_of(copy.compression[i]));
     std::string& value = identity[fmt::format("compression.{}", i)];
     std::ranges::unique_copy(text, std::back_inserter(value),
