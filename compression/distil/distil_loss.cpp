@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "trainer/nn/kernels/parallel_rows.h"
 #include "trainer/nn/kernels/rows.h"
+#include "trainer/nn/objectives/softmax_loss.h"
 
 namespace wattle {
 namespace {
@@ -127,6 +128,7 @@ double DistilLoss::loss_(at::Tensor& logits, const at::Tensor& targets, int64_t 
     return by_sigmoids(logits, activations_.narrow(0, first_row, rows), targets, temperature_,
                        weight_, gradient_scale);
   }
+  check_classes(targets, classes);
   at::Tensor teacher =
       teacher_.objective->predict(activations_.narrow(0, first_row, rows)).contiguous();
   if (teacher.size(1) != classes) refuse_classes(teacher.size(1), classes);

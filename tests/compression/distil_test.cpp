@@ -129,6 +129,17 @@ TEST_F(Distilling, IsLeastForTheTeachersOwnLogits) {
   EXPECT_GT(loss(other, 3.0, 1.0), 0.1);
 }
 
+TEST_F(Distilling, ATargetThatIsNoClassIsRefused) {
+  for (const int64_t damaged : {7, -2}) {
+    targets_[1] = damaged;
+    for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+      at::Tensor logits = normal({4, 7}, 2).to(type);
+      EXPECT_THAT([&] { loss(logits, 2.0, 0.5, 1.0); },
+                  testing::ThrowsMessage<Error>(testing::HasSubstr("expected 0 to 6")));
+    }
+  }
+}
+
 TEST_F(Distilling, ATeacherOfOtherClassesIsRefused) {
   at::Tensor logits = normal({4, 9}, 2);
   EXPECT_THROW(loss(logits, 2.0, 0.5), Error);

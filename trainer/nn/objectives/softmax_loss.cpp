@@ -17,10 +17,7 @@ namespace wattle {
 
 int64_t count_scored(const at::Tensor& targets) { return targets.ne(-1).sum().item<int64_t>(); }
 
-namespace {
-
-/// Damaged data or another model's: found here, before a class indexes the row of its logits.
-void check_range(const at::Tensor& targets, int64_t classes) {
+void check_classes(const at::Tensor& targets, int64_t classes) {
   if (targets.numel() == 0) return;
   const int64_t least = targets.min().item<int64_t>(), most = targets.max().item<int64_t>();
   if (least >= -1 && most < classes) return;
@@ -28,6 +25,8 @@ void check_range(const at::Tensor& targets, int64_t classes) {
               fmt::format("a target is {}, expected 0 to {}, or -1 where nothing is scored",
                           least < -1 ? least : most, classes - 1));
 }
+
+namespace {
 
 double by_tensors(at::Tensor& logits, const at::Tensor& targets,
                   std::optional<double> gradient_scale) {
@@ -77,7 +76,7 @@ double by_kernels(at::Tensor& logits, const at::Tensor& targets, std::optional<d
 
 double softmax_loss_(at::Tensor& logits, const at::Tensor& targets,
                      std::optional<double> gradient_scale) {
-  check_range(targets, logits.size(1));
+  check_classes(targets, logits.size(1));
   return fits_kernels(logits) ? by_kernels(logits, targets, gradient_scale)
                               : by_tensors(logits, targets, gradient_scale);
 }
