@@ -19,6 +19,8 @@ struct TrainingView {
   int64_t steps = 0;  ///< steps in all
   int rank = 0;
   int ranks = 1;
+  /// How often callbacks have changed what the model computes: losses of before don't compare.
+  int64_t model_changes = 0;
   /// Enters a change of the model into the metrics, as it stands in step `step`; may be empty.
   std::function<void(const std::string& event)> record_event = {};
 };
@@ -44,6 +46,9 @@ class Callback {
   /// before the last evaluation and checkpoint. Return true if it changed the model.
   virtual bool training_is_done(const TrainingView&) { return false; }
   virtual void train_ends(const TrainingView&) {}
+
+  /// How often it has changed what the model computes (a format, a width), in the whole run.
+  virtual int64_t model_changes() const { return 0; }
 
   /// The key of its state in a checkpoint, and that state; "" keeps none.
   virtual std::string name() const { return ""; }

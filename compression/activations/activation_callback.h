@@ -46,6 +46,7 @@ class ActivationCallback : public Callback {
   /// weights are. Ranges that no step has observed are calibrated on samples. Collective.
   bool training_is_done(const TrainingView& view) override;
   bool works_after_training(const TrainingView& view) const override;
+  int64_t model_changes() const override { return static_cast<int64_t>(events_.size()); }
 
   /// "compression.0.activations".
   std::string name() const override { return name_; }

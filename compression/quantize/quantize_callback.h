@@ -44,6 +44,7 @@ class QuantizeCallback : public Callback {
   bool works_after_training(const TrainingView& view) const override {
     return begins_after_training(view);
   }
+  int64_t model_changes() const override { return static_cast<int64_t>(events_.size()); }
   /// Where `next`, which begins later, has weights of this one, at most one of the two rounds them
   /// after training. Must be called for all such pairs, and both live until training is done.
   void give_way_to(QuantizeCallback& next);

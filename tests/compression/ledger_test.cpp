@@ -52,6 +52,7 @@ Told run_with(double step_joules) {
                       kSteps,
                       0,
                       1,
+                      /*model_changes=*/0,
                       [&](const std::string& event) { told.events += event + "\n"; }};
     for (; view.step < kSteps; ++view.step) {
       for (const auto& callback : callbacks) callback->step_begins(view);

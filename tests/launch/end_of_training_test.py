@@ -114,7 +114,7 @@ class EndOfTrainingTest(RunTest):
             self.assertRegex(self.train(config).stderr, "nothing is left to do after step 4")
 
     def test_an_early_stop_holds_until_patience_is_larger(self):
-        config = self.config("run", quantize("gguf:q4_0", ", begin_step: 2"), "[{format: gguf}]",
+        config = self.config("run", quantize("gguf:q4_0", ", begin_step: 1"), "[{format: gguf}]",
                              train=EARLY)
         self.train(config)
         for same in ([], ["train.early_stop.min_improvement=0"]):
@@ -124,6 +124,16 @@ class EndOfTrainingTest(RunTest):
         self.train(config, overrides=["train.early_stop.patience=2"])
         training = self.report("run")["training"]
         self.assertEqual((training["ended"], training["steps"]), ("stopped early", 6))
+
+    def test_rounded_losses_are_not_held_against_those_in_float(self):
+        """Rounding begins with one of two evaluations of patience used up, and has both again."""
+        config = self.config("run", quantize("gguf:q4_0", ", begin_step: 4"), "[{format: gguf}]",
+                             train=EARLY)
+        patient = ["train.early_stop.patience=2"]
+        self.train(config, overrides=[*patient, "train.steps=6"])  # in two attempts
+        self.train(config, overrides=patient)
+        training = self.report("run")["training"]
+        self.assertEqual((training["ended"], training["steps"]), ("stopped early", 10))
 
     def test_no_training_goes_on_from_weights_that_were_rounded_before_their_step(self):
         config = self.config("run", quantize("int4", ", begin_step: 20, gptq: {}"),

@@ -7,7 +7,8 @@
 
 namespace wattle {
 
-/// Ends training when the validation loss has not improved for `patience` evaluations.
+/// Ends training when the validation loss has not improved for `patience` evaluations. A loss of
+/// before a change of the model (rounding begins, a width changes) is none to improve on.
 class EarlyStop : public Callback {
  public:
   explicit EarlyStop(const EarlyStopOptions& options) : options_(options) {}
@@ -22,6 +23,7 @@ class EarlyStop : public Callback {
   EarlyStopOptions options_;
   double best_loss_ = std::numeric_limits<double>::infinity();
   int64_t without_improvement_ = 0;
+  int64_t model_changes_ = 0;  ///< before the last evaluation
 };
 
 }  // namespace wattle

@@ -342,12 +342,15 @@ void TrainingLoop::record_event(const std::string& event) {
 }
 
 TrainingView TrainingLoop::view() {
+  int64_t changes = 0;
+  for (const auto& callback : parts_.callbacks) changes += callback->model_changes();
   return {parts_.model,
           parts_.state.parameters,
           step_,
           settings_.steps,
           parts_.exchange.rank(),
           parts_.exchange.size(),
+          changes,
           [this](const std::string& event) { record_event(event); }};
 }
 
