@@ -51,14 +51,6 @@ int64_t size_of(const std::string& path) {
   return static_cast<int64_t>(size);
 }
 
-bool is_there(const std::string& path, const v1::FileRef& ref, Growth growth) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  const auto expected = static_cast<uintmax_t>(ref.size_bytes());
-  if (error || size < expected || (size > expected && growth == Growth::kNone)) return false;
-  return sha256_of(path, ref.size_bytes()) == ref.sha256();
-}
-
 /// Reads a file's first `bytes` in pieces.
 template <class Take>
 void read_pieces(const std::string& path, int64_t bytes, Take&& take) {
@@ -98,6 +90,14 @@ std::string sha256_of(const std::string& path, int64_t bytes, const std::stop_to
   });
   if (gives_up.stop_requested()) throw Error(ErrorCode::kIo, path + ": is given up");
   return sum.digits();
+}
+
+bool is_there(const std::string& path, const v1::FileRef& ref, Growth growth) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  const auto expected = static_cast<uintmax_t>(ref.size_bytes());
+  if (error || size < expected || (size > expected && growth == Growth::kNone)) return false;
+  return sha256_of(path, ref.size_bytes()) == ref.sha256();
 }
 
 void FileTransfer::fetch(const v1::FileRef& ref, const std::string& folder, Growth growth,

@@ -28,6 +28,10 @@ std::string sha256_of(const std::string& path, int64_t bytes, const std::stop_to
 /// What may happen to a file besides being written once.
 enum class Growth { kNone, kAppended };
 
+/// Whether the file at `path` has the content of `ref`, or begins with it and has grown
+/// (kAppended). Throws Error(kIo) if it can't be read.
+bool is_there(const std::string& path, const v1::FileRef& ref, Growth growth);
+
 /// Files to and from the daemon, by their content. May be used by several threads.
 class FileTransfer {
  public:

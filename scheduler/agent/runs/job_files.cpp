@@ -131,6 +131,17 @@ void set_aside(const std::string& folder) {
   }
 }
 
+/// Whether the float run that the job goes on from is another than the one on this node, which came
+/// as far in a run of the job whose end nobody stored.
+bool has_another_float_run(const JobFiles& files, const v1::Launch& launch) {
+  const fs::path checkpoints = fs::path(files.float_run()).lexically_normal() / "checkpoints";
+  return std::ranges::any_of(launch.checkpoint(), [&](const v1::FileRef& part) {
+    const fs::path path = path_below(files.folder, part.path());
+    return path.parent_path().parent_path() == checkpoints && fs::exists(path) &&
+           !is_there(path, part, Growth::kNone);
+  });
+}
+
 void claim_folder(const std::string& folder, const v1::Launch& launch,
                   const std::optional<Account>& account) {
   const bool is_anothers = account && uid_of(folder) != account->uid;
@@ -158,6 +169,12 @@ void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& 
   claim_folder(files.folder, launch, account);
   for (const v1::FileRef& input : launch.inputs()) {
     transfer.fetch(input, files.folder, Growth::kNone, account, gives_up);
+  }
+  {
+    const AsUser as_user(account);
+    const std::string checkpoints = files.output_dir + "/checkpoints";
+    // They were trained after the float run that is about to be replaced.
+    if (has_another_float_run(files, launch) && fs::exists(checkpoints)) set_aside(checkpoints);
   }
   const std::array records = {fs::path(files.metrics_file()).lexically_normal(),
                               fs::path(files.float_metrics_file()).lexically_normal()};

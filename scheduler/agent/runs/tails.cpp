@@ -32,11 +32,11 @@ MetricsTail::MetricsTail(const std::string& output_dir, const MetricsBegin& begi
 
 void MetricsTail::poll() {
   const AsUser as_user(account_);
-  read(float_run_, 0);
-  read(run_, float_steps_);
+  read(float_run_);
+  read(run_);
 }
 
-void MetricsTail::read(File& file, int64_t steps_before) {
+void MetricsTail::read(File& file) {
   while (true) {
     const std::string piece = read_piece(file.path, file.offset, kPieceBytes);
     if (piece.empty()) return;
@@ -44,30 +44,29 @@ void MetricsTail::read(File& file, int64_t steps_before) {
     file.rest += piece;
     size_t begin = 0;
     for (size_t end; (end = file.rest.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      const auto steps = take(file.rest.substr(begin, end - begin), steps_before);
-      if (steps && &file == &float_run_) float_steps_ = *steps;
+      take(file.rest.substr(begin, end - begin), &file == &float_run_);
     }
     file.rest.erase(0, begin);
     if (file.rest.size() > kLongestLine) file.rest.assign(kLongestLine, ' ');
   }
 }
 
-std::optional<int64_t> MetricsTail::take(const std::string& line, int64_t steps_before) {
-  if (line.size() > kLongestLine) return std::nullopt;
+void MetricsTail::take(const std::string& line, bool is_float) {
+  if (line.size() > kLongestLine) return;
   MetricsRecord record;
   try {
     record = MetricsRecord::from_json(line);
   } catch (const Error&) {
-    return std::nullopt;
+    return;
   }
   progress_.newest_line = line;
-  if (record.phase != "train") return std::nullopt;
-  const int64_t steps = steps_before + record.step;
-  progress_.units = static_cast<double>(steps);
+  if (record.phase != "train") return;
+  if (is_float) float_steps_ = record.step;
+  progress_.units = static_cast<double>(is_float ? float_steps_ : float_steps_ + record.step);
   progress_.tokens += static_cast<double>(record.tokens.value_or(0));
+  if (is_float) return;
   ++steps_since_mark_;
   seconds_since_mark_ += record.step_seconds;
-  return steps;
 }
 
 void MetricsTail::mark() {

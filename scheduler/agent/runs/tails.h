@@ -27,8 +27,8 @@ struct MetricsBegin {
 };
 
 /// Follows output_dir/metrics.jsonl, and before it that of the float run, from where they ended
-/// when the run began. Steps of the float run are steps of the job. Lines that are no records are
-/// left out: the files are the user's.
+/// when the run began. Steps of the float run are steps of the job, but nothing is foreseen from
+/// their rate: they are cheaper. Lines that are no records are left out: the files are the user's.
 class MetricsTail {
  public:
   MetricsTail(const std::string& output_dir, const MetricsBegin& begin,
@@ -48,9 +48,8 @@ class MetricsTail {
     std::string rest = {};  // a line that is not whole yet
   };
 
-  void read(File& file, int64_t steps_before);
-  /// Steps of the job that the record's line has done; none if it is of no step.
-  std::optional<int64_t> take(const std::string& line, int64_t steps_before);
+  void read(File& file);
+  void take(const std::string& line, bool is_float);
 
   File float_run_, run_;
   int64_t float_steps_;

@@ -52,7 +52,7 @@ class AgentService : public v1::Agent::Service {
     Caller caller(daemon_, *context, "Store");
     return caller.answer([&] {
       require_node(caller);
-      *response = receive_file(daemon_, *context, *reader);
+      *response = receive_file(daemon_, *context, *reader, KnownContent::kIsNotSent);
     });
   }
 

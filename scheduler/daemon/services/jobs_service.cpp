@@ -99,7 +99,7 @@ class JobsService : public v1::Jobs::Service {
     return caller.answer([&] {
       caller.require(Role::kUser);
       const Places::Place place = caller.place_among(uploads_, "files on their way");
-      *response = receive_file(daemon_, *context, *reader);
+      *response = receive_file(daemon_, *context, *reader, KnownContent::kIsSent);
       daemon_.core().read_store(
           [&](Store& store) { store.own_file(caller.identity().tenant, response->sha256()); });
     });

@@ -100,33 +100,6 @@ class RunTest(AgentTest):
         self.assertGreaterEqual(second[0], done)
         self.assertEqual(second[-1], 3000)
 
-    def test_a_job_with_a_float_run_moves_in_either_part(self):
-        """Distilled from the float run, whose weights have to come along, on as many steps again."""
-        yaml = self.yaml(steps=600, every=50) + (
-            "compression: [{quantize: {target: 'gguf:q4_0', effect_samples: 0, energy_seconds: 0}}, "
-            "{distil: {weight: 0.5}}]\nfloat_run: {}\n")
-        agents = [self.agent(f"n{i}") for i in (1, 2, 3)]
-        checkpoint, done = [], 0
-        for token, until in ((1, 60), (2, 660), (3, None)):
-            node = f"n{token}"
-            self.daemon.launch(token, yaml, nodes=[node], job=1, inputs=self.text(),
-                               checkpoint=checkpoint)
-            if until:
-                self.daemon.wait_measured(token, lambda m: m.units > until, node)
-                self.daemon.send(node, stop={"token": token, "reason": "Preempted"})
-            exited = self.daemon.wait_said("run_exited", node, token=token)
-            self.assertEqual(exited.exit_code, 75 if until else 0, self.daemon.log(token))
-            measured = [m for m in self.daemon.all_said("measured", node) if m.units]
-            self.assertGreater(min(m.units for m in measured), done)
-            done = max(m.units for m in measured)
-            checkpoint = [{"path": f.path, "sha256": f.sha256, "size_bytes": f.size_bytes}
-                          for f in exited.checkpoint]
-        self.assertEqual(done, 1200)
-        float_steps = [json.loads(line) for line in
-                       (agents[2].job(1) / "out/float/metrics.jsonl").read_text().splitlines()]
-        trained = [r["step"] for r in float_steps if r["phase"] == "train"]
-        self.assertEqual(trained, list(range(1, 601)), "each step of the float run once")
-
     def test_another_job_of_the_number_finds_none_of_its_files(self):
         """As when the daemon begins a new state_dir beside agents that go on."""
         self.agent()

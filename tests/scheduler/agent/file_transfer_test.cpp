@@ -39,6 +39,7 @@ class Files : public v1::Agent::Service {
       if (chunk.has_file()) {
         *stored = chunk.file();
         meanwhile();
+        if (kept.contains(stored->sha256())) return grpc::Status::OK;
       }
       kept[stored->sha256()] += chunk.data();
     }
@@ -94,6 +95,13 @@ TEST_F(FileTransferTest, WhatIsStoredComesBack) {
   std::filesystem::remove(folder_.path("a"));
   fetch(ref);
   EXPECT_EQ(folder_.content("a"), text + "end");
+}
+
+TEST_F(FileTransferTest, WhatTheDaemonHasIsStoredWithoutBeingSent) {
+  folder_.put("a", std::string(40 << 20, 'x'));
+  const v1::FileRef ref = store("a");
+  EXPECT_EQ(store("a").sha256(), ref.sha256());
+  EXPECT_EQ(daemon_.kept.at(ref.sha256()).size(), 40 << 20);  // once
 }
 
 TEST_F(FileTransferTest, ADaemonThatIsAwayIsAskedAgain) {

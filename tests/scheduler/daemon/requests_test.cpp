@@ -59,6 +59,33 @@ TEST_F(RequestsTest, AnUploadThatTheDiskHasNoRoomForIsRefusedAtOnce) {
   EXPECT_THAT(status.error_message(), HasSubstr("nearly full"));
 }
 
+TEST_F(RequestsTest, AnAgentIsSparedWhatIsThereAndAUserIsNot) {
+  restart_with([](ClusterOptions& o) { o.upload_idle_seconds = 0.3; });
+  const std::string text = "a checkpoint";
+  Sha256 digest;
+  digest.add(text);
+  v1::FileChunk whole;
+  whole.mutable_file()->set_path("data");
+  whole.mutable_file()->set_sha256(digest.digits());
+  whole.mutable_file()->set_size_bytes(static_cast<int64_t>(text.size()));
+  v1::FileChunk name_alone = whole;
+  whole.set_data(text);
+  const auto agents = v1::Agent::NewStub(channel_);
+  const auto send = [&](const v1::FileChunk& chunk, bool as_user, bool is_all) {
+    grpc::ClientContext context;
+    v1::FileRef answer;
+    const auto writer =
+        as_user ? jobs_->Upload(&context, &answer) : agents->Store(&context, &answer);
+    writer->Write(chunk);
+    if (is_all) writer->WritesDone();
+    return writer->Finish().error_code();
+  };
+  EXPECT_EQ(send(name_alone, false, false), StatusCode::CANCELLED) << "nobody has it yet";
+  EXPECT_EQ(send(whole, false, true), StatusCode::OK);
+  EXPECT_EQ(send(name_alone, false, false), StatusCode::OK);
+  EXPECT_EQ(send(name_alone, true, false), StatusCode::CANCELLED);
+}
+
 TEST_F(RequestsTest, AnUploadThatStallsIsGivenUp) {
   restart_with([](ClusterOptions& o) { o.upload_idle_seconds = 0.3; });
   const auto upload = begin_upload(10);

@@ -60,10 +60,11 @@ StoredFile to_stored(const v1::FileRef& file) {
 }
 
 v1::FileRef receive_file(Daemon& daemon, grpc::ServerContext& context,
-                         grpc::ServerReader<v1::FileChunk>& reader) {
+                         grpc::ServerReader<v1::FileChunk>& reader, KnownContent known) {
   Pieces pieces(daemon, context, reader);
   const v1::FileChunk* piece = pieces.next();
   const v1::FileRef file = announced(piece);
+  if (known == KnownContent::kIsNotSent && daemon.files().renew(file.sha256())) return file;
   daemon.require_room(file.size_bytes());
   FileStore::Incoming incoming(daemon.files(), to_stored(file));
   int64_t received = 0, checked = 0;
