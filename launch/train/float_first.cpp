@@ -29,7 +29,7 @@ void check_before(const RunSession& session) {
 
 /// The run itself goes on from what the float run gave it, which another one would not give again.
 void check_is_there(const RunConfig& before, const RunConfig& after) {
-  if (!has_checkpoint(after.run.output_dir) || has_checkpoint(before.run.output_dir)) return;
+  if (has_checkpoint(before.run.output_dir) || !has_checkpoint(after.run.output_dir)) return;
   throw Error(ErrorCode::kConfig,
               fmt::format("float_run: {} has checkpoints, but {} has none of the float run before "
                           "them; bring that folder along, or use another run.output_dir",

@@ -174,7 +174,7 @@ void prepare(const JobFiles& files, const Settings& settings, const v1::Launch& 
     const AsUser as_user(account);
     const std::string checkpoints = files.output_dir + "/checkpoints";
     // They were trained after the float run that is about to be replaced.
-    if (has_another_float_run(files, launch) && fs::exists(checkpoints)) set_aside(checkpoints);
+    if (fs::exists(checkpoints) && has_another_float_run(files, launch)) set_aside(checkpoints);
   }
   const std::array records = {fs::path(files.metrics_file()).lexically_normal(),
                               fs::path(files.float_metrics_file()).lexically_normal()};

@@ -67,7 +67,7 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
       command_(folder_, kRunVariable),
       energy_(parts.meters, devices_, devices_.size() == parts.settings.devices.size(),
               record_.energy),
-      metrics_(files_.output_dir, record_.metrics, account_),
+      metrics_(files_, record_.metrics, account_),
       checkpoints_(parts.transfer, files_, account_),
       stopper_(parts.settings.stop_grace_seconds),
       governor_(is_first() ? kDebtSeconds : kFurtherDebtSeconds),
@@ -140,7 +140,7 @@ bool Run::is_prepared() {
   record_.metrics = {size_of(files_.metrics_file(), account_),
                      size_of(files_.float_metrics_file(), account_),
                      steps_in(files_.float_run(), account_)};
-  metrics_ = MetricsTail(files_.output_dir, record_.metrics, account_);
+  metrics_ = MetricsTail(files_, record_.metrics, account_);
   record_.is_prepared = true;
   if (!failure && !remember()) {
     failure = {127, 0, boot_seconds(), "the agent can't write its notes of the run",

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/run/metrics.h"
+#include "scheduler/agent/runs/job_files.h"
 
 namespace wattle::agent {
 namespace {
@@ -23,10 +24,10 @@ std::string read_piece(const std::string& path, int64_t offset, size_t most) {
   return piece;
 }
 
-MetricsTail::MetricsTail(const std::string& output_dir, const MetricsBegin& begin,
+MetricsTail::MetricsTail(const JobFiles& files, const MetricsBegin& begin,
                          std::optional<Account> account)
-    : float_run_{output_dir + "/float/metrics.jsonl", begin.float_offset},
-      run_{output_dir + "/metrics.jsonl", begin.offset},
+    : float_run_{files.float_metrics_file(), begin.float_offset},
+      run_{files.metrics_file(), begin.offset},
       float_steps_(begin.float_steps),
       account_(std::move(account)) {}
 

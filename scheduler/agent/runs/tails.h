@@ -8,6 +8,8 @@
 
 namespace wattle::agent {
 
+struct JobFiles;
+
 /// Bytes [offset, offset + most) of a file, fewer at its end; "" where there is none.
 std::string read_piece(const std::string& path, int64_t offset, size_t most);
 
@@ -31,8 +33,7 @@ struct MetricsBegin {
 /// their rate: they are cheaper. Lines that are no records are left out: the files are the user's.
 class MetricsTail {
  public:
-  MetricsTail(const std::string& output_dir, const MetricsBegin& begin,
-              std::optional<Account> account);
+  MetricsTail(const JobFiles& files, const MetricsBegin& begin, std::optional<Account> account);
 
   /// Reads what is new.
   void poll();
