@@ -242,12 +242,17 @@ void Run::move(const Readings& readings, bool is_cut_off) {
   if (command_.was_started()) tell_keeper_of_joules();
   if (readings.at >= metrics_at_ + 1) {
     metrics_at_ = readings.at;
-    metrics_.poll();
+    read_metrics();
     if (is_first() && record_.is_prepared && parts_.settings.stores_checkpoints) {
       has_new_checkpoint_ = checkpoints_.poll() || has_new_checkpoint_;
     }
   }
   if (ending_) finish();
+}
+
+/// What lies there before is of earlier runs, and not whole while it is brought.
+void Run::read_metrics() {
+  if (record_.is_prepared) metrics_.poll();
 }
 
 void Run::account(const Readings& readings, bool is_cut_off) {
@@ -321,7 +326,7 @@ void Run::finish() {
   while (checkpoints_.poll()) {
   }  // an older one may have been on its way
   if (checkpoints_.is_busy()) return;
-  metrics_.poll();
+  read_metrics();
   report();  // the last steps
   close(exit_report(needs_checkpoint));
 }

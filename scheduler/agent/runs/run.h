@@ -93,6 +93,7 @@ class Run {
   bool is_prepared();
   void start_when_prepared();
   void report_start();
+  void read_metrics();
   void account(const Readings& readings, bool is_cut_off);
   void account_end(const Readings& readings);
   void hold_back(double seconds, double joules, bool is_cut_off);
