@@ -17,6 +17,12 @@ void ClusterPolicyOptions::describe(Fields& f) {
            {{"fifo", Name::kFifo}, {"backfill", Name::kBackfill}, {"energy", Name::kEnergy}},
            "how jobs are placed (docs/SCHEDULER.md)");
   f("eta", eta, "energy: 0 counts throughput alone, 1 work per joule").at_least(0).at_most(1);
+  f("reserve_after_seconds", reserve_after_seconds,
+    "energy: a job that waits this long, and that what is free at once does not hold, has what "
+    "comes free reserved")
+      .unit("s")
+      .at_least(0)
+      .at_most(1e9);
 }
 
 void ClusterJournalOptions::describe(Fields& f) {

@@ -13,6 +13,7 @@ struct ClusterPolicyOptions {
   enum class Name { kFifo, kBackfill, kEnergy };
   Name name = Name::kEnergy;
   double eta = 0.5;
+  double reserve_after_seconds = 600;
   void describe(Fields& f);
 };
 

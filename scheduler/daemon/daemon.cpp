@@ -36,6 +36,7 @@ CoreOptions core_options(const ClusterOptions& options) {
                      : options.policy.name == Name::kBackfill ? "backfill"
                                                               : "energy";
   core.policy.eta = options.policy.eta;
+  core.policy.reserve_after_seconds = options.policy.reserve_after_seconds;
   core.lease_seconds = options.lease_seconds;
   core.orphan_grace_seconds = options.orphan_grace_seconds;
   core.history_seconds = options.history_days * 86400;
@@ -47,8 +48,8 @@ JournalLimits journal_limits(const ClusterOptions& options) {
 }
 
 Configured configured(const CoreOptions& core) {
-  return {core.policy.name, core.policy.eta, core.lease_seconds, core.orphan_grace_seconds,
-          core.history_seconds};
+  return {core.policy.name,          core.policy.eta,      core.lease_seconds,
+          core.orphan_grace_seconds, core.history_seconds, core.policy.reserve_after_seconds};
 }
 
 /// Throws Error(kConfig) that names the key if what it says was refused.

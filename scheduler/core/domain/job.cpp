@@ -52,6 +52,8 @@ const char* to_string(Reason reason) {
       return "NonZeroExitCode";
     case Reason::kNodeStartFailure:
       return "NodeStartFailure";
+    case Reason::kReserved:
+      return "Reserved";
   }
   return "?";
 }

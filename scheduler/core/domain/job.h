@@ -42,6 +42,7 @@ enum class Reason {
   kCancelled,
   kNonZeroExit,
   kNodeStartFailure,  ///< a node could not start it; no word against the job
+  kReserved,          ///< devices are kept for it as they come free
 };
 
 const char* to_string(JobState state);

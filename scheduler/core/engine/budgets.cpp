@@ -231,19 +231,20 @@ bool is_renewal_due(const State& state) {
 void on(Round& round, const Configured& event) {
   State& state = round.state;
   CoreOptions changed = state.options;
-  changed.policy = {event.policy, event.eta};
+  changed.policy = {event.policy, event.eta, event.reserve_after_seconds};
   changed.lease_seconds = event.lease_seconds;
   changed.orphan_grace_seconds = event.orphan_grace_seconds;
   changed.history_seconds = event.history_seconds;
   state.policy = make_policy(changed.policy);
   state.options = changed;
   state.note_change();
-  round.decide(
-      0,
-      Noted{"options", fmt::format("policy {}, eta {}, leases of {} s and {} s, jobs kept for {} s",
-                                   event.policy, event.eta, event.lease_seconds,
-                                   event.orphan_grace_seconds, event.history_seconds)},
-      "");
+  round.decide(0,
+               Noted{"options", fmt::format("policy {}, eta {}, devices reserved after {} s, "
+                                            "leases of {} s and {} s, jobs kept for {} s",
+                                            event.policy, event.eta, event.reserve_after_seconds,
+                                            event.lease_seconds, event.orphan_grace_seconds,
+                                            event.history_seconds)},
+               "");
 }
 
 }  // namespace wattle::scheduler

@@ -67,6 +67,7 @@ JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
     view.current = job.run->point;
   } else {
     view.options = payable(state, job, std::move(view.options));
+    view.waited_seconds = std::max(0.0, now_seconds - job.eligible_seconds);
   }
   view.resizing = !job.run && job.reason == Reason::kResize;
   if (job.request.work.units > 0) {

@@ -280,10 +280,13 @@ struct Configured {
   double lease_seconds = 0;
   double orphan_grace_seconds = 0;
   double history_seconds = 0;
+  double reserve_after_seconds = 600;  ///< as PolicyOptions
+  static constexpr std::string_view kAdded[] = {"reserve_after_seconds"};
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("policy", s.policy), v("eta", s.eta), v("lease_seconds", s.lease_seconds);
     v("orphan_grace_seconds", s.orphan_grace_seconds), v("history_seconds", s.history_seconds);
+    v("reserve_after_seconds", s.reserve_after_seconds);
   }
   bool operator==(const Configured&) const = default;
 };

@@ -139,7 +139,7 @@ void visit(Is<Release> auto& s, V&& v) {
 }
 template <class V>
 void visit(Is<PolicyOptions> auto& s, V&& v) {
-  v("name", s.name), v("eta", s.eta);
+  v("name", s.name), v("eta", s.eta), v("reserve_after_seconds", s.reserve_after_seconds);
 }
 
 // core.h, engine/state.h

@@ -6,6 +6,7 @@
 
 #include "scheduler/core/assign/problem.h"
 #include "scheduler/core/policy/policies.h"
+#include "scheduler/core/policy/turn.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -51,13 +52,16 @@ double joules_of(const JobView& job, const TenantView& tenant, const Performance
 struct Offer {
   std::vector<int> options;  ///< of each item
   double least_joules = 0;
+  bool is_held = false;  ///< has none because of another's turn
 };
 
 class Offers {
  public:
-  Offers(const Snapshot& snapshot, double eta) : snapshot_(snapshot), eta_(eta) {}
+  Offers(const Snapshot& snapshot, double eta, Turn& turn)
+      : snapshot_(snapshot), eta_(eta), turn_(turn) {}
 
-  Offer of(const JobView& job, Bidder& bidder) const;
+  /// In the queue's order.
+  Offer of(size_t job, Bidder& bidder) const;
 
  private:
   double value(const JobView& job, const Option& option, const Option& reference) const;
@@ -65,15 +69,19 @@ class Offers {
 
   const Snapshot& snapshot_;
   double eta_;
+  Turn& turn_;
 };
 
-/// Progress per Zeus' cost, relative to the reference: (T/T_ref) / ((1-η) + η·P/P_ref).
+/// Progress per Zeus' cost, relative to the reference and in its devices:
+/// n_ref·(T/T_ref) / ((1-η) + η·P/P_ref). Jobs that need many devices count for as many that need
+/// one (the z_m of Gavel's objective), else none of them would ever get its turn.
 double Offers::value(const JobView& job, const Option& option, const Option& reference) const {
   const Performance &p = option.performance, &full = reference.performance;
   const double most = kMostSpeedup * option.point.ranks / reference.point.ranks;
   const double progress = p.units_per_second / std::max(1e-300, full.units_per_second);
   const double power = p.watts / std::max(1e-9, full.watts);
-  return job.weight * std::min(progress, most) / ((1 - eta_) + eta_ * power);
+  return job.weight * reference.point.ranks * std::min(progress, most) /
+         ((1 - eta_) + eta_ * power);
 }
 
 double Offers::keep(const JobView& job, const Option& option, double present) const {
@@ -85,12 +93,14 @@ double Offers::keep(const JobView& job, const Option& option, double present) co
   return (kKeepFactor - (option.point.ranks > now.ranks ? kGrowCost : kShrinkCost)) * present;
 }
 
-Offer Offers::of(const JobView& job, Bidder& bidder) const {
+Offer Offers::of(size_t index, Bidder& bidder) const {
+  const JobView& job = snapshot_.jobs[index];
+  const Turn::Share share = turn_.share_of(index);
   Offer offer;
   bidder.tenant = job.tenant;
   const Option* reference = reference_of(*job.options);
   if (!reference) return offer;
-  double present = job.weight;  // a resizing job's claim
+  double present = job.weight * reference->point.ranks;  // a resizing job's claim
   for (const Option& option : *job.options) {
     if (job.current && option.point.type == job.current->type &&
         option.point.ranks == job.current->ranks) {
@@ -106,6 +116,10 @@ Offer Offers::of(const JobView& job, Bidder& bidder) const {
     const Option& option = (*job.options)[i];
     const TypeView& type = snapshot_.types[option.point.type];
     if (option.point.ranks > std::min(type.capacity, type.widest)) continue;
+    if (!share.allows(option)) {
+      offer.is_held = true;
+      continue;
+    }
     Item item;
     item.value = value(job, option, *reference) + keep(job, option, present);
     item.type = option.point.type;
@@ -118,6 +132,7 @@ Offer Offers::of(const JobView& job, Bidder& bidder) const {
     offer.options.push_back(static_cast<int>(i));
   }
   offer.least_joules = offer.options.empty() ? 0 : least;
+  offer.is_held = offer.is_held && offer.options.empty();
   return offer;
 }
 
@@ -164,28 +179,37 @@ std::string why_chosen(const JobView& job, const Option& option) {
       p.units_per_second, p.watts, job.weight, 100 * p.uncertainty);
 }
 
+/// What the runs of a plan leave.
+struct Leftover {
+  std::vector<int> devices;
+  double watts = 0;
+};
+
+/// The least that a job's items take of the watts, of those whose devices are left; infinite if
+/// there is none.
+double least_watts(const Bidder& bidder, const Leftover& left) {
+  double least = std::numeric_limits<double>::infinity();
+  for (const Item& item : bidder.items) {
+    if (item.ranks <= left.devices[item.type]) least = std::min(least, item.watts);
+  }
+  return least;
+}
+
 /// Why a job got nothing: what is left does not hold its smallest item, or others use it better.
 Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidder,
-               const std::vector<int>& devices, double watts) {
-  bool devices_fit = false, all_fit = false;
-  double least_watts = std::numeric_limits<double>::infinity();
-  for (const Item& item : bidder.items) {
-    const bool fits = item.ranks <= devices[item.type];
-    devices_fit = devices_fit || fits;
-    if (fits) least_watts = std::min(least_watts, item.watts);
-    all_fit = all_fit || (fits && item.watts <= watts);
-  }
+               const Leftover& left) {
+  const double least = least_watts(bidder, left);
   Choice choice;
-  choice.reason = all_fit       ? Reason::kEnergyBudget
-                  : devices_fit ? Reason::kPowerCap
-                                : Reason::kResources;
-  if (job.current) choice.reason = Reason::kPreempted;
+  choice.reason = job.current                     ? Reason::kPreempted
+                  : !is_in_service(snapshot, job) ? Reason::kNodeDown
+                  : std::isinf(least)             ? Reason::kResources
+                  : least > left.watts            ? Reason::kPowerCap
+                                                  : Reason::kEnergyBudget;
   if (choice.reason == job.last_reason) return choice;
-  const double leftover = std::max(0.0, watts);
   switch (choice.reason) {
     case Reason::kPowerCap:
-      choice.why =
-          fmt::format("needs {:.0f} W, {:.0f} W are left below the cap", least_watts, leftover);
+      choice.why = fmt::format("needs {:.0f} W, {:.0f} W are left below the cap", least,
+                               std::max(0.0, left.watts));
       break;
     case Reason::kPreempted:
       choice.why = fmt::format("others make more of its devices and watts ({:.0f} W for all runs)",
@@ -193,6 +217,9 @@ Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidde
       break;
     case Reason::kEnergyBudget:
       choice.why = "the tenant's joules are planned for others";
+      break;
+    case Reason::kNodeDown:
+      choice.why = out_of_service(job);
       break;
     default:
       choice.why = "others make more of the devices";
@@ -204,32 +231,34 @@ Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidde
 }  // namespace
 
 Plan EnergyPolicy::plan(const Snapshot& snapshot) const {
-  const Offers bids(snapshot, eta_);
+  Turn turn(snapshot, options_.reserve_after_seconds);
+  const Offers bids(snapshot, options_.eta, turn);
   Problem problem;
   for (const TypeView& type : snapshot.types) problem.devices.push_back(type.capacity);
   problem.watts = snapshot.watts;
   std::vector<Offer> offers;
   offers.reserve(snapshot.jobs.size());
   problem.jobs.reserve(snapshot.jobs.size());
-  for (const JobView& job : snapshot.jobs) {
-    offers.push_back(bids.of(job, problem.jobs.emplace_back()));
+  for (size_t j = 0; j < snapshot.jobs.size(); ++j) {
+    offers.push_back(bids.of(j, problem.jobs.emplace_back()));
   }
   ration_joules(snapshot, offers, problem);
   const Assignment best = solve(problem);
 
-  std::vector<int> devices = problem.devices;
-  double watts = problem.watts;
+  Leftover left{problem.devices, problem.watts};
   for (size_t j = 0; j < offers.size(); ++j) {
     if (best.items[j] == kNothing) continue;
     const Item& item = problem.jobs[j].items[best.items[j]];
-    devices[item.type] -= item.ranks;
-    watts -= item.watts;
+    left.devices[item.type] -= item.ranks;
+    left.watts -= item.watts;
   }
   Plan plan;
   for (size_t j = 0; j < offers.size(); ++j) {
     const JobView& job = snapshot.jobs[j];
     if (best.items[j] == kNothing) {
-      plan.choices.push_back(refusal(snapshot, job, problem.jobs[j], devices, watts));
+      const bool waits_for_turn = turn.is_of(j) || (offers[j].is_held && !job.current);
+      plan.choices.push_back(waits_for_turn ? turn.refusal(j)
+                                            : refusal(snapshot, job, problem.jobs[j], left));
       continue;
     }
     const Option& option = (*job.options)[offers[j].options[best.items[j]]];

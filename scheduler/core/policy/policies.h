@@ -23,15 +23,16 @@ class BackfillPolicy : public Policy {
 
 /// The most weighted progress within capacity, watts and joules (docs/SCHEDULER.md): each job is
 /// assigned at most one operating point so that the sum of their values is largest; solved exactly
-/// where the problem is small, and by a relaxation with repair where it is large.
+/// where the problem is small, and by a relaxation with repair where it is large. A wide job that
+/// has waited long gets what comes free reserved (docs/SCHEDULER.md).
 class EnergyPolicy : public Policy {
  public:
-  explicit EnergyPolicy(double eta) : eta_(eta) {}
+  explicit EnergyPolicy(const PolicyOptions& options) : options_(options) {}
   const char* name() const override { return "energy"; }
   Plan plan(const Snapshot& snapshot) const override;
 
  private:
-  double eta_;
+  PolicyOptions options_;
 };
 
 }  // namespace wattle::scheduler

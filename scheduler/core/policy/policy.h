@@ -28,7 +28,8 @@ struct TenantView {
 struct JobView {
   JobId id = 0;
   int tenant = 0;
-  double weight = 1;  ///< worth of its progress: tenant, priority, age, deadline
+  double weight = 1;          ///< worth of its progress: tenant, priority, age, deadline
+  double waited_seconds = 0;  ///< for nothing but its turn; 0 while it runs
   std::shared_ptr<const Options> options;
   std::optional<OperatingPoint> current;  ///< as it runs; absent while it waits
   bool resizing = false;                  ///< stopped to run again on other ranks: keeps its claim
@@ -71,14 +72,34 @@ class Policy {
 struct PolicyOptions {
   std::string name = "energy";  ///< fifo, backfill or energy
   double eta = 0.5;             ///< energy: 0 = throughput alone, 1 = work per joule
+  /// energy: for a job that has waited this long and for which too little is free at once, what
+  /// comes free is kept.
+  double reserve_after_seconds = 600;
 };
 
-/// Throws Error(kConfig) for a name that is unknown or an eta outside [0, 1].
+/// Throws Error(kConfig) for a name that is unknown, an eta outside [0, 1] or a wait below 0.
 std::unique_ptr<Policy> make_policy(const PolicyOptions& options);
 
 /// What a point takes of Snapshot::watts.
 inline double run_watts(const Snapshot& snapshot, const OperatingPoint& point) {
   return point.ranks * (point.limit_watts - snapshot.types[point.type].type.idle_watts);
 }
+
+/// The point at its type's lowest limit, and what that takes.
+OperatingPoint at_lowest_limit(const Snapshot& snapshot, const OperatingPoint& point);
+double lowest_watts(const Snapshot& snapshot, const OperatingPoint& point);
+
+/// The least that a job needs on a type: its fewest ranks at the lowest limit; nothing if no job
+/// can have so many devices of it.
+std::optional<OperatingPoint> least_point(const Snapshot& snapshot, size_t job, int type);
+
+/// Whether any type has the job's fewest ranks in service: on nodes that are up and not drained.
+/// And what a job is told if none has.
+bool is_in_service(const Snapshot& snapshot, const JobView& job);
+std::string out_of_service(const JobView& job);
+
+/// Expected seconds until the job is done on a point's type and ranks under the highest limit;
+/// nothing if that is unknown.
+std::optional<double> seconds_at(const JobView& job, const OperatingPoint& point);
 
 }  // namespace wattle::scheduler

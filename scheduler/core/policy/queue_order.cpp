@@ -18,34 +18,24 @@ QueuePlanner::QueuePlanner(const Snapshot& snapshot) : snapshot_(snapshot), watt
   for (const TypeView& type : snapshot.types) free_.push_back(type.capacity);
 }
 
-OperatingPoint QueuePlanner::at_lowest_limit(const OperatingPoint& point) const {
-  return {point.type, point.ranks, snapshot_.types[point.type].type.min_limit_watts};
-}
-
-double QueuePlanner::lowest_watts(const OperatingPoint& point) const {
-  return run_watts(snapshot_, at_lowest_limit(point));
-}
-
 void QueuePlanner::take(size_t job, const OperatingPoint& point) {
-  plan_.choices[job].point = at_lowest_limit(point);
+  plan_.choices[job].point = at_lowest_limit(snapshot_, point);
   free_[point.type] -= point.ranks;
-  watts_ -= lowest_watts(point);
+  watts_ -= lowest_watts(snapshot_, point);
 }
 
 void QueuePlanner::give_back(size_t job) {
   const OperatingPoint point = *plan_.choices[job].point;
   free_[point.type] += point.ranks;
-  watts_ += lowest_watts(point);
+  watts_ += lowest_watts(snapshot_, point);
   plan_.choices[job].point.reset();
 }
 
-std::optional<OperatingPoint> QueuePlanner::least_point(size_t job, int type) const {
-  for (const Option& option : *snapshot_.jobs[job].options) {
-    if (option.point.type != type) continue;
-    if (option.point.ranks <= snapshot_.types[type].widest) return option.point;
-    return std::nullopt;
-  }
-  return std::nullopt;
+std::vector<std::optional<OperatingPoint>> QueuePlanner::runs() const {
+  std::vector<std::optional<OperatingPoint>> runs;
+  runs.reserve(plan_.choices.size());
+  for (const Choice& choice : plan_.choices) runs.push_back(choice.point);
+  return runs;
 }
 
 void QueuePlanner::keep_running() {
@@ -55,7 +45,7 @@ void QueuePlanner::keep_running() {
   for (bool may_stop : {false, true}) {
     for (size_t i = snapshot_.jobs.size(); i-- > 0 && watts_ < 0;) {
       if (!plan_.choices[i].point) continue;
-      const auto least = least_point(i, plan_.choices[i].point->type);
+      const auto least = least_point(snapshot_, i, plan_.choices[i].point->type);
       if (!may_stop && (!least || least->ranks >= plan_.choices[i].point->ranks)) continue;
       give_back(i);
       if (may_stop) {
@@ -69,17 +59,6 @@ void QueuePlanner::keep_running() {
 
 void QueuePlanner::hold(size_t job, Reason reason, const std::string& why) {
   plan_.choices[job] = {std::nullopt, reason, why};
-}
-
-std::optional<double> QueuePlanner::seconds_at(size_t job, const OperatingPoint& point) const {
-  const JobView& view = snapshot_.jobs[job];
-  double rate = 0;
-  for (const Option& option : *view.options) {
-    if (option.point.type != point.type || option.point.ranks != point.ranks) continue;
-    rate = std::max(rate, option.performance.units_per_second);
-  }
-  if (!view.units_left || rate <= 0) return std::nullopt;
-  return *view.units_left / rate;
 }
 
 bool QueuePlanner::start(size_t job) { return start_within(job, free_, watts_, kForever); }
@@ -101,7 +80,7 @@ bool QueuePlanner::start_within(size_t job, const std::vector<int>& devices, dou
     devices_fit = true;
     if (view.units_left.value_or(kForever) > seconds * lowest->performance.units_per_second)
       continue;
-    if (lowest_watts(option.point) > watts + 1e-9) continue;
+    if (lowest_watts(snapshot_, option.point) > watts + 1e-9) continue;
     if (!best || option.performance.units_per_second > best->performance.units_per_second) {
       best = &option;
     }
@@ -112,11 +91,14 @@ bool QueuePlanner::start_within(size_t job, const std::vector<int>& devices, dou
         fmt::format("first in the queue that fits: {} ranks", best->point.ranks);
     return true;
   }
-  const Reason reason = devices_fit ? Reason::kPowerCap : Reason::kResources;
+  const Reason reason = devices_fit                      ? Reason::kPowerCap
+                        : is_in_service(snapshot_, view) ? Reason::kResources
+                                                         : Reason::kNodeDown;
   hold(job, reason,
        reason == view.last_reason ? ""
        : devices_fit ? fmt::format("{:.0f} W are free below the cap, it needs more", watts)
-                     : "not enough free devices for its fewest ranks");
+       : reason == Reason::kNodeDown ? out_of_service(view)
+                                     : "not enough free devices for its fewest ranks");
   return false;
 }
 

@@ -25,17 +25,13 @@ class QueuePlanner {
   /// Raises limits evenly and gives the plan.
   Plan finish();
 
-  /// The least that a job needs on a type: its fewest ranks at the lowest limit.
-  std::optional<OperatingPoint> least_point(size_t job, int type) const;
-  double lowest_watts(const OperatingPoint& point) const;
   const std::vector<int>& free_devices() const { return free_; }
   double free_watts() const { return watts_; }
   const std::optional<OperatingPoint>& chosen(size_t job) const { return plan_.choices[job].point; }
-  /// Expected seconds until the job is done on a point's type and ranks under the highest limit.
-  std::optional<double> seconds_at(size_t job, const OperatingPoint& point) const;
+  /// The points of all jobs that run or have been started.
+  std::vector<std::optional<OperatingPoint>> runs() const;
 
  private:
-  OperatingPoint at_lowest_limit(const OperatingPoint& point) const;
   void take(size_t job, const OperatingPoint& point);
   void give_back(size_t job);
 

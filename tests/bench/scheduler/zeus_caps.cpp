@@ -82,7 +82,7 @@ double energy_policy(const std::vector<Curve>& curves, double eta, double averag
     view.options = std::make_shared<const Options>(std::move(options));
     snapshot.jobs.push_back(view);
   }
-  const Plan plan = EnergyPolicy(eta).plan(snapshot);
+  const Plan plan = EnergyPolicy({"energy", eta}).plan(snapshot);
   double sum = 0;
   for (int j = 0; j < n; ++j) {
     for (const Point& p : curves[j]) {

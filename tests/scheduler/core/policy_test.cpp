@@ -225,9 +225,98 @@ TEST(Energy, CountsNoMoreThanNumbers) {
   for (int j : {3, 4, 5}) EXPECT_EQ(scene.ranks("energy")[static_cast<size_t>(j)], 1);
 }
 
+/// Eight devices, all held by narrow jobs that end one after the other; a gang of four waits, and
+/// many narrow ones.
+struct WideAmongNarrow : Scene {
+  WideAmongNarrow() : Scene(8, 8 * 225) {
+    for (int i = 1; i <= 8; ++i) running(job({1}, 100 * i), 1, 250);
+    JobView& wide = job({4}, 1000);
+    wide.weight = 1.2;  // less than the run that it would have to stop, see kKeepFactor
+    wide.waited_seconds = 3600;
+    for (int i = 0; i < 4; ++i) job({1}, 10000);
+  }
+  JobView& wide() { return snapshot.jobs[8]; }
+  /// As if so many of the narrow jobs had ended.
+  void end(int jobs) {
+    for (int i = 0; i < jobs; ++i)
+      snapshot.jobs[static_cast<size_t>(i)].options = std::make_shared<const Options>();
+    for (int i = 0; i < jobs; ++i) snapshot.jobs[static_cast<size_t>(i)].current.reset();
+  }
+  int started() const {
+    int count = 0;
+    const std::vector<int> all = ranks("energy");
+    for (size_t i = 9; i < all.size(); ++i) count += all[i];
+    return count;
+  }
+};
+
+TEST(Energy, KeepsWhatComesFreeForAWideJobThatHasWaited) {
+  for (int ended : {1, 2, 3}) {
+    WideAmongNarrow scene;
+    scene.end(ended);
+    EXPECT_EQ(scene.started(), 0) << ended;
+    EXPECT_EQ(scene.reasons("energy")[8], Reason::kReserved);
+    EXPECT_EQ(scene.reasons("energy")[9], Reason::kPriority);
+  }
+  WideAmongNarrow scene;
+  scene.end(4);
+  EXPECT_EQ(scene.ranks("energy")[8], 4);
+}
+
+TEST(Energy, KeepsNothingForAJobThatHasNotWaitedOrWeighsLess) {
+  WideAmongNarrow fresh;
+  fresh.end(3);
+  fresh.wide().waited_seconds = 599;
+  EXPECT_EQ(fresh.started(), 3);
+  WideAmongNarrow lighter;
+  lighter.end(3);
+  for (size_t i = 9; i < 13; ++i) lighter.snapshot.jobs[i].weight = 3;
+  EXPECT_EQ(lighter.started(), 3);
+}
+
+TEST(Energy, LetsShortJobsStartBesideAReservation) {
+  WideAmongNarrow scene;
+  scene.end(2);
+  scene.job({1}, 100);  // the wide one has its devices when the fourth job ends, in 400 s
+  scene.job({1}, 450);
+  const std::vector<int> ranks = scene.ranks("energy");
+  EXPECT_EQ(ranks[13], 1);
+  EXPECT_EQ(ranks[14], 0);
+}
+
+TEST(Energy, StartsNothingBesideAReservationWithoutAKnownEnd) {
+  WideAmongNarrow scene;
+  for (JobView& job : scene.snapshot.jobs) job.units_left.reset();
+  scene.end(2);
+  EXPECT_EQ(scene.started(), 0);
+}
+
+TEST(Energy, GivesAwayWhatAReservationLeaves) {
+  WideAmongNarrow scene;
+  scene.end(3);
+  scene.snapshot.types.push_back({kV100, 2});  // whose devices the wide job does not fit on
+  scene.snapshot.types.back().type.name = "A100";
+  scene.snapshot.watts += 2 * 225;
+  JobView& other = scene.job({1}, 10000);
+  Options elsewhere = *other.options;
+  for (Option& option : elsewhere) option.point.type = 1;
+  other.options = std::make_shared<const Options>(elsewhere);
+  EXPECT_EQ(scene.started(), 1);
+  EXPECT_EQ(scene.ranks("energy").back(), 1);
+}
+
+TEST(EveryPolicy, SaysWhereDevicesAreOutOfService) {
+  for (const char* policy : {"fifo", "backfill", "energy"}) {
+    Scene scene(3, 8 * 225);
+    scene.job({4}, 100);
+    EXPECT_EQ(scene.reasons(policy)[0], Reason::kNodeDown) << policy;
+  }
+}
+
 TEST(MakePolicy, RefusesWhatItDoesNotKnow) {
   EXPECT_THROW(make_policy({"lottery", 0}), Error);
   EXPECT_THROW(make_policy({"energy", 1.5}), Error);
+  EXPECT_THROW(make_policy({"energy", 0.5, -1}), Error);
 }
 
 }  // namespace

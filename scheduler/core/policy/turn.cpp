@@ -1,0 +1,117 @@
+#include "scheduler/core/policy/turn.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <limits>
+
+namespace wattle::scheduler {
+namespace {
+
+constexpr double kForever = std::numeric_limits<double>::infinity();
+
+/// Whether it had its place if nothing else ran.
+bool fits_alone(const Snapshot& snapshot, size_t job) {
+  for (int type = 0; type < static_cast<int>(snapshot.types.size()); ++type) {
+    const auto point = least_point(snapshot, job, type);
+    if (point && point->ranks <= snapshot.types[type].capacity &&
+        lowest_watts(snapshot, *point) <= snapshot.watts) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// The first of the weightiest.
+std::optional<size_t> longest_waiting(const Snapshot& snapshot, double reserve_after_seconds) {
+  std::optional<size_t> head;
+  for (size_t j = 0; j < snapshot.jobs.size(); ++j) {
+    const JobView& job = snapshot.jobs[j];
+    if (job.current || job.waited_seconds < reserve_after_seconds) continue;
+    if (head && snapshot.jobs[*head].weight >= job.weight) continue;
+    if (fits_alone(snapshot, j)) head = j;
+  }
+  return head;
+}
+
+/// A job that is between two runs will have at least its fewest ranks again.
+std::vector<std::optional<OperatingPoint>> runs_of(const Snapshot& snapshot) {
+  std::vector<std::optional<OperatingPoint>> runs;
+  runs.reserve(snapshot.jobs.size());
+  for (const JobView& job : snapshot.jobs) {
+    const bool claims = job.resizing && !job.options->empty();
+    runs.push_back(claims ? job.options->front().point : job.current);
+  }
+  return runs;
+}
+
+int fewest_ranks(const JobView& job) {
+  int fewest = std::numeric_limits<int>::max();
+  for (const Option& option : *job.options) fewest = std::min(fewest, option.point.ranks);
+  return fewest;
+}
+
+}  // namespace
+
+Turn::Turn(const Snapshot& snapshot, double reserve_after_seconds) : snapshot_(snapshot) {
+  const auto head = longest_waiting(snapshot, reserve_after_seconds);
+  if (!head) return;
+  head_ = *head;
+  kept_ = reserve(snapshot, head_, runs_of(snapshot));
+  if (kept_ && kept_->start_seconds == snapshot.now_seconds) kept_.reset();  // it needs none
+}
+
+Turn::Share Turn::share_of(size_t job) {
+  Share share;
+  const JobView& view = snapshot_.jobs[job];
+  const bool goes_first = !view.current && view.weight > snapshot_.jobs[head_].weight;
+  if (!kept_ || job == head_ || view.resizing || goes_first || view.options->empty()) return share;
+  share.job_ = &view;
+  share.seconds_ = kept_->start_seconds.value_or(snapshot_.now_seconds) - snapshot_.now_seconds;
+  share.fewest_ = fewest_ranks(view);
+  share.spare_.assign(snapshot_.types.size(), false);
+  if (view.current) return share;
+  double most_watts = 0;
+  for (size_t type = 0; type < share.spare_.size(); ++type) {
+    const auto point = least_point(snapshot_, job, static_cast<int>(type));
+    if (!point || point->ranks > kept_->spare.devices[type]) continue;
+    const double watts = lowest_watts(snapshot_, *point);
+    if (watts > kept_->spare.watts) continue;
+    share.spare_[type] = true;
+    kept_->spare.devices[type] -= point->ranks;
+    most_watts = std::max(most_watts, watts);
+  }
+  kept_->spare.watts -= most_watts;
+  return share;
+}
+
+bool Turn::Share::allows(const Option& option) const {
+  if (!job_) return true;
+  const OperatingPoint& point = option.point;
+  const auto& now = job_->current;
+  if (now && now->type == point.type && point.ranks <= now->ranks) return true;
+  if (spare_[point.type] && point.ranks == fewest_) return true;
+  const double rate = option.performance.units_per_second;
+  return rate > 0 && job_->units_left.value_or(kForever) / rate <= seconds_;
+}
+
+Choice Turn::refusal(size_t job) const {
+  Choice choice;
+  const JobView& view = snapshot_.jobs[job];
+  choice.reason = is_of(job) ? Reason::kReserved : Reason::kPriority;
+  if (choice.reason == view.last_reason) return choice;
+  if (!is_of(job)) {
+    choice.why = "what comes free is kept for a job that weighs more and has waited longer";
+    return choice;
+  }
+  const std::string& type = snapshot_.types[kept_->point.type].type.name;
+  choice.why = fmt::format("{} of {} are kept for it as they come free", kept_->point.ranks, type);
+  if (!kept_->start_seconds) return choice;
+  const auto start = static_cast<std::time_t>(*kept_->start_seconds);
+  choice.why += fmt::format(", all expected by {:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(start));
+  return choice;
+}
+
+}  // namespace wattle::scheduler
