@@ -1,6 +1,6 @@
 // A round of decisions over 10,000 nodes of 8 devices with 20,000 waiting jobs, from the
-// request of a plan to the start decisions: on an empty cluster, on the full one, and on that with
-// a cap that has just fallen.
+// request of a plan to the start decisions: on an empty cluster, on the full one when all that wait
+// have done so for an hour, and on that with a cap that has just fallen.
 //
 //   wattle_decision_round [nodes] [jobs] [policy]
 #include <fmt/format.h>
@@ -79,7 +79,7 @@ void measure(const std::string& policy, int nodes, int jobs) {
   });
   const Round first = run_round(core, ++now);
   for (int j = jobs; j < 2 * jobs; ++j) core.apply({now, job(j)});
-  const Round second = run_round(core, now += 60);
+  const Round second = run_round(core, now += 3600);
   core.apply({++now, CapSet{"cap", nodes * 8 * 120.0, CapTier::kHard, {}, {}}});
   const Round lowered = run_round(core, now);
   fmt::print(
