@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/agent/files/file_transfer.h"
 #include "scheduler/agent/link/daemon_link.h"
-#include "scheduler/agent/link/file_transfer.h"
 #include "scheduler/agent/power/lease_file.h"
 #include "scheduler/agent/power/node_energy.h"
 #include "scheduler/agent/power/node_meter.h"

@@ -7,14 +7,14 @@
 #include <memory>
 #include <string>
 
+#include "scheduler/agent/files/checkpoint_store.h"
+#include "scheduler/agent/files/tails.h"
 #include "scheduler/agent/power/governor.h"
 #include "scheduler/agent/power/lease_file.h"
 #include "scheduler/agent/processes/kept_command.h"
-#include "scheduler/agent/runs/checkpoint_store.h"
 #include "scheduler/agent/runs/remotes.h"
 #include "scheduler/agent/runs/run_record.h"
 #include "scheduler/agent/runs/stopper.h"
-#include "scheduler/agent/runs/tails.h"
 
 namespace wattle::agent {
 

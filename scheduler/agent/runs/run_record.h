@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/agent/files/tails.h"
 #include "scheduler/agent/power/run_energy.h"
-#include "scheduler/agent/runs/tails.h"
 #include "scheduler/rpc/agent.pb.h"
 
 namespace wattle::agent {

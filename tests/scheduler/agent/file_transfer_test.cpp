@@ -1,4 +1,4 @@
-#include "scheduler/agent/link/file_transfer.h"
+#include "scheduler/agent/files/file_transfer.h"
 
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "scheduler/agent/runs/job_files.h"
+#include "scheduler/agent/files/job_files.h"
 
 namespace wattle::agent {
 

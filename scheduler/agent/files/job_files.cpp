@@ -1,4 +1,4 @@
-#include "scheduler/agent/runs/job_files.h"
+#include "scheduler/agent/files/job_files.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -15,7 +15,7 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
-#include "scheduler/agent/runs/tails.h"
+#include "scheduler/agent/files/tails.h"
 
 namespace wattle::agent {
 namespace {

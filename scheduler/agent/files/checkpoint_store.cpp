@@ -1,4 +1,4 @@
-#include "scheduler/agent/runs/checkpoint_store.h"
+#include "scheduler/agent/files/checkpoint_store.h"
 
 #include <chrono>
 #include <utility>

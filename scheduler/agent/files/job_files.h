@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "scheduler/agent/link/file_transfer.h"
+#include "scheduler/agent/files/file_transfer.h"
 #include "scheduler/agent/settings.h"
 #include "scheduler/rpc/agent.pb.h"
 

@@ -1,10 +1,10 @@
-#include "scheduler/agent/runs/tails.h"
+#include "scheduler/agent/files/tails.h"
 
 #include <fstream>
 
 #include "common/error.h"
 #include "common/run/metrics.h"
-#include "scheduler/agent/runs/job_files.h"
+#include "scheduler/agent/files/job_files.h"
 
 namespace wattle::agent {
 namespace {
