@@ -34,16 +34,16 @@ Plan BackfillPolicy::plan(const Snapshot& snapshot) const {
   }
   if (head == snapshot.jobs.size()) return planner.finish();
   std::optional<Reservation> kept = reserve(snapshot, head, planner.runs());
-  const bool reserves = kept && kept->start_seconds;
+  const double start_seconds = kept ? kept->start_seconds.value_or(snapshot.now_seconds) : 0;
   for (size_t i = head + 1; i < snapshot.jobs.size(); ++i) {
     const JobView& job = snapshot.jobs[i];
     if (job.current) continue;
-    if (!reserves) {  // the head fits at no known moment
+    if (!kept) {  // the head would not fit if nothing else ran
       planner.start(i);
       continue;
     }
     if (planner.start_within(i, planner.free_devices(), planner.free_watts(),
-                             *kept->start_seconds - snapshot.now_seconds)) {
+                             start_seconds - snapshot.now_seconds)) {
       continue;
     }
     if (start_beside(snapshot, planner, i, kept->spare)) continue;

@@ -14,7 +14,8 @@ class FifoPolicy : public Policy {
 /// EASY backfilling (Lifka 1995): the first job that does not fit gets a reservation at the
 /// earliest moment at which the running jobs' expected ends leave it its devices and watts; a job
 /// behind it starts if it is expected to end before that moment or takes only what the reservation
-/// leaves. A job whose end is unknown is taken to run forever.
+/// leaves. A job whose end is unknown is taken to run forever: where the first one has no known
+/// moment, what comes free is kept for it all the same.
 class BackfillPolicy : public Policy {
  public:
   const char* name() const override { return "backfill"; }

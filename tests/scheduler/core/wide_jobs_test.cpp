@@ -31,6 +31,7 @@ class WideJobs : public testing::TestWithParam<const char*> {
       s.spec.tenant = tenant;
       s.submitter.user = tenant;
       s.submitter.most_priority = 10;
+      if (!says_units) s.work.units = 0;
     });
   }
   void keep_waiting(size_t jobs) {
@@ -50,6 +51,7 @@ class WideJobs : public testing::TestWithParam<const char*> {
 
   FakeCluster cluster;
   int submitted = 0;
+  bool says_units = true;
 };
 
 /// Each of them lasts 7 to 20 minutes; the reservation begins after 10.
@@ -57,6 +59,24 @@ TEST_P(WideJobs, GetTheirTurnAmongNarrowOnes) {
   const JobId gang = submit("wide", 8, 800);
   const double hours = hours_until_done(gang, 24);
   EXPECT_LT(hours, 1);
+  EXPECT_EQ(cluster.job(gang).state, JobState::kCompleted) << cluster.core.explain(gang);
+}
+
+/// The cap leaves watts for four devices at their lowest limit.
+TEST_P(WideJobs, GetTheirTurnWhereWattsAreShort) {
+  cluster.apply(CapSet{"cap", 8 * 25 + 4 * 75, CapTier::kHard, {}, {}});
+  const JobId gang = submit("wide", 4, 400);
+  EXPECT_LT(hours_until_done(gang, 24), 2);
+  EXPECT_EQ(cluster.job(gang).state, JobState::kCompleted) << cluster.core.explain(gang);
+}
+
+/// Nobody said how much work any job is.
+TEST_P(WideJobs, GetTheirTurnWhereEndsAreUnknown) {
+  says_units = false;
+  cluster.run(3 * 3600);  // until those of the beginning are over
+  keep_waiting(16);
+  const JobId gang = submit("wide", 8, 800);
+  EXPECT_LT(hours_until_done(gang, 24), 1.5);
   EXPECT_EQ(cluster.job(gang).state, JobState::kCompleted) << cluster.core.explain(gang);
 }
 
