@@ -106,6 +106,8 @@ struct PastRun {
   int type = 0;
   int ranks = 0;
   std::vector<NodeId> nodes;
+  Reason reason = Reason::kNone;  ///< why it ended, where the job goes on
+  std::string why;
 };
 
 /// A job and all that happened to it so far.

@@ -97,7 +97,7 @@ void visit(Is<Run> auto& s, V&& v) {
 template <class V>
 void visit(Is<PastRun> auto& s, V&& v) {
   v("started_seconds", s.started_seconds), v("ended_seconds", s.ended_seconds), v("type", s.type);
-  v("ranks", s.ranks), v("nodes", s.nodes);
+  v("ranks", s.ranks), v("nodes", s.nodes), v("reason", s.reason), v("why", s.why);
 }
 template <class V>
 void visit(Is<Job> auto& s, V&& v) {
