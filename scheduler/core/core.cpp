@@ -19,8 +19,8 @@ std::string time_text(double seconds) {
 /// Budgets change, and what is left of them, and the jobs that others wait for, without a word to
 /// each job that waits for them.
 std::string why_waiting(const State& state, const Job& job) {
-  if (job.reason == Reason::kDependency && !job.after.empty()) return waits_now(state, job);
-  const std::string joules = job.after.empty() ? short_of_joules(state, job) : "";
+  if (job.reason == Reason::kDependency && job.is_dependent) return waits_now(state, job);
+  const std::string joules = job.is_dependent ? "" : short_of_joules(state, job);
   return joules.empty() ? job.explanation : joules;
 }
 

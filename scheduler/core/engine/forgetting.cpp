@@ -16,7 +16,7 @@ std::set<JobId> old_jobs(const State& state) {
   std::set<JobId> old;
   for (const auto& [ended_seconds, id] : state.ended) {
     if (ended_seconds + state.options.history_seconds > state.now_seconds) break;
-    if (state.dependencies.waiting_for(id).empty()) old.insert(id);
+    if (!state.dependencies.is_waited_for(id)) old.insert(id);
   }
   return old;
 }

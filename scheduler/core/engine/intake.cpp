@@ -10,9 +10,9 @@
 namespace wattle::scheduler {
 namespace {
 
-/// Pairs of a job that has not ended and one that it waits for, of a user and of all together: each
-/// takes 16 bytes, which are copied with the state while the core is held, and 8 in its text.
-constexpr int64_t kMostUserDependencies = 1'000'000, kMostDependencies = 8'000'000;
+/// Pairs of a job that has not ended and one that it waits for, of a user and of all together: at
+/// most so many entries, of some 20 bytes each, are copied with the state while the core is held.
+constexpr int64_t kMostUserDependencies = 1'000'000, kMostDependencies = 10'000'000;
 
 /// Of a job, far beyond what any has: sums, products and quotients of such numbers are finite.
 constexpr double kMostUnits = 1e15;
@@ -161,7 +161,8 @@ void refuse_if_too_many(const State& state, const Submit& event, size_t jobs, si
                     jobs, after, present, whose, most));
   };
   const Dependencies& all = state.dependencies;
-  check(all.pairs_of(event.spec.tenant, event.submitter.user), "this user", kMostUserDependencies);
+  check(all.pairs_of({event.spec.tenant, event.submitter.user}), "this user",
+        kMostUserDependencies);
   check(all.pairs(), "all users", kMostDependencies);
 }
 
@@ -194,15 +195,14 @@ std::vector<std::vector<std::string>> points_of(const Submit& event) {
 
 /// The jobs of a request, checked. Throws Error(kConfig) that says why it is refused.
 std::vector<Job> jobs_of(State& state, const Submit& event,
-                         std::vector<std::vector<std::string>> points) {
-  const std::vector<JobId> after = after_of(state, event, points.size());
+                         std::vector<std::vector<std::string>> points, bool are_dependent) {
   std::vector<Job> jobs;
   for (size_t i = 0; i < points.size(); ++i) {
     Job job;
     job.id = state.last_job + 1 + static_cast<JobId>(i);
     job.request = request_of(event, std::move(points[i]), i, points.size());
     job.submit_id = event.request_id;
-    job.after = after;
+    job.is_dependent = are_dependent;
     job.profile = ProfileBook::page_name(job);
     job.submitted_seconds = job.eligible_seconds = state.now_seconds;
     refuse_if(check(state, job));
@@ -217,13 +217,15 @@ void on(Round& round, const Submit& event) {
   State& state = round.state;
   if (state.jobs_of_request.contains(event.request_id)) return;
   std::vector<Job> jobs;
+  std::vector<JobId> after;
   try {
     auto points = points_of(event);
     if (const std::string wrong = too_many(state, event, points.size()); !wrong.empty()) {
       round.decide(0, Refused{event.request_id, wrong, std::nullopt, true}, "");
       return;
     }
-    jobs = jobs_of(state, event, std::move(points));
+    after = after_of(state, event, points.size());
+    jobs = jobs_of(state, event, std::move(points), !after.empty());
   } catch (const Error& e) {
     if (e.code() != ErrorCode::kConfig) throw;
     round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");
@@ -237,7 +239,7 @@ void on(Round& round, const Submit& event) {
   }
   state.last_job = ids.back();
   state.jobs_by_name[{event.spec.tenant, event.name}] = ids;
-  begin_to_wait(round, ids);
+  begin_to_wait(round, ids, std::move(after));
   state.jobs_of_request[event.request_id] = std::move(ids);
   state.new_job_event = state.events;
 }

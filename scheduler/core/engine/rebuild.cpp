@@ -20,22 +20,20 @@ void rebuild_nodes(State& state) {
 
 void rebuild_jobs(State& state) {
   state.waiting.clear(), state.running.clear(), state.ended.clear();
-  state.resting.clear(), state.unended_jobs.clear(), state.dependencies = {};
+  state.resting.clear(), state.unended_jobs.clear();
   state.job_of_token.clear(), state.jobs_of_request.clear();
-  for (auto& [id, job] : state.jobs) {
+  for (const auto& [id, job] : state.jobs) {
     state.jobs_of_request[job.submit_id].push_back(id);
     if (job.not_before_seconds > state.planned_seconds) {
       state.resting.emplace(job.not_before_seconds, id);
     }
     if (is_finished(job.state)) {
       state.ended.emplace(job.ended_seconds, id);
-      job.after = {};  // an older program kept what a job had waited for
       continue;
     }
     state.count_unended(job, 1);
     (job.run ? state.running : state.waiting).insert(id);
     if (job.run) state.job_of_token[job.run->token] = id;
-    if (!job.after.empty()) restore_waiting(state, job);
   }
 }
 
@@ -47,6 +45,7 @@ void rebuild(State& state) {
   if (state.soft_cap) state.soft_cap->adopt_windows();
   rebuild_nodes(state);
   rebuild_jobs(state);
+  restore_dependencies(state);
   state.profiles.refit(state.types);
 }
 

@@ -83,7 +83,7 @@ struct State {
   std::map<JobId, Job> jobs;                   ///< finished ones, too, for history_seconds
   std::set<JobId> waiting;                     ///< pending or preempted
   std::set<JobId> running;                     ///< hold devices
-  Dependencies dependencies;                   ///< who waits for a job; not of finished ones
+  Dependencies dependencies;                   ///< of jobs that have not ended
   std::set<std::pair<double, JobId>> ended;    ///< finished jobs by when they ended
   std::set<std::pair<double, JobId>> resting;  ///< jobs by Job::not_before_seconds, some over
   double forgot_seconds = 0;                   ///< when old ones were last looked for
@@ -135,14 +135,14 @@ void on(Round& round, const Submit& event);
 void on(Round& round, const Cancel& event);
 
 // dependencies.cpp: jobs that wait for others
-/// New jobs of one request, which all wait for the same, begin to.
-void begin_to_wait(Round& round, const std::vector<JobId>& ids);
+/// The new jobs of a request begin to wait for others; `after` ascends and may be empty.
+void begin_to_wait(Round& round, const std::vector<JobId>& ids, std::vector<JobId> after);
 /// A job has ended: it waits for nothing any more, and who waited for it goes on or never will.
 void end_of_waiting(Round& round, Job& ended);
-/// An unended job of a state that has been read. An older program may have kept in Job::after what
-/// is completed.
-void restore_waiting(State& state, Job& job);
-/// The first job that a job waits for, as it is now, and how many more. REQUIRES: there is one.
+/// Of a state that has been read. An older program kept Job::after, at times with what is
+/// completed.
+void restore_dependencies(State& state);
+/// The first job that a dependent one waits for, as it is now, and how many more.
 std::string waits_now(const State& state, const Job& job);
 
 // budgets.cpp: what operators allow

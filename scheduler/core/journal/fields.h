@@ -194,7 +194,7 @@ void visit(Is<State> auto& s, V&& v) {
   v("planned_seconds", s.planned_seconds), v("planned_cap_watts", s.planned_cap_watts);
   v("planned_soft_cap_watts", s.planned_soft_cap_watts);
   v("outlook", s.outlook), v("forgot_seconds", s.forgot_seconds);
-  v("joining", s.joining);
+  v("joining", s.joining), v("dependencies", s.dependencies);
 }
 
 }  // namespace wattle::scheduler::fields
