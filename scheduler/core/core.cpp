@@ -12,6 +12,18 @@ namespace {
 /// A job's history keeps its newest remarks.
 constexpr size_t kMostRemarks = 32;
 
+std::string time_text(double seconds) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(seconds)));
+}
+
+/// Budgets change, and what is left of them, and the jobs that others wait for, without a word to
+/// each job that waits for them.
+std::string why_waiting(const State& state, const Job& job) {
+  if (job.reason == Reason::kDependency && job.is_dependent) return waits_now(state, job);
+  const std::string joules = job.is_dependent ? "" : short_of_joules(state, job);
+  return joules.empty() ? job.explanation : joules;
+}
+
 }  // namespace
 
 State::State(const CoreOptions& options)
@@ -85,16 +97,11 @@ std::string Core::explain(JobId id) const {
   std::string text = fmt::format("job {} ({}) of {}: {}", id, job.request.name, job.request.tenant,
                                  to_string(job.state));
   if (job.reason != Reason::kNone) text += fmt::format(" ({})", to_string(job.reason));
-  // Budgets change, and what is left of them, without a word to each job that waits for them.
-  const bool waits_for_joules = !job.run && !is_finished(job.state) && job.after.empty();
-  const std::string joules = waits_for_joules ? short_of_joules(*state_, job) : "";
-  const std::string& why = joules.empty() ? job.explanation : joules;
-  if (!why.empty()) text += ": " + why;
+  if (const std::string why = why_now(*state_, job); !why.empty()) text += ": " + why;
   text += "\n";
   if (auto history = state_->history.find(id); history != state_->history.end()) {
     for (const Remark& remark : history->second) {
-      const auto time = static_cast<std::time_t>(remark.time_seconds);
-      text += fmt::format("  {:%Y-%m-%dT%H:%M:%SZ}  {}\n", fmt::gmtime(time), remark.text);
+      text += fmt::format("  {}  {}\n", time_text(remark.time_seconds), remark.text);
     }
   }
   return text;
@@ -123,6 +130,15 @@ void Round::change(Job& job, JobState to, Reason reason, const std::string& why)
   if (reason != Reason::kNone) remark += fmt::format(" ({})", to_string(reason));
   if (!why.empty()) remark += ": " + why;
   decide(job.id, JobChanged{job.id, to, reason, why}, remark);
+}
+
+std::string why_now(const State& state, const Job& job) {
+  if (job.run || is_finished(job.state)) return job.explanation;
+  std::string why = why_waiting(state, job);
+  const PastRun last = job.last_run.value_or(PastRun{});
+  if (last.why.empty() || last.why == why) return why;
+  return fmt::format("{}{}its last run ended at {} ({}): {}", why, why.empty() ? "" : "; ",
+                     time_text(last.ended_seconds), to_string(last.reason), last.why);
 }
 
 Node* live_node(State& state, const std::string& name, int64_t epoch) {

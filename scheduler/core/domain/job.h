@@ -107,6 +107,8 @@ struct PastRun {
   int type = 0;
   int ranks = 0;
   std::vector<NodeId> nodes;
+  Reason reason = Reason::kNone;  ///< why it ended, where the job goes on
+  std::string why;
 };
 
 /// A job and all that happened to it so far.
@@ -119,7 +121,8 @@ struct Job {
   JobState state = JobState::kPending;
   Reason reason = Reason::kNone;
   std::string explanation;       ///< of the newest decision about it
-  std::vector<JobId> after;      ///< resolved dependencies
+  bool is_dependent = false;     ///< waits for other jobs (engine/dependencies.h)
+  std::vector<JobId> after;      ///< those; in the state of an older program
   std::vector<int> rank_counts;  ///< feasible counts, ascending
   std::string profile;           ///< its page in the profile book
   std::optional<Run> run;

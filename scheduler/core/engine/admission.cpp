@@ -60,7 +60,7 @@ void expect_joules(const State& state, const Job& job, Accepted& accepted) {
 }
 
 void expect_start(const State& state, const Job& job, const Option& option, Accepted& accepted) {
-  if (!job.after.empty()) return;
+  if (job.is_dependent) return;
   const Outlook& outlook = state.outlook;
   const int type = option.point.type;
   if (static_cast<size_t>(type) >= outlook.capacity.size() || outlook.capacity[type] == 0) return;

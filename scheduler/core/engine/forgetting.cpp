@@ -13,15 +13,10 @@ double pause_seconds(const State& state) {
 }
 
 std::set<JobId> old_jobs(const State& state) {
-  std::set<JobId> needed;
-  for (const JobId id : state.dependent) {
-    const Job& job = state.jobs.at(id);
-    needed.insert(job.after.begin(), job.after.end());
-  }
   std::set<JobId> old;
   for (const auto& [ended_seconds, id] : state.ended) {
     if (ended_seconds + state.options.history_seconds > state.now_seconds) break;
-    if (!needed.contains(id)) old.insert(id);
+    if (!state.dependencies.is_waited_for(id)) old.insert(id);
   }
   return old;
 }

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string_view>
 
@@ -11,8 +10,9 @@
 namespace wattle::scheduler {
 namespace {
 
-/// Of all jobs of a user that have not ended, for the core walks over them again and again.
-constexpr size_t kMostDependencies = 1'000'000;
+/// Pairs of a job that has not ended and one that it waits for, of a user and of all together: at
+/// most so many entries, of some 20 bytes each, are copied with the state while the core is held.
+constexpr int64_t kMostUserDependencies = 1'000'000, kMostDependencies = 10'000'000;
 
 /// Of a job, far beyond what any has: sums, products and quotients of such numbers are finite.
 constexpr double kMostUnits = 1e15;
@@ -137,7 +137,6 @@ void take(Round& round, Job job) {
   state.acceptances[job.id] = accepted;
   const JobId id = job.id;
   state.waiting.insert(id);
-  if (!job.after.empty()) state.dependent.insert(id);
   state.count_unended(job, 1);
   state.jobs.emplace(id, std::move(job));
   round.decide(id, std::move(accepted), "accepted: " + why);
@@ -147,19 +146,27 @@ void refuse_if(const std::string& wrong) {
   if (!wrong.empty()) throw Error(ErrorCode::kConfig, wrong);
 }
 
-/// Users of other tenants may have the same name.
-size_t dependencies_of_user(const State& state, const std::string& tenant,
-                            const std::string& user) {
-  size_t dependencies = 0;
-  for (const JobId id : state.dependent) {
-    const Job& job = state.jobs.at(id);
-    const bool is_theirs = job.request.tenant == tenant && job.request.user == user;
-    if (is_theirs) dependencies += job.after.size();
-  }
-  return dependencies;
+const char* cancelled_when(const Job& job) {
+  if (job.state == JobState::kPreempted) return "cancelled while it waited to go on";
+  return job.last_run ? "cancelled while it waited for another try" : "cancelled before it ran";
 }
 
-/// What each of a request's jobs waits for. Throws as jobs_of().
+void refuse_if_too_many(const State& state, const Submit& event, size_t jobs, size_t after) {
+  const auto check = [&](int64_t present, const char* whose, int64_t most) {
+    if (present + static_cast<int64_t>(jobs * after) <= most) return;
+    refuse_if(
+        fmt::format("job.after: each of {} jobs would wait for {} others, and {} such pairs are "
+                    "there of {}, at most {} are taken: let one job wait for the others, and these "
+                    "for it",
+                    jobs, after, present, whose, most));
+  };
+  const Dependencies& all = state.dependencies;
+  check(all.pairs_of({event.spec.tenant, event.submitter.user}), "this user",
+        kMostUserDependencies);
+  check(all.pairs(), "all users", kMostDependencies);
+}
+
+/// What each of a request's jobs waits for, ascending. Throws as jobs_of().
 std::vector<JobId> after_of(const State& state, const Submit& event, size_t jobs) {
   const std::string& tenant = event.spec.tenant;
   std::set<JobId> after;
@@ -169,15 +176,9 @@ std::vector<JobId> after_of(const State& state, const Submit& event, size_t jobs
       refuse_if(fmt::format("job.after: tenant {} has no job '{}'", tenant, name));
     }
   }
-  if (after.empty()) return {};
-  const size_t present = dependencies_of_user(state, tenant, event.submitter.user);
-  if (present + jobs * after.size() > kMostDependencies) {
-    refuse_if(
-        fmt::format("job.after: each of {} jobs would wait for {} others, and {} such pairs are "
-                    "there of this user, at most {} are taken: let one job wait for the others, "
-                    "and these for it",
-                    jobs, after.size(), present, kMostDependencies));
-  }
+  std::erase_if(after,
+                [&](JobId other) { return state.jobs.at(other).state == JobState::kCompleted; });
+  if (!after.empty()) refuse_if_too_many(state, event, jobs, after.size());
   return {after.begin(), after.end()};
 }
 
@@ -194,15 +195,14 @@ std::vector<std::vector<std::string>> points_of(const Submit& event) {
 
 /// The jobs of a request, checked. Throws Error(kConfig) that says why it is refused.
 std::vector<Job> jobs_of(State& state, const Submit& event,
-                         std::vector<std::vector<std::string>> points) {
-  const std::vector<JobId> after = after_of(state, event, points.size());
+                         std::vector<std::vector<std::string>> points, bool are_dependent) {
   std::vector<Job> jobs;
   for (size_t i = 0; i < points.size(); ++i) {
     Job job;
     job.id = state.last_job + 1 + static_cast<JobId>(i);
     job.request = request_of(event, std::move(points[i]), i, points.size());
     job.submit_id = event.request_id;
-    job.after = after;
+    job.is_dependent = are_dependent;
     job.profile = ProfileBook::page_name(job);
     job.submitted_seconds = job.eligible_seconds = state.now_seconds;
     refuse_if(check(state, job));
@@ -217,13 +217,15 @@ void on(Round& round, const Submit& event) {
   State& state = round.state;
   if (state.jobs_of_request.contains(event.request_id)) return;
   std::vector<Job> jobs;
+  std::vector<JobId> after;
   try {
     auto points = points_of(event);
     if (const std::string wrong = too_many(state, event, points.size()); !wrong.empty()) {
       round.decide(0, Refused{event.request_id, wrong, std::nullopt, true}, "");
       return;
     }
-    jobs = jobs_of(state, event, std::move(points));
+    after = after_of(state, event, points.size());
+    jobs = jobs_of(state, event, std::move(points), !after.empty());
   } catch (const Error& e) {
     if (e.code() != ErrorCode::kConfig) throw;
     round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");
@@ -237,8 +239,8 @@ void on(Round& round, const Submit& event) {
   }
   state.last_job = ids.back();
   state.jobs_by_name[{event.spec.tenant, event.name}] = ids;
+  begin_to_wait(round, ids, std::move(after));
   state.jobs_of_request[event.request_id] = std::move(ids);
-  release_dependents(round);
   state.new_job_event = state.events;
 }
 
@@ -256,36 +258,8 @@ void on(Round& round, const Cancel& event) {
         Reason::kCancelled;  // also when it is stopped already for another reason
     stop_run(round, job, Reason::kCancelled, "cancelled");
   } else {
-    round.change(job, JobState::kCancelled, Reason::kCancelled, "cancelled before it ran");
-    release_dependents(round);
-  }
-}
-
-void release_dependents(Round& round) {
-  State& state = round.state;
-  for (auto next = state.dependent.begin(); next != state.dependent.end();) {
-    Job& job = state.jobs.at(*next++);
-    if (is_finished(job.state)) {
-      state.dependent.erase(job.id);
-      continue;
-    }
-    std::erase_if(job.after,
-                  [&](JobId other) { return state.jobs.at(other).state == JobState::kCompleted; });
-    if (job.after.empty()) {
-      state.dependent.erase(job.id);
-      job.eligible_seconds = state.now_seconds;
-      round.change(job, JobState::kPending, Reason::kNone, "the jobs it waited for are completed");
-      state.note_change();
-      continue;
-    }
-    const auto ended = std::find_if(job.after.begin(), job.after.end(), [&](JobId other) {
-      return is_finished(state.jobs.at(other).state);
-    });
-    const bool never = ended != job.after.end();
-    const Job& other = state.jobs.at(never ? *ended : job.after.front());
-    round.change(job, JobState::kPending,
-                 never ? Reason::kDependencyNeverSatisfied : Reason::kDependency,
-                 fmt::format("waits for job {} ({})", other.id, to_string(other.state)));
+    round.change(job, JobState::kCancelled, Reason::kCancelled, cancelled_when(job));
+    end_of_waiting(round, job);
   }
 }
 

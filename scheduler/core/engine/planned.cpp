@@ -96,7 +96,7 @@ void look_ahead(State& state) {
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
     const auto options = options_of(job);
-    if (!job.after.empty() || options->empty() || !has_joules(state, job, 0)) continue;
+    if (job.is_dependent || options->empty() || !has_joules(state, job, 0)) continue;
     const OperatingPoint& point = options->front().point;
     outlook.queued_device_seconds[point.type] += seconds_left(job, *options, point) * point.ranks;
   }

@@ -162,7 +162,7 @@ std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request, d
   }
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
-    if (!job.after.empty() || job.not_before_seconds > now_seconds) continue;
+    if (job.is_dependent || job.not_before_seconds > now_seconds) continue;
     if (can_pay(state, job, request)) add(job);
   }
   std::sort(places.begin(), places.end());

@@ -19,7 +19,7 @@ void rebuild_nodes(State& state) {
 }
 
 void rebuild_jobs(State& state) {
-  state.waiting.clear(), state.running.clear(), state.dependent.clear(), state.ended.clear();
+  state.waiting.clear(), state.running.clear(), state.ended.clear();
   state.resting.clear(), state.unended_jobs.clear();
   state.job_of_token.clear(), state.jobs_of_request.clear();
   for (const auto& [id, job] : state.jobs) {
@@ -34,7 +34,6 @@ void rebuild_jobs(State& state) {
     state.count_unended(job, 1);
     (job.run ? state.running : state.waiting).insert(id);
     if (job.run) state.job_of_token[job.run->token] = id;
-    if (!job.after.empty()) state.dependent.insert(id);
   }
 }
 
@@ -46,6 +45,7 @@ void rebuild(State& state) {
   if (state.soft_cap) state.soft_cap->adopt_windows();
   rebuild_nodes(state);
   rebuild_jobs(state);
+  restore_dependencies(state);
   state.profiles.refit(state.types);
 }
 

@@ -95,7 +95,8 @@ void rest_if_fruitless(State& state, Job& job, Ending& end) {
 }
 
 PastRun past_run(const Run& run, double now_seconds) {
-  PastRun past{run.started_seconds, now_seconds, run.point.type, run.point.ranks, {}};
+  PastRun past{run.started_seconds, now_seconds, run.point.type, run.point.ranks, {},
+               Reason::kNone,       ""};
   for (const NodeShare& share : run.shares) past.nodes.push_back(share.node);
   return past;
 }
@@ -122,10 +123,11 @@ void finish_run(Round& round, Job& job) {
   if (!is_finished(end.state)) {
     job.eligible_seconds = state.now_seconds;
     state.waiting.insert(job.id);
+    job.last_run->reason = end.reason, job.last_run->why = end.why;
   }
   round.change(job, end.state, end.reason, end.why);
   state.note_change();
-  release_dependents(round);
+  if (is_finished(job.state)) end_of_waiting(round, job);
 }
 
 /// What a share may have used since its last report: its limits until its agent has surely ended

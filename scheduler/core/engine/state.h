@@ -10,6 +10,7 @@
 
 #include "scheduler/core/core.h"
 #include "scheduler/core/domain/node.h"
+#include "scheduler/core/engine/dependencies.h"
 #include "scheduler/core/joules/joule_ledger.h"
 #include "scheduler/core/plan/device_pool.h"
 #include "scheduler/core/plan/timeline.h"
@@ -82,7 +83,7 @@ struct State {
   std::map<JobId, Job> jobs;                   ///< finished ones, too, for history_seconds
   std::set<JobId> waiting;                     ///< pending or preempted
   std::set<JobId> running;                     ///< hold devices
-  std::set<JobId> dependent;                   ///< wait for other jobs
+  Dependencies dependencies;                   ///< of jobs that have not ended
   std::set<std::pair<double, JobId>> ended;    ///< finished jobs by when they ended
   std::set<std::pair<double, JobId>> resting;  ///< jobs by Job::not_before_seconds, some over
   double forgot_seconds = 0;                   ///< when old ones were last looked for
@@ -132,7 +133,17 @@ struct Round {
 // intake.cpp: what users ask for
 void on(Round& round, const Submit& event);
 void on(Round& round, const Cancel& event);
-void release_dependents(Round& round);
+
+// dependencies.cpp: jobs that wait for others
+/// The new jobs of a request begin to wait for others; `after` ascends and may be empty.
+void begin_to_wait(Round& round, const std::vector<JobId>& ids, std::vector<JobId> after);
+/// A job has ended: it waits for nothing any more, and who waited for it goes on or never will.
+void end_of_waiting(Round& round, Job& ended);
+/// Of a state that has been read. An older program kept Job::after, at times with what is
+/// completed.
+void restore_dependencies(State& state);
+/// The first job that a dependent one waits for, as it is now, and how many more.
+std::string waits_now(const State& state, const Job& job);
 
 // budgets.cpp: what operators allow
 void on(Round& round, const CapSet& event);
@@ -220,6 +231,10 @@ std::string short_of_joules(const State& state, const Job& job);
 
 // rebuild.cpp: what follows from the rest, after a state has been read
 void rebuild(State& state);
+
+/// What the newest decision about a job said, brought up to date where it waits for joules or other
+/// jobs, and why its last run ended where it waits to go on: a plan may have refused it since.
+std::string why_now(const State& state, const Job& job);
 
 /// The node of an agent's message if it is up and the epoch is the current one.
 Node* live_node(State& state, const std::string& name, int64_t epoch);

@@ -97,7 +97,7 @@ void visit(Is<Run> auto& s, V&& v) {
 template <class V>
 void visit(Is<PastRun> auto& s, V&& v) {
   v("started_seconds", s.started_seconds), v("ended_seconds", s.ended_seconds), v("type", s.type);
-  v("ranks", s.ranks), v("nodes", s.nodes);
+  v("ranks", s.ranks), v("nodes", s.nodes), v("reason", s.reason), v("why", s.why);
 }
 template <class V>
 void visit(Is<Job> auto& s, V&& v) {
@@ -194,7 +194,7 @@ void visit(Is<State> auto& s, V&& v) {
   v("planned_seconds", s.planned_seconds), v("planned_cap_watts", s.planned_cap_watts);
   v("planned_soft_cap_watts", s.planned_soft_cap_watts);
   v("outlook", s.outlook), v("forgot_seconds", s.forgot_seconds);
-  v("joining", s.joining);
+  v("joining", s.joining), v("dependencies", s.dependencies);
 }
 
 }  // namespace wattle::scheduler::fields

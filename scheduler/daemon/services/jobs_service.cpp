@@ -268,8 +268,8 @@ class JobsService : public v1::Jobs::Service {
       request = job.submit_id;
       token = job.run ? job.run->token : 0;
       *detail.mutable_summary() = summary_of(core.state(), job);
-      detail.set_explanation(job.explanation);
-      for (const JobId other : job.after) {
+      detail.set_explanation(why_now(core.state(), job));
+      for (const JobId other : core.state().dependencies.after(id)) {
         if (detail.after_size() < kMostShownAfter) detail.add_after(std::to_string(other));
       }
       for (const std::string& text : job.request.overrides) detail.add_overrides(text);

@@ -1,12 +1,14 @@
 #include "common/error.h"
 #include "scheduler/core/core.h"
 #include "scheduler/core/engine/weight.h"
+#include "scheduler/core/journal/state_text.h"
 #include "tests/scheduler/core/core_story.h"
 
 namespace wattle::scheduler {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 TEST_F(CoreStory, NewJobsBehindALongQueueDoNotPlanEveryTick) {
   constexpr int kQueue = 3000;
@@ -276,6 +278,43 @@ TEST_F(CoreStory, ExplainsWhereAJobIs) {
   EXPECT_THAT(text, HasSubstr("job 2 (second) of team-a: PENDING (Resources)"));
   EXPECT_THAT(text, HasSubstr("accepted: alone it would run on 8 of V100"));
   EXPECT_THROW(cluster.core.explain(99), Error);
+}
+
+TEST_F(CoreStory, ExplainsWhyARunEndedAndWhyTheJobDoesNotGoOn) {
+  const JobId job = cluster.submit("wide", 8, 8, 1e6);
+  cluster.run(5);
+  cluster.power_off("a");
+  cluster.run(60);
+  ASSERT_EQ(state(job), JobState::kPreempted);
+  const auto first_line = [](const std::string& text) { return text.substr(0, text.find('\n')); };
+  const std::string text = first_line(cluster.core.explain(job));
+  EXPECT_THAT(text, HasSubstr("PREEMPTED (Resources): "));
+  EXPECT_THAT(text, HasSubstr("; its last run ended at 1970-01-01T00:1"));
+  EXPECT_THAT(text, HasSubstr("(NodeDown): lost a node; goes on from its checkpoint"));
+  EXPECT_EQ(Core(state_from_text(to_text(cluster.core.state()))).explain(job),
+            cluster.core.explain(job));
+  cluster.reconnect("a");
+  cluster.run(60);
+  ASSERT_EQ(state(job), JobState::kRunning);
+  EXPECT_THAT(first_line(cluster.core.explain(job)), Not(HasSubstr("its last run")));
+}
+
+TEST_F(CoreStory, SaysWhatACancelledJobWasDoing) {
+  const JobId before = cluster.submit("before", 8, 8, 1e6);
+  cluster.apply(Cancel{before});
+  EXPECT_EQ(cluster.job(before).explanation, "cancelled before it ran");
+  const JobId lost = cluster.submit("lost", 8, 8, 1e6);
+  cluster.run(5);
+  cluster.power_off("a");
+  cluster.run(60);
+  cluster.apply(Cancel{lost});
+  EXPECT_EQ(cluster.job(lost).explanation, "cancelled while it waited to go on");
+  cluster.start_fault = "no space left";
+  const JobId unable = cluster.submit("unable", 1, 1, 1e6);
+  cluster.run(5);
+  ASSERT_EQ(state(unable), JobState::kPending);
+  cluster.apply(Cancel{unable});
+  EXPECT_EQ(cluster.job(unable).explanation, "cancelled while it waited for another try");
 }
 
 TEST_F(CoreStory, AJobRunsOnSeveralNodesOnlyWhereTheyShareAFolder) {

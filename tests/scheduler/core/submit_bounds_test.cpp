@@ -322,7 +322,7 @@ TEST_F(SubmitBounds, DependenciesAreCountedOverASweep) {
   EXPECT_THAT(answer(submit), HasSubstr("each of 1000 jobs would wait for 1001 others"));
   submit.spec.sweep = {};
   EXPECT_EQ(answer(submit), "");
-  EXPECT_EQ(cluster.job(1002).after.size(), 1001u) << "each once";
+  EXPECT_EQ(cluster.core.state().dependencies.after(1002).size(), 1001u) << "each once";
 }
 
 TEST_F(SubmitBounds, DependenciesAreCountedOverAUsersJobs) {
@@ -367,7 +367,7 @@ TEST_F(SubmitBounds, OneNameGivenOftenIsKeptOnceForASweep) {
   submit.submitter.most_user_jobs = 1000;
   submit.spec.after.assign(1000, name);
   EXPECT_EQ(answer(submit), "");
-  EXPECT_THAT(cluster.job(1001).after, ElementsAre(1));
+  EXPECT_THAT(cluster.core.state().dependencies.after(1001), ElementsAre(1));
   EXPECT_LT(to_text(cluster.core.state()).size(), 2u << 20);
 }
 
