@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "scheduler/core/journal/journal.h"
+#include "scheduler/daemon/journal/accounts.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -102,6 +103,8 @@ int64_t JournalledCore::take(Event& event, const Attachment& attach,
   std::vector<Decision> decided = core_->apply(event);
   StoreBatch attached;
   if (attach) attach(decided, core_->state(), attached);
+  std::vector<EnergyTotal> totals = accounts_of(decided, event.time_seconds);
+  append(attached.energy, totals);
   if (decisions) *decisions = decided;
   add(attached);
   entries_.push_back({core_->state().events, event, std::move(decided)});
