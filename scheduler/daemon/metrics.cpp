@@ -152,6 +152,11 @@ std::string prometheus_text(Daemon& daemon) {
   add_tenants(daemon, page);
   page.family("wattle_journal_writable", "gauge", "0 while the journal can't be written.");
   page.sample(daemon.core().store_fault().empty());
+  page.family(
+      "wattle_clock_offset_seconds", "gauge",
+      "The scheduler's time less the machine's clock: so early (negative: late) come windows "
+      "of caps, deadlines and budget periods.");
+  page.sample(daemon.clock_offset_seconds());
   return page.take();
 }
 
