@@ -33,7 +33,8 @@ class FleetTest(ClusterTest):
         """The job's joules by source, once `queue`, `show` and all reports say the same of them."""
         def figures():
             summary = next(j for j in cluster.json("eve", "queue", "--all") if j["job"] == job)
-            parts = {p["source"]: p["joules"] for p in cluster.show(job)["energy"]}
+            parts = {p["source"]: p["joules"]
+                     for p in cluster.json("eve", "show", job)["energy"]}
             sums = [summary["joules"], sum(parts.values())]
             for key in ("tenant", "job", "day"):
                 rows = cluster.json("eve", "report", "--by", key)
@@ -105,7 +106,7 @@ class FleetTest(ClusterTest):
         lost = self.watch_one_figure(cluster, job)
         self.assertGreater(lost["estimated:lost-node"], 0)
         cluster.start(node)  # and tells what its run has used
-        eventually(lambda: self.node_state(cluster, node) == "UP", "it is back", 30)
+        cluster.wait_for_nodes(2)
         self.assertNotIn("estimated:lost-node", self.watch_one_figure(cluster, job))
 
     def test_a_node_that_joins_waits_until_the_others_have_made_room(self):

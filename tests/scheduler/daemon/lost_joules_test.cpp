@@ -39,6 +39,15 @@ class LostJoules : public DaemonTest {
     std::map<Token, JoulesOf> runs;  ///< what its agent knows of them
   };
 
+  template <class Message>
+  static void tell(const JoulesOf& joules, Message& message) {
+    for (const auto& [source, used] : joules) {
+      v1::SourceJoules& part = *message.add_energy();
+      part.set_source(source), part.set_joules(used);
+    }
+    message.set_joules(sum_of(joules));
+  }
+
   // What happens.
 
   void pass(double seconds) {
@@ -180,16 +189,6 @@ class LostJoules : public DaemonTest {
   std::map<std::string, Node> nodes_;
   int64_t newest_token_ = 0;
   int requests_ = 0;
-
- private:
-  template <class Message>
-  static void tell(const JoulesOf& joules, Message& message) {
-    for (const auto& [source, used] : joules) {
-      v1::SourceJoules& part = *message.add_energy();
-      part.set_source(source), part.set_joules(used);
-    }
-    message.set_joules(sum_of(joules));
-  }
 };
 
 TEST_F(LostJoules, OfANodeThatStaysAwayAreEstimatedEverywhere) {
@@ -244,6 +243,18 @@ TEST_F(LostJoules, OfARunThatIsToEndCountUntilItHas) {
   end("node-1", token, 137);
   expect_one_figure();
   EXPECT_EQ(shown(1), (JoulesOf{{"measured:rapl", 290}}));
+}
+
+TEST_F(LostJoules, OfAStreamThatWasReplacedCountForNothing) {
+  const Token token = start_one();
+  const auto replaced = std::move(nodes_["node-1"].stream);
+  join("node-1");
+  v1::AgentMessage late;
+  late.mutable_measured()->set_token(token);
+  tell({{"measured:rapl", 999}}, *late.mutable_measured());
+  replaced->take(late);
+  expect_one_figure();
+  EXPECT_EQ(shown(1), (JoulesOf{{"measured:rapl", 205}}));
 }
 
 /// An agent that says less than it has said has lost some of its notes.
