@@ -32,7 +32,8 @@ void serve(const ClusterOptions& options) {
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // every thread inherits it; this one waits
   SteadyClock clock;
-  Daemon daemon(options, [&clock] { return clock.now(); });
+  Daemon daemon(
+      options, [&clock] { return clock.now(); }, SteadyClock::machine_seconds);
   Server server(daemon);
   spdlog::info("listening on port {}, metrics on port {}, state in {}", server.port(),
                server.metrics_port(), options.state_dir);

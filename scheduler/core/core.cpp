@@ -3,6 +3,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "common/error.h"
 #include "scheduler/core/engine/state.h"
 
@@ -141,11 +143,15 @@ std::string why_now(const State& state, const Job& job) {
                      time_text(last.ended_seconds), to_string(last.reason), last.why);
 }
 
-Node* live_node(State& state, const std::string& name, int64_t epoch) {
+const Node* live_node(const State& state, const std::string& name, int64_t epoch) {
   auto found = state.node_by_name.find(name);
   if (found == state.node_by_name.end()) return nullptr;
-  Node& node = state.nodes[found->second];
+  const Node& node = state.nodes[found->second];
   return node.state == NodeState::kUp && node.epoch == epoch ? &node : nullptr;
+}
+
+Node* live_node(State& state, const std::string& name, int64_t epoch) {
+  return const_cast<Node*>(live_node(std::as_const(state), name, epoch));
 }
 
 double cap_ahead(const State& state, double now_seconds) {

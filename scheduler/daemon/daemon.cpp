@@ -84,8 +84,9 @@ void choose_state_id(Store& store) {
 
 }  // namespace
 
-Daemon::Daemon(const ClusterOptions& options, const Clock& clock)
+Daemon::Daemon(const ClusterOptions& options, const Clock& clock, const Clock& machine_clock)
     : options_(options),
+      machine_clock_(machine_clock ? machine_clock : clock),
       lock_(lock_folder(options.state_dir)),
       store_(below(options.state_dir, "wattle.db")),
       reports_(below(options.state_dir, "wattle.db")),
@@ -178,6 +179,7 @@ void Daemon::stop() {
 void Daemon::keep_time() {
   int64_t seen = 0;
   while (!is_stopping_) {
+    clock_watch_.look(clock_offset_seconds());
     changes_.rest(pass_time());
     seen = changes_.wait(seen, kTickSeconds);
   }

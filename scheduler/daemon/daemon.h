@@ -12,6 +12,7 @@
 #include "scheduler/config/cluster_options.h"
 #include "scheduler/daemon/agents/agent_hub.h"
 #include "scheduler/daemon/change_log.h"
+#include "scheduler/daemon/clock_watch.h"
 #include "scheduler/daemon/journal/journalled_core.h"
 #include "scheduler/daemon/keeping/job_logs.h"
 #include "scheduler/daemon/keeping/refusals.h"
@@ -37,8 +38,9 @@ class Daemon {
   /// Opens `state_dir`, goes on from its journal, and counts every node as lost until it registers
   /// again. Options that have changed count from now on; the cap of the file only for a new
   /// journal. Throws as Store and JournalledCore do; Error(kIo) if another daemon works in the
-  /// folder.
-  Daemon(const ClusterOptions& options, const Clock& clock);
+  /// folder. `clock` never goes back; `machine_clock`, which it follows, may (none: it is the
+  /// same).
+  Daemon(const ClusterOptions& options, const Clock& clock, const Clock& machine_clock = {});
   ~Daemon();
 
   JournalledCore& core() { return *core_; }
@@ -49,6 +51,8 @@ class Daemon {
   JobLogs& logs() { return logs_; }
   const ClusterOptions& options() const { return options_; }
   double now() const { return core_->now(); }
+  /// By how much that is later than the machine's clock.
+  double clock_offset_seconds() const { return core_->now() - machine_clock_(); }
 
   /// The next epoch of a registration.
   int64_t next_epoch() { return ++last_epoch_; }
@@ -86,6 +90,7 @@ class Daemon {
   void take_cap();
 
   ClusterOptions options_;
+  Clock machine_clock_;
   int lock_ = -1;
   Store store_;
   EnergyReports reports_;
@@ -100,6 +105,7 @@ class Daemon {
   std::atomic<bool> is_stopping_{false};
   std::unique_ptr<JournalledCore> core_;
   std::string round_fault_;  ///< of the timekeeper
+  ClockWatch clock_watch_;   ///< the timekeeper's
   std::thread timekeeper_;
   std::thread housekeeper_;
 };

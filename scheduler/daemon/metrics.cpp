@@ -105,24 +105,37 @@ void add_devices(const State& state, const AgentHub& agents, Page& page) {
 void add_node_energy(Daemon& daemon, Page& page) {
   page.family("wattle_node_energy_joules_total", "counter",
               "Used by the node's devices, with and without jobs, by where the figure comes from.");
-  const auto totals = daemon.core().read_store([](Store& store) { return store.node_energy(); });
+  const auto totals =
+      daemon.core().read_store([](Store& store) { return store.accounts().of_nodes(); });
   for (const NodeEnergyTotal& total : totals) {
     page.sample({{"node", total.node}, {"source", total.source}}, total.joules);
   }
 }
 
+/// Counters have what was reported: what is estimated may become less.
 void add_tenants(Daemon& daemon, Page& page) {
-  std::map<std::string, double> by_tenant, by_source;
-  const auto rows = daemon.core().read_store([](Store& store) { return store.energy_totals(); });
-  for (const EnergyRow& row : rows) {
+  std::vector<EnergyRow> reported, estimated;
+  daemon.core().read_store([&](Store& store) {
+    reported = store.accounts().reported();
+    estimated = store.accounts().estimated();
+  });
+  std::map<std::string, double> by_tenant, by_source, on_lost_nodes;
+  for (const EnergyRow& row : reported) {
     by_tenant[row.tenant] += row.joules;
     by_source[row.source] += row.joules;
+    on_lost_nodes[row.tenant] = 0;
   }
-  page.family("wattle_tenant_energy_joules_total", "counter", "Used by the tenant's jobs.");
+  for (const EnergyRow& row : estimated) on_lost_nodes[row.tenant] = row.joules;
+  page.family("wattle_tenant_energy_joules_total", "counter",
+              "Used by the tenant's jobs, as reported.");
   for (const auto& [name, joules] : by_tenant) page.sample("tenant", name, joules);
   page.family("wattle_jobs_energy_joules_total", "counter",
-              "Used by all jobs, by where the figure comes from.");
+              "Used by all jobs, as reported, by where the figure comes from.");
   for (const auto& [name, joules] : by_source) page.sample("source", name, joules);
+  page.family("wattle_tenant_lost_node_energy_joules", "gauge",
+              "Estimated for the tenant's jobs on lost nodes and charged beside the counter; a "
+              "report of such a node takes its place.");
+  for (const auto& [name, joules] : on_lost_nodes) page.sample("tenant", name, joules);
 }
 
 }  // namespace
@@ -139,6 +152,11 @@ std::string prometheus_text(Daemon& daemon) {
   add_tenants(daemon, page);
   page.family("wattle_journal_writable", "gauge", "0 while the journal can't be written.");
   page.sample(daemon.core().store_fault().empty());
+  page.family(
+      "wattle_clock_offset_seconds", "gauge",
+      "The scheduler's time less the machine's clock: so early (negative: late) come windows "
+      "of caps, deadlines and budget periods.");
+  page.sample(daemon.clock_offset_seconds());
   return page.take();
 }
 

@@ -23,13 +23,13 @@ SteadyClock::SteadyClock(std::function<double()> wall_seconds,
       steady_(steady_seconds_()) {}
 
 SteadyClock::SteadyClock()
-    : SteadyClock([] { return seconds_of(CLOCK_REALTIME); },
-                  [] { return seconds_of(CLOCK_BOOTTIME); }) {}
+    : SteadyClock(machine_seconds, [] { return seconds_of(CLOCK_BOOTTIME); }) {}
+
+double SteadyClock::machine_seconds() { return seconds_of(CLOCK_REALTIME); }
 
 SteadyClock::SteadyClock(const std::function<double()>& seconds, double begin_seconds)
     : SteadyClock(seconds, seconds) {
   now_ = std::max(now_, begin_seconds);
-  slew_back_ = kSlewBack;
 }
 
 double SteadyClock::now() {
@@ -38,7 +38,7 @@ double SteadyClock::now() {
   const double passed = std::max(0.0, steady - steady_);
   steady_ = std::max(steady, steady_);
   now_ += passed;
-  now_ += std::clamp(wall_seconds_() - now_, -slew_back_ * passed, kSlew * passed);
+  now_ += std::clamp(wall_seconds_() - now_, -kSlewBack * passed, kSlew * passed);
   return now_;
 }
 

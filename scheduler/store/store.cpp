@@ -62,6 +62,11 @@ constexpr std::array kMigrations = {
       ALTER TABLE energy_by_tenant RENAME TO energy;
       CREATE INDEX energy_by_job ON energy(job);
     )sql",
+    R"sql(
+      CREATE TABLE estimate(token INTEGER, node TEXT, job INTEGER NOT NULL, tenant TEXT NOT NULL,
+        day TEXT NOT NULL, joules REAL NOT NULL, PRIMARY KEY(token, node)) WITHOUT ROWID;
+      CREATE INDEX estimate_by_job ON estimate(job);
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
@@ -153,52 +158,11 @@ void Store::commit(const StoreBatch& batch) {
   Transaction transaction(database_);
   journal_.append(batch.records);
   insert_submissions(database_, batch.submissions);
-  for (const EnergyTotal& total : batch.energy) add_energy(total);
-  for (const NodeEnergyTotal& total : batch.node_energy) add_node_energy(total);
+  for (const EnergyTotal& total : batch.energy) accounts_.add(total);
+  for (const NodeEnergyTotal& total : batch.node_energy) accounts_.add(total);
   insert_audit(database_, batch.audit);
   for (const CheckpointFiles& checkpoint : batch.checkpoints) keep_checkpoint(checkpoint);
   transaction.commit();
-}
-
-/// Totals are reported again and again, and after a crash once more: what is new is charged.
-void Store::add_energy(const EnergyTotal& total) {
-  double joules = 0, tokens = 0, tokens_of_run = 0;
-  {
-    Statement known(database_,
-                    "SELECT SUM(CASE WHEN source=? THEN joules END), SUM(CASE WHEN source=? THEN "
-                    "tokens END), SUM(tokens) FROM run_energy WHERE token=? AND node=?");
-    known.bind(1, total.source).bind(2, total.source).bind(3, total.token).bind(4, total.node);
-    if (known.step()) {
-      joules = known.number(0), tokens = known.number(1), tokens_of_run = known.number(2);
-    }
-  }
-  const double new_joules = std::max(0.0, total.joules - joules);
-  // They come with whichever source is the first of a report.
-  const double new_tokens = std::max(0.0, total.tokens - tokens_of_run);
-  Statement remember(database_, "INSERT OR REPLACE INTO run_energy VALUES(?, ?, ?, ?, ?)");
-  remember.bind(1, total.token).bind(2, total.node).bind(3, total.source);
-  remember.bind(4, joules + new_joules).bind(5, tokens + new_tokens).run();
-  Statement add(
-      database_,
-      "INSERT INTO energy VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(tenant, day, job, "
-      "source) DO UPDATE SET joules = joules + excluded.joules, tokens = tokens + excluded.tokens");
-  add.bind(1, total.tenant).bind(2, total.day).bind(3, total.job).bind(4, total.source);
-  add.bind(5, new_joules).bind(6, new_tokens).run();
-  Statement sum(database_,
-                "INSERT INTO energy_total VALUES(?, ?, ?) ON CONFLICT(tenant, source) DO UPDATE "
-                "SET joules = joules + excluded.joules");
-  sum.bind(1, total.tenant).bind(2, total.source).bind(3, new_joules).run();
-}
-
-/// Of the same agent what is new counts, of another one all that it has seen.
-void Store::add_node_energy(const NodeEnergyTotal& total) {
-  Statement add(database_,
-                "INSERT INTO node_energy VALUES(?1, ?2, ?3, ?4, ?3) ON CONFLICT(node, source) DO "
-                "UPDATE SET joules = joules + max(0, excluded.agent_joules - iif(agent_began = "
-                "excluded.agent_began, agent_joules, 0)), agent_joules = excluded.agent_joules, "
-                "agent_began = excluded.agent_began");
-  add.bind(1, total.node).bind(2, total.source).bind(3, total.joules);
-  add.bind(4, total.agent_began).run();
 }
 
 std::optional<Submission> Store::submission(const std::string& request) {
@@ -291,35 +255,6 @@ std::vector<std::string> Store::requests() {
 
 void Store::forget_submission(const std::string& request) {
   Statement(database_, "DELETE FROM submission WHERE request = ?").bind(1, request).run();
-}
-
-std::vector<EnergyRow> Store::energy_of(int64_t job) {
-  Statement read(database_,
-                 "SELECT source, tenant, SUM(joules), SUM(tokens) FROM energy WHERE job = ? GROUP "
-                 "BY source ORDER BY source");
-  read.bind(1, job);
-  std::vector<EnergyRow> rows;
-  while (read.step()) {
-    rows.push_back({read.text(1), read.text(0), read.number(2), read.number(3)});
-  }
-  return rows;
-}
-
-std::vector<EnergyRow> Store::energy_totals() {
-  Statement read(database_, "SELECT tenant, source, joules FROM energy_total");
-  std::vector<EnergyRow> rows;
-  while (read.step()) rows.push_back({read.text(0), read.text(1), read.number(2), 0});
-  return rows;
-}
-
-std::vector<NodeEnergyTotal> Store::node_energy() {
-  Statement read(database_,
-                 "SELECT node, source, joules, agent_began FROM node_energy ORDER BY node, source");
-  std::vector<NodeEnergyTotal> totals;
-  while (read.step()) {
-    totals.push_back({read.text(0), read.text(1), read.number(2), read.number(3)});
-  }
-  return totals;
 }
 
 std::string Store::setting(const std::string& key) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/store/energy_accounts.h"
 #include "scheduler/store/journal.h"
 
 namespace wattle::scheduler {
@@ -25,26 +26,6 @@ struct Submission {
   std::vector<std::string> overrides;
   std::vector<StoredFile> inputs;
   std::string digest{};  ///< of all that was handed in; "" = not known
-};
-
-/// Joules of one node's share of a run since the run began, by where they come from.
-struct EnergyTotal {
-  int64_t token = 0;
-  int64_t job = 0;
-  std::string tenant;
-  std::string node;
-  std::string source;
-  double joules = 0;
-  double tokens = 0;  ///< with one of the sources of the run's first node; 0 with the others
-  std::string day;    ///< in UTC, "2026-11-24"
-};
-
-/// Joules of a whole node since its agent began, with and without runs.
-struct NodeEnergyTotal {
-  std::string node;
-  std::string source;
-  double joules = 0;
-  double agent_began = 0;  ///< tells one agent of the node from the next
 };
 
 /// Who asked for what, and what became of it.
@@ -74,19 +55,11 @@ struct DroppedFile {
 struct StoreBatch {
   std::vector<JournalRecord> records;
   std::vector<Submission> submissions;
-  std::vector<EnergyTotal> energy;
+  std::vector<EnergyTotal> energy;  ///< booked in this order
   std::vector<AuditRecord> audit;
   std::vector<CheckpointFiles> checkpoints;
   std::vector<NodeEnergyTotal> node_energy{};
   bool empty() const;
-};
-
-/// Joules of a tenant's jobs, or of one of them, from one source.
-struct EnergyRow {
-  std::string tenant;
-  std::string source;
-  double joules = 0;
-  double tokens = 0;
 };
 
 /// What the daemon must not forget, in `state_dir`/wattle.db (docs/CLUSTER.md lists the tables).
@@ -106,6 +79,7 @@ class Store {
 
   /// Records become durable with their batch.
   Journal& journal() { return journal_; }
+  EnergyAccounts& accounts() { return accounts_; }
   std::optional<Submission> submission(const std::string& request);
   /// "" for a request that is not there.
   std::string user_of(const std::string& request);
@@ -120,12 +94,6 @@ class Store {
   void forget_dropped(const std::vector<DroppedFile>& files);
   std::vector<std::string> requests();
   void forget_submission(const std::string& request);
-  /// Of all jobs there ever were: one row a tenant and source, without tokens.
-  std::vector<EnergyRow> energy_totals();
-  /// One row a source.
-  std::vector<EnergyRow> energy_of(int64_t job);
-  /// Of all agents that a node ever had: one row a node and source.
-  std::vector<NodeEnergyTotal> node_energy();
   /// A remembered text; "" if there is none.
   std::string setting(const std::string& key);
   void set_setting(const std::string& key, const std::string& value);
@@ -141,13 +109,12 @@ class Store {
 
  private:
   void migrate();
-  void add_energy(const EnergyTotal& total);
-  void add_node_energy(const NodeEnergyTotal& total);
   void keep_checkpoint(const CheckpointFiles& checkpoint);
   void note_dropped(const CheckpointFiles& checkpoint);
 
   Database database_;
   Journal journal_{database_};
+  EnergyAccounts accounts_{database_};
 };
 
 }  // namespace wattle::scheduler

@@ -29,6 +29,19 @@ class FleetTest(ClusterTest):
         self.assertIn(before, text)
         cluster.write(f"{name}.yaml", text.replace(before, f"work_dir: {cluster.folder}/{name}-new\n"))
 
+    def watch_one_figure(self, cluster: Cluster, job: int) -> dict:
+        """The job's joules by source, once `queue`, `show` and all reports say the same of them."""
+        def figures():
+            summary = next(j for j in cluster.json("eve", "queue", "--all") if j["job"] == job)
+            parts = {p["source"]: p["joules"]
+                     for p in cluster.json("eve", "show", job)["energy"]}
+            sums = [summary["joules"], sum(parts.values())]
+            for key in ("tenant", "job", "day"):
+                rows = cluster.json("eve", "report", "--by", key)
+                sums.append(sum(p["joules"] for row in rows for p in row["energy"]))
+            return parts if max(sums) - min(sums) < 1e-6 * max(sums) else None
+        return eventually(figures, "one figure everywhere", 30)
+
     def node_state(self, cluster: Cluster, node: str) -> str:
         return next(n["state"] for n in cluster.json("eve", "nodes") if n["name"] == node)
 
@@ -88,6 +101,13 @@ class FleetTest(ClusterTest):
         cluster.wattle("eve", "remove", node, "--force")
         eventually(lambda: cluster.show(job)["nodes"] not in ([node], []), "it goes on elsewhere", 30)
         self.assertIn("by force", cluster.log())
+        cluster.wattle("ada", "cancel", str(job))
+        cluster.wait_for_state(job, "CANCELLED")
+        lost = self.watch_one_figure(cluster, job)
+        self.assertGreater(lost["estimated:lost-node"], 0)
+        cluster.start(node)  # and tells what its run has used
+        cluster.wait_for_nodes(2)
+        self.assertNotIn("estimated:lost-node", self.watch_one_figure(cluster, job))
 
     def test_a_node_that_joins_waits_until_the_others_have_made_room(self):
         cluster = Cluster(agents=2, devices=2, cap_watts=50)

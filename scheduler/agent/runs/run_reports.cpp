@@ -154,11 +154,13 @@ v1::HeldRun Run::held(bool is_cut_off) const {
   if (has_ended()) {  // nothing of it draws any more
     held.set_limit_watts(devices_.front().idle_watts);
     held.set_joules(record_.exited->joules());
+    *held.mutable_energy() = record_.exited->energy();
     return held;
   }
   *held.mutable_devices() = record_.launch.devices();
   held.set_limit_watts(limit_watts(is_cut_off));
   held.set_joules(energy_.joules());
+  add_energy(energy_.record(), *held.mutable_energy());
   return held;
 }
 

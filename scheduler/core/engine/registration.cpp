@@ -146,7 +146,7 @@ void settle_runs(Round& round, Node& node, const std::vector<HeldRun>& runs) {
   }
   std::vector<const HeldRun*> foreign;
   for (const HeldRun& held : runs) {
-    state.joules.report(held.token, node.id, held.joules);
+    report_joules(round, held.token, node, held.joules);
     auto found = state.job_of_token.find(held.token);
     Job* job = found == state.job_of_token.end() ? nullptr : &state.jobs.at(found->second);
     NodeShare* share = job ? share_on(*job, node.id) : nullptr;

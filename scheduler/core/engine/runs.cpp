@@ -143,7 +143,31 @@ double unreported_joules(const State& state, const Run& run, const NodeShare& sh
   return watts * std::max(0.0, until - share.reported_seconds);
 }
 
+/// The accounts are to hold the ledger's figure.
+void tell_estimate(Round& round, Token token, const Node& node) {
+  const State& state = round.state;
+  const auto owner = state.owner_of_token.find(token);
+  if (owner == state.owner_of_token.end()) return;
+  const Job& job = state.jobs.at(owner->second);
+  const double joules = state.joules.estimated(token, node.id);
+  round.decide(job.id, Estimated{job.id, token, job.request.tenant, node.name, joules}, "");
+}
+
+void estimate_joules(Round& round, const Run& run, const NodeShare& share) {
+  State& state = round.state;
+  state.joules.estimate(run.token, share.node, unreported_joules(state, run, share));
+  if (state.joules.estimated(run.token, share.node) <= 0) return;
+  tell_estimate(round, run.token, state.nodes[share.node]);
+}
+
 }  // namespace
+
+void report_joules(Round& round, Token token, const Node& node, double total) {
+  JouleLedger& joules = round.state.joules;
+  const bool settles = joules.estimated(token, node.id) > 0;
+  joules.report(token, node.id, total);
+  if (settles) tell_estimate(round, token, node);
+}
 
 void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code) {
   State& state = round.state;
@@ -161,7 +185,7 @@ void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code
       if (exit_code) {
         state.joules.close(run.token, node);
       } else {
-        state.joules.estimate(run.token, node, unreported_joules(state, run, share));
+        estimate_joules(round, run, share);
       }
       if (share.node == run.shares.front().node) run.exit_code = exit_code;
     }
@@ -242,7 +266,7 @@ void on(Round& round, const JobExited& event) {
   State& state = round.state;
   Node* node = live_node(state, event.node, event.epoch);
   if (!node) return;
-  state.joules.report(event.token, node->id, event.joules);
+  report_joules(round, event.token, *node, event.joules);
   if (Job* job = job_of(state, event.token); job && share_on(*job, node->id)) {
     note_cause(round, *job->run, *node, event);
     end_share(round, *job, node->id, event.exit_code);
@@ -262,10 +286,10 @@ void on(Round& round, const JobExited& event) {
 void on(Round& round, const Measured& event) {
   State& state = round.state;
   const Node* node = live_node(state, event.node, event.epoch);
-  Job* job = node ? job_of(state, event.token) : nullptr;
-  if (!job) return;
-  state.joules.report(event.token, node->id, event.joules);
-  NodeShare* share = share_on(*job, node->id);
+  if (!node) return;
+  report_joules(round, event.token, *node, event.joules);
+  Job* job = job_of(state, event.token);
+  NodeShare* share = job ? share_on(*job, node->id) : nullptr;
   if (!share) return;
   share->watts = event.watts;
   share->reported_seconds = state.now_seconds;

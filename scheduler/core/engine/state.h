@@ -191,6 +191,8 @@ void on(Round& round, const JobExited& event);
 void on(Round& round, const Measured& event);
 void on(Round& round, const Tick& event);
 void stop_run(Round& round, Job& job, Reason reason, const std::string& why);
+/// What a node says of its share of a run, since that began, takes the place of an estimate.
+void report_joules(Round& round, Token token, const Node& node, double total);
 /// Nothing of the run is left on a node: with its exit code, or with none if the node was lost.
 void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code);
 
@@ -238,6 +240,7 @@ std::string why_now(const State& state, const Job& job);
 
 /// The node of an agent's message if it is up and the epoch is the current one.
 Node* live_node(State& state, const std::string& name, int64_t epoch);
+const Node* live_node(const State& state, const std::string& name, int64_t epoch);
 /// Whether a share can be told anything now.
 bool in_reach(const State& state, const NodeShare& share);
 /// The limit of the newest command to a share, per device.

@@ -187,6 +187,11 @@ double JouleLedger::reported(Token token, NodeId node) const {
   return share ? share->charged : 0;
 }
 
+double JouleLedger::estimated(Token token, NodeId node) const {
+  const Share* share = find(token, node);
+  return share ? share->estimate : 0;
+}
+
 bool JouleLedger::limited(Token token, NodeId node) const {
   const Share* share = find(token, node);
   if (!share) return false;

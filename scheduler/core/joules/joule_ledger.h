@@ -57,9 +57,11 @@ class JouleLedger {
   double job_spent(JobId job) const;
   double period_end_seconds(const std::string& tenant) const;
   double period_seconds(const std::string& tenant) const;  ///< 0 = none yet
-  /// A share's lease and what it has reported.
+  /// A share's lease, and what it is charged for.
   double leased(Token token, NodeId node) const;
   double reported(Token token, NodeId node) const;
+  /// What of that is an estimate, and not reported yet.
+  double estimated(Token token, NodeId node) const;
   bool limited(Token token, NodeId node) const;
 
   /// Its fields, for the journal.

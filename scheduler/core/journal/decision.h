@@ -177,7 +177,23 @@ struct Deferred {
   }
 };
 
+/// What a lost share of a run is charged for beyond its reports. It takes the place of what was
+/// said before; 0 = its node has reported, and nothing is estimated any more.
+struct Estimated {
+  static constexpr const char* kName = "estimated";
+  JobId job = 0;
+  Token token = 0;
+  std::string tenant;
+  std::string node;
+  double joules = 0;
+  template <class Self, class V>
+  static void visit(Self& s, V&& v) {
+    v("job", s.job), v("token", s.token), v("tenant", s.tenant), v("node", s.node);
+    v("joules", s.joules);
+  }
+};
+
 using Decision = std::variant<Accepted, Refused, Start, SetLimit, Stop, Resize, LeaseJoules, Kill,
-                              JobChanged, Noted, Deferred>;
+                              JobChanged, Noted, Deferred, Estimated>;
 
 }  // namespace wattle::scheduler

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "scheduler/core/journal/journal.h"
+#include "scheduler/daemon/journal/accounts.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -21,17 +22,6 @@ constexpr size_t kMostEventBytes = 2000;
 template <class T>
 void append(std::vector<T>& to, std::vector<T>& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
-}
-
-/// Caps, deadlines and budgets of a time on the wall are judged by the journal's, too.
-void warn_if_ahead(double seconds) {
-  if (seconds < 1) return;
-  spdlog::warn(
-      "the clock is {:.0f} s behind the journal's last event: it was set back, or was ahead "
-      "before. "
-      "The scheduler goes on from that event's time and is right again in {:.0f} s, for its time "
-      "slows by {:.0f} %; windows of caps, deadlines and budgets come that much early",
-      seconds, seconds / SteadyClock::kSlewBack, 100 * SteadyClock::kSlewBack);
 }
 
 }  // namespace
@@ -49,7 +39,6 @@ JournalledCore::JournalledCore(Store& store, RestoredCore restored, const Journa
       deliver_(std::move(deliver)),
       snapshots_(store, store_mutex_, limits, restored.core->state().events - restored.replayed),
       core_(std::move(restored.core)) {
-  warn_if_ahead(core_->state().now_seconds - now_seconds());
   if (!restored.is_kept_by_this_core) {
     snapshots_.keep(core_->state(), core_->state().events == 0 ? "beginning" : "version");
   } else if (restored.replayed >= kFewRecords) {
@@ -102,6 +91,8 @@ int64_t JournalledCore::take(Event& event, const Attachment& attach,
   std::vector<Decision> decided = core_->apply(event);
   StoreBatch attached;
   if (attach) attach(decided, core_->state(), attached);
+  std::vector<EnergyTotal> totals = accounts_of(decided, event.time_seconds);
+  append(attached.energy, totals);
   if (decisions) *decisions = decided;
   add(attached);
   entries_.push_back({core_->state().events, event, std::move(decided)});

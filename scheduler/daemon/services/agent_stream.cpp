@@ -1,6 +1,5 @@
 #include "scheduler/daemon/services/agent_stream.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -11,6 +10,7 @@
 #include "common/text.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/agents/commands.h"
+#include "scheduler/daemon/journal/accounts.h"
 #include "scheduler/daemon/services/calls/agent_message.h"
 #include "scheduler/daemon/services/calls/caller.h"
 
@@ -22,10 +22,6 @@ constexpr double kMostPatienceSeconds = 2;
 constexpr std::chrono::milliseconds kJoinPause{50};
 /// Of messages that are not durable yet.
 constexpr int kMostAhead = 64;
-
-std::string day_of(double seconds) {
-  return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
-}
 
 NodeUp event_of(const v1::Registration& registration, int64_t epoch) {
   NodeUp event;
@@ -101,7 +97,8 @@ std::string AgentStream::try_to_join(const v1::Registration& registration) {
   }
   epoch_ = daemon_.next_epoch();
   const NodeUp event = event_of(registration, epoch_);
-  const auto not_taken = answer_to(event, daemon_.core().apply(event));
+  const auto not_taken =
+      answer_to(event, daemon_.core().apply(event, accounts_of_runs(registration)));
   if (!not_taken) return "";
   daemon_.agents().detach(node_, outbox_);
   outbox_->clear();  // it may be attached once more
@@ -183,16 +180,36 @@ void AgentStream::started(const v1::RunStarted& message) {
     daemon_.core().post(JobStarted{node_, epoch_, message.token()});
 }
 
+/// What the core's ledger takes, and nothing else.
 template <class Message>
-JournalledCore::Attachment AgentStream::accounts_of(const Message& message) {
+void AgentStream::book(const Message& message, double tokens, const State& state,
+                       StoreBatch& batch) const {
+  const Job* job = job_of(state, message.token());
+  if (!job || !live_node(state, node_, epoch_)) return;
+  for (const v1::SourceJoules& part : message.energy()) {
+    batch.energy.push_back({message.token(), job->id, job->request.tenant, node_, part.source(),
+                            part.joules(), std::exchange(tokens, 0), day_of(state.now_seconds),
+                            message.joules()});
+  }
+}
+
+/// Nothing where the registration is not taken, for the node is then not this stream's.
+JournalledCore::Attachment AgentStream::accounts_of_runs(
+    const v1::Registration& registration) const {
+  return [this, runs = registration.runs()](const std::vector<Decision>&, const State& state,
+                                            StoreBatch& batch) {
+    for (const v1::HeldRun& run : runs) {
+      if (scheduler::may_report(state, run.token(), node_)) book(run, /*tokens=*/0, state, batch);
+    }
+  };
+}
+
+template <class Message>
+JournalledCore::Attachment AgentStream::accounts_of(const Message& message) const {
   return [this, message](const std::vector<Decision>&, const State& state, StoreBatch& batch) {
     const Job* job = job_of(state, message.token());
     if (!job) return;
-    double tokens = message.tokens();
-    for (const v1::SourceJoules& part : message.energy()) {
-      batch.energy.push_back({message.token(), job->id, job->request.tenant, node_, part.source(),
-                              part.joules(), std::exchange(tokens, 0), day_of(state.now_seconds)});
-    }
+    book(message, message.tokens(), state, batch);
     if (message.checkpoint_size() > 0) {
       batch.checkpoints.push_back(
           {job->id, message.token(), files_of(message.checkpoint()), file_seconds()});

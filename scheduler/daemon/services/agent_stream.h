@@ -39,7 +39,10 @@ class AgentStream {
   void remote_result(v1::RemoteResult message);
   /// Energy totals of this node's share of a run, for the same transaction as the event.
   template <class Message>
-  JournalledCore::Attachment accounts_of(const Message& message);
+  void book(const Message& message, double tokens, const State& state, StoreBatch& batch) const;
+  template <class Message>
+  JournalledCore::Attachment accounts_of(const Message& message) const;
+  JournalledCore::Attachment accounts_of_runs(const v1::Registration& registration) const;
   bool holds(Token token, const std::string& node) const;
 
   Daemon& daemon_;

@@ -289,7 +289,7 @@ class JobsService : public v1::Jobs::Service {
         v1::FileRef& ref = *detail.add_inputs();
         ref.set_path(file.path), ref.set_sha256(file.sha256), ref.set_size_bytes(file.size_bytes);
       }
-      for (const EnergyRow& row : store.energy_of(id)) {
+      for (const EnergyRow& row : store.accounts().of_job(id)) {
         v1::SourceJoules& part = *detail.add_energy();
         part.set_source(row.source), part.set_joules(row.joules);
         detail.set_tokens(detail.tokens() + row.tokens);

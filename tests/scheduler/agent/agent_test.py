@@ -166,6 +166,7 @@ class CrashTest(AgentTest):
         [held] = self.daemon.wait_registered(after=epoch).runs
         self.assertEqual((held.token, held.limit_watts, list(held.devices)), (1, 30, [0]))
         self.assertGreaterEqual(held.joules, before.joules)
+        self.assertAlmostEqual(sum(part.joules for part in held.energy), held.joules)
         exited = self.daemon.wait_said("run_exited", token=1)
         self.assertEqual(exited.exit_code, 0)
         records = [r for r in agent.metrics(1) if r["phase"] == "train"]

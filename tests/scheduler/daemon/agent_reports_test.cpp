@@ -76,7 +76,11 @@ TEST_F(AgentReports, ThatCanNotBeRightEndTheStream) {
   sample.mutable_power_sample()->add_devices()->set_watts(-1);
   v1::AgentMessage line = measured(1, 1, "estimated:model");
   line.mutable_measured()->set_metrics(std::string(70000, 'x'));
+  v1::AgentMessage sum = measured(1, 1, "estimated:model");
+  sum.mutable_measured()->set_joules(2);
   const std::pair<v1::AgentMessage, std::string> messages[] = {
+      {sum, "Measured.joules: expected the sum of its sources, 1 J, got 2 J"},
+      {measured(1, 1, kLostNodeSource), "got 'estimated:lost-node'"},
       {measured(1, 1, "guessed"), "got 'guessed'"},
       {measured(1, kNaN, "estimated:model"), "Measured.joules: expected a finite number"},
       {sample, "PowerSample.Device.watts: expected a finite number of at least 0, got -1"},

@@ -148,7 +148,8 @@ class DaemonTest : public testing::Test {
     options.security.insecure_loopback = true;
     options.cap_watts = cap_watts_;
     options.shared_paths = {"/shared"};
-    daemon_ = std::make_unique<Daemon>(options, [this] { return now_ += 0.001; });
+    daemon_ = std::make_unique<Daemon>(
+        options, [this] { return now_ += 0.001; }, [this] { return now_ - machine_is_behind_; });
     server_ = std::make_unique<Server>(*daemon_);
     channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
                                    grpc::InsecureChannelCredentials());
@@ -219,6 +220,7 @@ class DaemonTest : public testing::Test {
   ClusterOptions options_;  ///< of the next start
   ScratchFolder folder_;
   std::atomic<double> now_ = 1.8e9;
+  std::atomic<double> machine_is_behind_ = 0;
   double cap_watts_ = 200;
   std::unique_ptr<Daemon> daemon_;
   std::unique_ptr<Server> server_;

@@ -221,9 +221,10 @@ TEST_F(StoreTest, AnOlderDatabaseKeepsItsJoules) {
       "NULL, tokens REAL NOT NULL, PRIMARY KEY(day, job, source)); INSERT INTO old SELECT day, "
       "job, "
       "source, tenant, joules, tokens FROM energy; DROP TABLE energy; ALTER TABLE old RENAME TO "
-      "energy; CREATE INDEX energy_by_job ON energy(job); PRAGMA user_version = 6");
+      "energy; CREATE INDEX energy_by_job ON energy(job); DROP TABLE estimate; "
+      "PRAGMA user_version = 6");
   EXPECT_EQ(told({}), "team-a: 1 jobs estimated:model 5 J 10 tokens\n");
-  EXPECT_EQ(Store(path()).energy_of(1).at(0).tokens, 10);
+  EXPECT_EQ(Store(path()).accounts().of_job(1).at(0).tokens, 10);
 }
 
 TEST_F(StoreTest, NodesJoulesGoOnWithTheNextAgentAndTheNextDaemon) {
@@ -232,7 +233,7 @@ TEST_F(StoreTest, NodesJoulesGoOnWithTheNextAgentAndTheNextDaemon) {
     StoreBatch batch;
     batch.node_energy.push_back({"n", "estimated:model", joules, agent_began});
     store.commit(batch);
-    return store.node_energy().at(0).joules;
+    return store.accounts().of_nodes().at(0).joules;
   };
   EXPECT_EQ(report(100, 1.5), 100);
   EXPECT_EQ(report(100, 1.5), 100) << "a total, no difference";

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/error.h"
@@ -57,6 +58,17 @@ void require_sources(const google::protobuf::RepeatedPtrField<v1::SourceJoules>&
   }
 }
 
+/// What the ledger is told and what the accounts are told are one figure.
+template <class Report>
+void require_sum(const Report& report) {
+  double sum = 0;
+  for (const v1::SourceJoules& part : report.energy()) sum += part.joules();
+  if (std::abs(sum - report.joules()) <= 1e-6 * std::max(1.0, sum)) return;
+  throw Refusal(RefusalCode::kInvalid,
+                fmt::format("{}.joules: expected the sum of its sources, {} J, got {} J",
+                            report.GetTypeName(), sum, report.joules()));
+}
+
 void require_short(const char* what, const std::string& text) {
   if (text.size() <= kMostTextBytes) return;
   throw Refusal(RefusalCode::kInvalid, fmt::format("{}: expected at most {} bytes, got {}", what,
@@ -69,9 +81,14 @@ void require_sound(const v1::AgentMessage& message) {
   require_numbers(message);
   require_sources(message.measured().energy());
   require_sources(message.run_exited().energy());
+  require_sum(message.measured());
+  require_sum(message.run_exited());
   require_sources(message.power_sample().energy());
   for (const v1::HeldRun& run : message.registration().runs()) {
+    require_sources(run.energy());
     require_sources(run.exited().energy());
+    require_sum(run.exited());
+    if (!run.energy().empty()) require_sum(run);  // older agents give the sum alone
   }
   require_short("measured.metrics", message.measured().metrics());
   require_short("log_chunk.data", message.log_chunk().data());
