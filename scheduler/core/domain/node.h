@@ -25,7 +25,8 @@ struct DeviceGroup {
 struct Device {
   NodeId node = 0;
   int type = 0;
-  JobId job = 0;  ///< 0 = free
+  JobId job = 0;          ///< 0 = free
+  double idle_watts = 0;  ///< of its own, as the cap ledger counts them; follows from Node::groups
 };
 
 /// Device::job of a device that is held by a run which is not ours any more and is being ended.
@@ -49,7 +50,7 @@ struct Node {
   std::string work_dir_id;  ///< of its newest registration, as the next one (NodeUp)
   std::string boot_id;
   std::vector<DeviceGroup> groups;
-  double idle_watts = 0;  ///< of all its devices
+  double idle_watts = 0;  ///< of all its devices, as the cap ledger counts them
   double safe_watts = 0;
   std::vector<DeviceId> devices;  ///< consecutive
   std::map<Token, std::vector<DeviceId>> foreign_runs;

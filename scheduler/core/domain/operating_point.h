@@ -8,12 +8,23 @@ namespace wattle::scheduler {
 
 /// A kind of device with its electrical facts, per device.
 struct DeviceType {
-  std::string name;            ///< as the agents report it: "Tesla V100-SXM2", "cpu-16"
-  double idle_watts = 0;       ///< drawn while nothing runs on it
+  std::string name;  ///< as the agents report it: "Tesla V100-SXM2", "cpu-16"
+  /// Drawn while nothing runs on it. Of a group of devices what its agent says; of the cluster's
+  /// types the lowest of all that are installed: what one device draws, Device::idle_watts says.
+  double idle_watts = 0;
   double min_limit_watts = 0;  ///< lowest power limit (or pacing) that can be set
   double max_limit_watts = 0;  ///< highest one; the draw of an uncapped job is at most this
+  bool is_installed = true;    ///< of the cluster's types: whether there is any such device
+  /// Whether all figures are the same; whether they are of one type, is_same_type() says.
   bool operator==(const DeviceType&) const = default;
 };
+
+/// A type is its name and its range of limits. What alike devices draw when idle is measured, and
+/// differs by some watts from one to the next.
+inline bool is_same_type(const DeviceType& a, const DeviceType& b) {
+  return a.name == b.name && a.min_limit_watts == b.min_limit_watts &&
+         a.max_limit_watts == b.max_limit_watts;
+}
 
 /// The limits that are considered for a type, lowest first, the highest always among them: steps of
 /// 25 W where the range is wide (Zeus), at least two and at most nine of them.

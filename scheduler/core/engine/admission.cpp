@@ -14,14 +14,35 @@ double least_watts(const State& state, const Job& job, int type) {
   return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
 }
 
+constexpr double kRoundingWatts = 1e-6;
+
+/// Whether a cap lets all devices run at their lowest limits: then every job fits that finds its
+/// devices, and what is idle counts with the highest draw of its type (planner.cpp).
+bool lets_all_run(const State& state, double cap_watts) {
+  double watts = 0;
+  for (size_t type = 0; type < state.types.size(); ++type) {
+    watts += state.installed[type] * state.types[type].min_limit_watts;
+  }
+  return watts <= cap_watts + kRoundingWatts;
+}
+
 /// The option that a job would run at, were it alone: the fastest one that the cap allows.
-const Option* best_alone(const State& state, const Options& options, double watts,
-                         const std::vector<int>& devices) {
+const Option* best_alone(const State& state, const Options& options, double cap_watts) {
+  double busy_watts = cap_watts;
+  for (size_t type = 0; type < state.types.size(); ++type) {
+    busy_watts -= state.installed[type] * state.highest_idle_watts[type];
+  }
+  const bool all_run = lets_all_run(state, cap_watts);
+  const auto fits = [&](const OperatingPoint& p) {
+    const auto takes = [&](double idle) { return p.ranks * (p.limit_watts - idle); };
+    return takes(state.types[p.type].idle_watts) <=
+               cap_watts - state.least_cap_watts + kRoundingWatts ||
+           (all_run && takes(state.highest_idle_watts[p.type]) <= busy_watts + kRoundingWatts);
+  };
   const Option* best = nullptr;
   for (const Option& option : options) {
     const OperatingPoint& p = option.point;
-    if (p.ranks > devices[p.type]) continue;
-    if (p.ranks * (p.limit_watts - state.types[p.type].idle_watts) > watts) continue;
+    if (p.ranks > state.widest[p.type] || !fits(p)) continue;
     if (!best || option.performance.units_per_second > best->performance.units_per_second) {
       best = &option;
     }
@@ -130,10 +151,10 @@ std::string never_fits(State& state, const Job& job) {
   }
   const std::vector<int>& devices = state.installed;
   double cap = state.hard_cap.highest_from(state.now_seconds);
+  const bool all_run = lets_all_run(state, cap);
   for (const Node& node : state.nodes) {
     if (!node.removed) cap -= node.idle_watts;  // those out of reach may come back
   }
-  constexpr double kRounding = 1e-6;
   std::string too_big, too_hot;
   for (size_t type = 0; type < devices.size(); ++type) {
     if (devices[type] == 0) continue;
@@ -142,7 +163,7 @@ std::string never_fits(State& state, const Job& job) {
     if (ranks > state.widest[type]) {
       too_big += fmt::format(" {} of {}{};", state.widest[type], state.types[type].name,
                              ranks <= devices[type] ? " on nodes that share a jobs_dir" : "");
-    } else if (watts > cap + kRounding) {
+    } else if (!all_run && watts > cap + kRoundingWatts) {
       too_hot += fmt::format(" {:.0f} W on {};", watts, state.types[type].name);
     } else {
       return "";
@@ -162,9 +183,8 @@ Accepted expect(State& state, const Job& job) {
   accepted.job = job.id;
   accepted.name = job.request.name;
   accepted.overrides = job.request.overrides;
-  const double watts = planning_cap(state, state.now_seconds) - state.least_cap_watts;
   const auto options = state.profiles.options(state.types, job);
-  const Option* option = best_alone(state, *options, watts, state.widest);
+  const Option* option = best_alone(state, *options, planning_cap(state, state.now_seconds));
   if (!option) {
     accepted.why = state.types.empty()
                        ? "no node has registered yet: nothing can be foretold"

@@ -79,9 +79,40 @@ void free_device(State& state, DeviceId id) {
   if (node.state == NodeState::kUp && !node.drained) state.pool.add(device.node, device.type, id);
 }
 
+double counted_idle_watts(const std::vector<DeviceGroup>& groups) {
+  double watts = 0;
+  for (const DeviceGroup& group : groups) {
+    watts += group.count * CapLedger::counted(group.type.idle_watts);
+  }
+  return watts;
+}
+
+void note_idle_watts(State& state, Node& node) {
+  node.idle_watts = counted_idle_watts(node.groups);
+  auto device = node.devices.begin();
+  for (const DeviceGroup& group : node.groups) {
+    const double watts = CapLedger::counted(group.type.idle_watts);
+    for (int i = 0; i < group.count; ++i, ++device) state.devices[*device].idle_watts = watts;
+  }
+}
+
+namespace {
+
+/// A type of which nothing is installed keeps the idle watts that it had.
+void count_idle_watts(State& state, int type, double watts) {
+  const bool is_first = state.installed[type] == 0;
+  double& lowest = state.types[type].idle_watts;
+  double& highest = state.highest_idle_watts[type];
+  lowest = is_first ? watts : std::min(lowest, watts);
+  highest = is_first ? watts : std::max(highest, watts);
+}
+
+}  // namespace
+
 void count_fleet(State& state) {
   state.installed.assign(state.types.size(), 0);
   state.widest.assign(state.types.size(), 0);
+  state.highest_idle_watts.assign(state.types.size(), 0);
   std::vector<int> shared(state.types.size());
   state.least_cap_watts = 0;
   for (const Node& node : state.nodes) {
@@ -90,11 +121,15 @@ void count_fleet(State& state) {
     DeviceId first = node.devices.front();
     for (const DeviceGroup& group : node.groups) {
       const int type = state.devices[first].type;
+      count_idle_watts(state, type, state.devices[first].idle_watts);
       state.installed[type] += group.count;
       if (node.shares_jobs_dir) shared[type] += group.count;
       state.widest[type] = std::max({state.widest[type], group.count, shared[type]});
       first += group.count;
     }
+  }
+  for (size_t type = 0; type < state.types.size(); ++type) {
+    state.types[type].is_installed = state.installed[type] > 0;
   }
 }
 
@@ -180,7 +215,7 @@ void expire_leases(Round& round) {
     if (state.now_seconds < orphans_end(state, node)) continue;
     give_up(round, node);
     for (DeviceId device : node.devices) {
-      state.ledger.park(device, state.types[state.devices[device].type].idle_watts);
+      state.ledger.park(device, state.devices[device].idle_watts);
     }
     count_fleet(state);
     round.decide(0, Noted{node.name, "down: its runs have surely ended, its devices are idle"}, "");

@@ -43,6 +43,8 @@ void carry_out(Round& round, const Planned& event) {
     auto found = state.jobs.find(choice.job);
     if (found == state.jobs.end() || is_finished(found->second.state)) continue;
     Job& job = found->second;
+    // A plan of a version that numbered types otherwise.
+    if (choice.point && choice.point->type >= static_cast<int>(state.types.size())) continue;
     if ((job.run ? job.run->token : 0) != choice.token) continue;
     if (job.run) {
       if (steerable(state, job)) move_run(round, job, choice);

@@ -85,7 +85,7 @@ double base_watts(const State& state) {
   auto add = [&](const std::vector<DeviceId>& devices, bool beyond_idle) {
     for (DeviceId device : devices) {
       watts += state.ledger.possible_watts(device);
-      if (beyond_idle) watts -= state.types[state.devices[device].type].idle_watts;
+      if (beyond_idle) watts -= state.devices[device].idle_watts;
     }
   };
   for (const Node& node : state.nodes) {
@@ -137,6 +137,27 @@ std::vector<TypeView> capacities(const State& state) {
     }
   }
   return types;
+}
+
+/// Types count with the lowest idle draw of their devices: exact while nothing runs. Where the cap
+/// lets every device run at its lowest limit, they count with the highest instead: that is exact
+/// when all are busy, and every job still fits.
+void count_as_busy(const State& state, Snapshot& snapshot) {
+  double beyond_idle = 0, least = 0;
+  for (const Node& node : state.nodes) {
+    if (node.state != NodeState::kUp) continue;
+    for (DeviceId id : node.devices) {
+      const Device& device = state.devices[id];
+      const double idle = state.highest_idle_watts[device.type];
+      beyond_idle += idle - device.idle_watts;
+      least += state.types[device.type].min_limit_watts - idle;
+    }
+  }
+  if (snapshot.watts - beyond_idle < least) return;
+  snapshot.watts -= beyond_idle;
+  for (size_t type = 0; type < snapshot.types.size(); ++type) {
+    snapshot.types[type].type.idle_watts = state.highest_idle_watts[type];
+  }
 }
 
 std::vector<TenantView> tenants_of(const State& state, double now_seconds) {
@@ -221,7 +242,9 @@ bool stays(const State& state, const Job& job) {
 Snapshot make_snapshot(const State& state, double now_seconds) {
   Snapshot snapshot;
   snapshot.now_seconds = now_seconds;
-  snapshot.watts = std::max(0.0, cap_for_plan(state, now_seconds) - base_watts(state));
+  constexpr double kRounding = 1e-6;  // below what the ledger counts
+  const double watts = cap_for_plan(state, now_seconds) - base_watts(state);
+  snapshot.watts = std::max(0.0, watts) + kRounding;
   snapshot.types = capacities(state);
   snapshot.tenants = tenants_of(state, now_seconds);
   return snapshot;
@@ -230,6 +253,7 @@ Snapshot make_snapshot(const State& state, double now_seconds) {
 PlanRequest request_plan(State& state, double now_seconds) {
   PlanRequest request;
   Snapshot& snapshot = request.snapshot = make_snapshot(state, now_seconds);
+  count_as_busy(state, snapshot);
   std::unordered_map<std::string_view, int> tenant_index;
   for (const TenantView& tenant : snapshot.tenants) {
     tenant_index.emplace(tenant.name, static_cast<int>(tenant_index.size()));

@@ -1,13 +1,39 @@
+#include <algorithm>
+
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
 namespace {
 
+/// Older versions had a type for every idle draw. Types that are one now are merged, and those that
+/// follow move up; nothing happens to a state of this version.
+void merge_types(State& state) {
+  std::vector<DeviceType> types;
+  std::vector<int> number_now;
+  for (const DeviceType& type : state.types) {
+    const auto same = std::find_if(types.begin(), types.end(),
+                                   [&](const DeviceType& t) { return is_same_type(t, type); });
+    number_now.push_back(static_cast<int>(same - types.begin()));
+    if (same == types.end()) types.push_back(type);
+  }
+  if (types.size() == state.types.size()) return;
+  state.types = std::move(types);
+  for (Device& device : state.devices) device.type = number_now[device.type];
+  for (auto& [id, job] : state.jobs) {
+    if (job.run) job.run->point.type = number_now[job.run->point.type];
+    if (job.last_run) job.last_run->type = number_now[job.last_run->type];
+  }
+  for (PendingStart& start : state.pending_starts) start.point.type = number_now[start.point.type];
+  state.profiles.renumber_types(number_now);
+  state.outlook = {};  // the next plan makes another
+}
+
 void rebuild_nodes(State& state) {
   state.node_by_name.clear();
   state.lost_nodes.clear();
   state.pool = {};
-  for (const Node& node : state.nodes) {
+  for (Node& node : state.nodes) {
+    note_idle_watts(state, node);
     state.node_by_name[node.name] = node.id;
     state.pool.set_shared(node.id, node.shares_jobs_dir);
     if (node.state == NodeState::kLost) state.lost_nodes.insert(node.id);
@@ -43,6 +69,7 @@ void rebuild(State& state) {
   state.policy = make_policy(state.options.policy);
   state.hard_cap.adopt_windows();
   if (state.soft_cap) state.soft_cap->adopt_windows();
+  merge_types(state);
   rebuild_nodes(state);
   rebuild_jobs(state);
   restore_dependencies(state);

@@ -9,6 +9,8 @@
 namespace wattle::scheduler {
 namespace {
 
+constexpr double kRoundingWatts = 1e-6;  // below what the ledger counts
+
 double headroom(const State& state) {
   return planning_cap(state, state.now_seconds) - state.ledger.possible_watts();
 }
@@ -87,7 +89,9 @@ double least_watts(const State& state, const Run& run) {
   double watts = 0;
   for (const NodeShare& share : run.shares) {
     if (!in_reach(state, share)) continue;
-    watts += static_cast<double>(share.devices.size()) * (type.min_limit_watts - type.idle_watts);
+    for (DeviceId device : share.devices) {
+      watts += type.min_limit_watts - state.devices[device].idle_watts;
+    }
   }
   return watts;
 }
@@ -98,7 +102,7 @@ double held_watts(const State& state, const Run& run) {
   for (const NodeShare& share : run.shares) {
     if (!in_reach(state, share)) continue;
     for (DeviceId device : share.devices) {
-      watts += state.ledger.possible_watts(device) - state.types[run.point.type].idle_watts;
+      watts += state.ledger.possible_watts(device) - state.devices[device].idle_watts;
     }
   }
   return watts;
@@ -220,7 +224,7 @@ void raise(Round& round) {
     for (const NodeShare* share : shares) {
       needed += state.ledger.raise_watts(share->devices, wanted);
     }
-    const bool fits = needed <= free;
+    const bool fits = needed <= free + kRoundingWatts;
     if (fits) {
       set_limit(round, job, shares, wanted, "the plan gives it watts that are free");
       free -= needed;
@@ -229,24 +233,46 @@ void raise(Round& round) {
   }
 }
 
-/// The limit at which a start fits now: the wanted one, or less down to the lowest; 0 if none does.
-double limit_for_now(const State& state, const OperatingPoint& point, double free) {
+/// The limit at which a start on these devices fits now: the wanted one, or less down to the
+/// lowest; 0 if none does.
+double limit_for_now(const State& state, const OperatingPoint& point,
+                     const std::vector<NodeShare>& shares, double free) {
   const DeviceType& type = state.types[point.type];
-  constexpr double kRounding = 1e-6;  // below what the ledger counts
-  const double most = CapLedger::counted(type.idle_watts) + free / point.ranks + kRounding;
+  for (const NodeShare& share : shares) {
+    for (DeviceId device : share.devices) free += state.devices[device].idle_watts;
+  }
+  const double most = free / point.ranks + kRoundingWatts;
   if (most < CapLedger::counted(type.min_limit_watts)) return 0;
   // Whole watts; where the lowest limit lies between two, that one.
   return std::min(point.limit_watts, std::max(type.min_limit_watts, std::floor(most)));
 }
 
-void start_run(Round& round, Job& job, const PendingStart& pending, double limit_watts) {
+/// What a start would be given now, and the limit at which it fits the cap.
+struct Place {
+  std::vector<NodeShare> shares;  ///< empty if there are too few devices
+  double limit_watts = 0;         ///< 0 if there are too few watts; the devices are free again then
+};
+
+Place take_place(State& state, const OperatingPoint& point, double free) {
+  Place place{state.pool.take(point.type, point.ranks), 0};
+  if (place.shares.empty()) return place;
+  place.limit_watts = limit_for_now(state, point, place.shares, free);
+  if (place.limit_watts > 0) return place;
+  for (const NodeShare& share : place.shares) {
+    for (DeviceId device : share.devices) free_device(state, device);
+  }
+  return place;
+}
+
+void start_run(Round& round, Job& job, const PendingStart& pending, Place place) {
+  const double limit_watts = place.limit_watts;
   State& state = round.state;
   Run run;
   run.token = ++state.last_token;
   run.point = pending.point;
   run.issued_watts = limit_watts;
   run.started_seconds = state.now_seconds;
-  run.shares = state.pool.take(pending.point.type, pending.point.ranks);
+  run.shares = std::move(place.shares);
   Start start{job.id, run.token,  state.types[run.point.type].name, run.point.ranks, limit_watts,
               {},     pending.why};
   for (NodeShare& share : run.shares) {
@@ -290,17 +316,20 @@ void start_pending(Round& round) {
                                joules));
       continue;
     }
-    const bool has_devices = state.pool.fits(pending.point.type, pending.point.ranks);
-    const double limit = out_of_watts ? 0 : limit_for_now(state, pending.point, free);
-    if (!has_devices || limit == 0) {
-      out_of_watts = out_of_watts || (has_devices && limit == 0);
+    Place place;
+    if (!out_of_watts) place = take_place(state, pending.point, free);
+    if (place.limit_watts == 0) {
+      const bool has_devices = out_of_watts
+                                   ? state.pool.fits(pending.point.type, pending.point.ranks)
+                                   : !place.shares.empty();
+      out_of_watts = out_of_watts || has_devices;
       round.change(job, job.state, has_devices ? Reason::kPowerCap : Reason::kResources,
                    has_devices ? "is planned: waits until others have lowered their limits"
                                : "is planned: waits until devices come free");
       left.push_back(std::move(pending));
       continue;
     }
-    start_run(round, job, pending, limit);
+    start_run(round, job, pending, std::move(place));
     free = headroom(state);
   }
   state.pending_starts = std::move(left);

@@ -60,14 +60,9 @@ std::string words_for(const std::vector<DeviceGroup>& groups) {
   return text;
 }
 
-double idle_watts(const std::vector<DeviceGroup>& groups) {
-  double watts = 0;
-  for (const DeviceGroup& group : groups) watts += group.count * group.type.idle_watts;
-  return watts;
-}
-
 int type_index(State& state, const DeviceType& type) {
-  auto found = std::find(state.types.begin(), state.types.end(), type);
+  auto found = std::find_if(state.types.begin(), state.types.end(),
+                            [&](const DeviceType& known) { return is_same_type(known, type); });
   if (found == state.types.end()) found = state.types.insert(found, type);
   return static_cast<int>(found - state.types.begin());
 }
@@ -75,8 +70,8 @@ int type_index(State& state, const DeviceType& type) {
 /// The same devices count with these watts from now on, as they are registered.
 void take_watts(State& state, Node& node, const std::vector<DeviceGroup>& groups) {
   node.groups = groups;
-  node.idle_watts = idle_watts(groups);
   node.safe_watts = 0;
+  note_idle_watts(state, node);
   auto device = node.devices.begin();
   for (const DeviceGroup& group : groups) {
     node.safe_watts += group.count * group.safe_watts;
@@ -142,7 +137,7 @@ void settle_runs(Round& round, Node& node, const std::vector<HeldRun>& runs) {
   State& state = round.state;
   std::set<JobId> missing = jobs_on(state, node);
   for (DeviceId device : node.devices) {
-    state.ledger.restate(device, state.types[state.devices[device].type].idle_watts);
+    state.ledger.restate(device, state.devices[device].idle_watts);
   }
   std::vector<const HeldRun*> foreign;
   for (const HeldRun& held : runs) {
@@ -189,7 +184,7 @@ std::string unfit(const State& state, const NodeUp& event, const Node* known) {
         words_for(event.groups), words_for(known->groups), event.node);
   }
   const double counted = known && !known->removed ? known->idle_watts : 0;
-  const double added = idle_watts(event.groups) - counted;
+  const double added = counted_idle_watts(event.groups) - counted;
   double others = 0;
   for (const Node& node : state.nodes) {
     if (!node.removed && &node != known) others += node.idle_watts;
@@ -201,7 +196,7 @@ std::string unfit(const State& state, const NodeUp& event, const Node* known) {
       "its idle devices draw {:.0f} W, with those of all other nodes {:.0f} W, more than the cap "
       "of "
       "{:.0f} W{} leaves",
-      idle_watts(event.groups), counted + added + others, least,
+      counted_idle_watts(event.groups), counted + added + others, least,
       is_later ? " that is set for later" : "");
 }
 
@@ -288,7 +283,7 @@ std::string must_wait(const State& state, const NodeUp& event) {
   }
   if (has_room(state, event.node, added_watts(state, event, known))) return "";
   return fmt::format("waits until the cap has room for the {:.0f} W of its idle devices",
-                     idle_watts(event.groups));
+                     counted_idle_watts(event.groups));
 }
 
 void on(Round& round, const NodeUp& event) {

@@ -179,7 +179,7 @@ void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code
       share.gone = true;
       for (DeviceId device : share.devices) {
         const bool up = state.nodes[node].state == NodeState::kUp;
-        if (up) state.ledger.park(device, state.types[state.devices[device].type].idle_watts);
+        if (up) state.ledger.park(device, state.devices[device].idle_watts);
         free_device(state, device);
       }
       if (exit_code) {
@@ -275,7 +275,7 @@ void on(Round& round, const JobExited& event) {
   auto foreign = node->foreign_runs.find(event.token);
   if (foreign == node->foreign_runs.end()) return;
   for (DeviceId device : foreign->second) {
-    state.ledger.park(device, state.types[state.devices[device].type].idle_watts);
+    state.ledger.park(device, state.devices[device].idle_watts);
     free_device(state, device);
   }
   node->foreign_runs.erase(foreign);

@@ -69,7 +69,7 @@ struct State {
   double now_seconds = 0;
   int64_t events = 0;  ///< that were applied, the present one included
 
-  std::vector<DeviceType> types;
+  std::vector<DeviceType> types;  ///< no two the same; plans name them by their index
   std::vector<Node> nodes;
   std::map<std::string, NodeId> node_by_name;
   std::vector<Device> devices;
@@ -77,6 +77,7 @@ struct State {
   std::map<std::string, Joining> joining;  ///< by node
   std::vector<int> installed;              ///< devices by type, of all nodes that are not removed
   std::vector<int> widest;                 ///< of them, the most by type that one job can have
+  std::vector<double> highest_idle_watts;  ///< by type, of the devices that are installed
   double least_cap_watts = 0;              ///< idle devices, and lost nodes at safe limits
   DevicePool pool;
 
@@ -255,7 +256,11 @@ double cap_ahead(const State& state, double now_seconds);
 double planning_cap(const State& state, double now_seconds);
 /// The same of the soft cap on what is drawn; infinite where there is none.
 double planning_soft_cap(const State& state, double now_seconds);
-/// Brings State::installed and least_cap_watts up to date after a node's state has changed.
+/// Brings State::installed, what the types draw when idle, and least_cap_watts up to date after a
+/// node's state or watts have changed.
 void count_fleet(State& state);
+/// Of all devices of these groups, and of the node's devices one by one, as the ledger counts them.
+double counted_idle_watts(const std::vector<DeviceGroup>& groups);
+void note_idle_watts(State& state, Node& node);
 
 }  // namespace wattle::scheduler

@@ -12,7 +12,7 @@ namespace wattle::scheduler {
 
 /// A device type with what can be planned of it.
 struct TypeView {
-  DeviceType type;
+  DeviceType type;   ///< its idle_watts: with which its devices count, see Snapshot::watts
   int capacity = 0;  ///< devices that are free, held by jobs of this snapshot, or about to be freed
   int widest = std::numeric_limits<int>::max();  ///< the most of them that one job can have
 };
@@ -42,7 +42,9 @@ struct JobView {
 /// submitted, too; higher priority first, then longer waiting.
 struct Snapshot {
   double now_seconds = 0;
-  double watts = 0;  ///< for runs, above the idle watts of all devices
+  /// For runs, above the idle watts of all devices, which count with their own or with those of
+  /// their TypeView, whichever are more: a run never takes more of the cap than run_watts().
+  double watts = 0;
   std::vector<TypeView> types;
   std::vector<TenantView> tenants;
   std::vector<JobView> jobs;

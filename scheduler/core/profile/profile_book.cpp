@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace wattle::scheduler {
 namespace {
@@ -22,6 +23,28 @@ void add_interval(LimitSample& s, double units_per_second, double watts) {
   s.units_per_second += deviation / s.weight;
   s.square_deviation += deviation * (units_per_second - s.units_per_second);
   s.watts += (watts - s.watts) / s.weight;
+}
+
+/// Two means of one figure become one (Chan, Golub and LeVeque).
+void join(LimitSample& s, const LimitSample& other) {
+  const double weight = s.weight + other.weight;
+  if (weight <= 0) return;
+  const double deviation = other.units_per_second - s.units_per_second;
+  const double share = other.weight / weight;
+  s.units_per_second += deviation * share;
+  s.square_deviation += other.square_deviation + deviation * deviation * s.weight * share;
+  s.watts += (other.watts - s.watts) * share;
+  s.weight = weight;
+}
+
+/// The sample of a limit, of those that are sorted by it; a new one where there is none.
+LimitSample& sample_at(std::vector<LimitSample>& samples, double limit_watts) {
+  auto at = std::lower_bound(samples.begin(), samples.end(), limit_watts - 0.5,
+                             [](const LimitSample& s, double l) { return s.limit_watts < l; });
+  if (at == samples.end() || at->limit_watts > limit_watts + 0.5) {
+    at = samples.insert(at, LimitSample{limit_watts});
+  }
+  return *at;
 }
 
 std::string own_page(const Job& job) { return fmt::format("job:{}", job.id); }
@@ -55,23 +78,35 @@ void ProfileBook::record(const Types& types, const Job& job, const OperatingPoin
   if (!is_plausible_rate(units_per_second) || !(watts > 0) || !std::isfinite(watts)) return;
   Page& page = page_of(job);
   Series& series = page.series[{point.type, point.ranks}];
-  auto at =
-      std::lower_bound(series.samples.begin(), series.samples.end(), point.limit_watts - 0.5,
-                       [](const LimitSample& s, double limit) { return s.limit_watts < limit; });
-  if (at == series.samples.end() || at->limit_watts > point.limit_watts + 0.5) {
-    at = series.samples.insert(at, LimitSample{point.limit_watts});
-  }
-  add_interval(*at, units_per_second / point.ranks, watts / point.ranks);
-  series.fit = fit_curve(types[point.type], series.samples);
+  add_interval(sample_at(series.samples, point.limit_watts), units_per_second / point.ranks,
+               watts / point.ranks);
+  fit(types, point.type, series);
   page.cached.clear();
+}
+
+void ProfileBook::fit(const Types& types, int type, Series& series) {
+  series.fit = fit_curve(types[type], series.samples);
+  series.fitted_idle_watts = types[type].idle_watts;
 }
 
 void ProfileBook::refit(const Types& types) {
   for (auto& [name, page] : pages_) {
     for (auto& [key, series] : page.series) {
-      series.fit = fit_curve(types[key.first], series.samples);
+      fit(types, key.first, series);
     }
     page.cached.clear();
+  }
+}
+
+void ProfileBook::renumber_types(const std::vector<int>& number_now) {
+  for (auto& [name, page] : pages_) {
+    const auto before = std::exchange(page.series, {});
+    for (const auto& [key, series] : before) {
+      Series& now = page.series[{number_now[key.first], key.second}];
+      for (const LimitSample& sample : series.samples) {
+        join(sample_at(now.samples, sample.limit_watts), sample);
+      }
+    }
   }
 }
 
@@ -109,12 +144,18 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
 
 std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Job& job) {
   Page& page = page_of(job);
-  if (page.cached_types != types.size()) page.cached.clear();
-  page.cached_types = types.size();
+  if (page.cached_types != types) {
+    page.cached.clear();
+    page.cached_types = types;
+    for (auto& [key, series] : page.series) {
+      if (series.fitted_idle_watts != types[key.first].idle_watts) fit(types, key.first, series);
+    }
+  }
   std::shared_ptr<const Options>& cached = page.cached[job.rank_counts];
   if (cached) return cached;
   Options options;
   for (int type = 0; type < static_cast<int>(types.size()); ++type) {
+    if (!types[type].is_installed) continue;
     for (int ranks : job.rank_counts) {
       for (double limit : limit_levels(types[type])) {
         const OperatingPoint point{type, ranks, limit};

@@ -39,8 +39,9 @@ class ProfileBook {
   void record(const Types& types, const Job& job, const OperatingPoint& point,
               double units_per_second, double watts);
 
-  /// The options of a job on all device types. Shared between jobs of a kind, and valid until the
-  /// next measurement of that kind; the pointer stays alive as long as it is held.
+  /// The options of a job on all device types that are installed. Shared between jobs of a kind,
+  /// and valid until the next measurement of that kind or another figure of a type; the pointer
+  /// stays alive as long as it is held.
   std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
   /// Of the other pages nothing is known any more. A page that a plan may yet ask for must stay:
@@ -54,10 +55,15 @@ class ProfileBook {
   }
   void refit(const Types& types);
 
+  /// Types are numbered otherwise: `number_now` of each. What was learnt of types that are one now
+  /// is joined. Before refit().
+  void renumber_types(const std::vector<int>& number_now);
+
  private:
   struct Series {                      ///< one device type and rank count
     std::vector<LimitSample> samples;  ///< per device, sorted by limit
     PowerCurve fit;
+    double fitted_idle_watts = 0;  ///< of the type, when the fit was made
     template <class Self, class V>
     static void visit(Self& s, V&& v) {
       v("samples", s.samples);
@@ -67,7 +73,7 @@ class ProfileBook {
     std::map<std::pair<int, int>, Series> series;  ///< (type, ranks)
     double units_per_second_hint = 0;              ///< one rank at full power
     std::map<std::vector<int>, std::shared_ptr<const Options>> cached;
-    size_t cached_types = 0;
+    Types cached_types;  ///< for which `cached` was made
     template <class Self, class V>
     static void visit(Self& s, V&& v) {
       v("series", s.series), v("units_per_second_hint", s.units_per_second_hint);
@@ -75,6 +81,7 @@ class ProfileBook {
   };
 
   Page& page_of(const Job& job);
+  static void fit(const Types& types, int type, Series& series);
   static Performance predict(const Types& types, const Page& page, const OperatingPoint& point);
 
   std::unordered_map<std::string, Page> pages_;

@@ -1,12 +1,15 @@
 // A round of decisions over 10,000 nodes of 8 devices with 20,000 waiting jobs, from the
 // request of a plan to the start decisions: on an empty cluster, on the full one when all that wait
-// have done so for an hour, and on that with a cap that has just fallen.
+// have done so for an hour, and on that with a cap that has just fallen. With `spread` watts, no two
+// nodes' devices draw the same when idle, as meters find it: up to so much more than their type's
+// least.
 //
-//   wattle_decision_round [nodes] [jobs] [policy]
+//   wattle_decision_round [nodes] [jobs] [policy | all] [spread]
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <functional>
 
 #include "scheduler/core/core.h"
@@ -63,15 +66,15 @@ Submit job(int number) {
   return submit;
 }
 
-void measure(const std::string& policy, int nodes, int jobs) {
+void measure(const std::string& policy, int nodes, int jobs, double spread_watts) {
   CoreOptions options;
   options.policy.name = policy;
   options.cap_watts = nodes * 8 * 150.0;
   Core core(options);
   double now = 1000;
   for (int n = 0; n < nodes; ++n) {
-    const DeviceType type =
-        n % 3 ? DeviceType{"V100", 25, 100, 250} : DeviceType{"A100", 50, 150, 400};
+    DeviceType type = n % 3 ? DeviceType{"V100", 25, 100, 250} : DeviceType{"A100", 50, 150, 400};
+    type.idle_watts += std::round(1e3 * spread_watts * n / nodes) / 1e3;  // whole milliwatts
     core.apply({now, NodeUp{fmt::format("n{}", n), 1, {{type, 8, 60}}, {}, true}});
   }
   const double submit_seconds = seconds_of([&] {
@@ -84,10 +87,10 @@ void measure(const std::string& policy, int nodes, int jobs) {
   const Round lowered = run_round(core, now);
   fmt::print(
       "{:>9}: submit {:.1f} us; empty cluster {} ({} starts); {} more waiting {} ({} starts); cap "
-      "lowered {} ({} decisions); {} running, {} waiting\n",
+      "lowered {} ({} decisions); {} running, {} waiting; {} device types\n",
       policy, 1e6 * submit_seconds / jobs, text_of(first), starts(first.decisions), jobs,
       text_of(second), starts(second.decisions), text_of(lowered), lowered.decisions.size(),
-      core.state().running.size(), core.state().waiting.size());
+      core.state().running.size(), core.state().waiting.size(), core.state().types.size());
 }
 
 }  // namespace
@@ -97,7 +100,7 @@ int main(int argc, char** argv) {
   const int nodes = argc > 1 ? std::stoi(argv[1]) : 10000;
   const int jobs = argc > 2 ? std::stoi(argv[2]) : 20000;
   for (const std::string policy : {"fifo", "backfill", "energy"}) {
-    if (argc > 3 && policy != argv[3]) continue;
-    wattle::scheduler::measure(policy, nodes, jobs);
+    if (argc > 3 && policy != argv[3] && std::string(argv[3]) != "all") continue;
+    wattle::scheduler::measure(policy, nodes, jobs, argc > 4 ? std::stod(argv[4]) : 0);
   }
 }

@@ -15,9 +15,9 @@ CoreOptions options_of(const std::string& policy, double cap_watts) {
   return options;
 }
 
-/// One random history: nodes, jobs, a bad network, agents that are cut off, die and come back, with
-/// their runs or without, nodes that join, limits that are never acknowledged, and an operator who
-/// removes nodes and moves the cap.
+/// One random history: nodes whose devices draw unlike watts when idle, jobs, a bad network, agents
+/// that are cut off, die and come back, with their runs or without, nodes that join, limits that
+/// are never acknowledged, and an operator who removes nodes and moves the cap.
 class History {
  public:
   History(uint64_t seed, const std::string& policy, bool cap_moves)
@@ -26,7 +26,7 @@ class History {
     cluster_.planning_seconds = seed % 2 ? 3 : 0;
     cluster_.check = [this] { check(); };
     for (int i = 0; i < kNodes; ++i) {
-      cluster_.add_node(fmt::format("n{}", i), {kV100, 4, 60});
+      cluster_.add_node(fmt::format("n{}", i), {idling_somehow(), 4, 60});
     }
   }
 
@@ -44,6 +44,7 @@ class History {
       } else if (what < 6) {
         cluster_.power_off(node);
       } else if (what < 8.5) {
+        if (what < 7) cluster_.measure_idle(node, idling_somehow().idle_watts);
         cluster_.reconnect(node);
       } else if (what < 9 && cap_moves_) {
         cluster_.apply(CapSet{"cap", cluster_.uniform(1000, 3500), CapTier::kHard, {}, {}});
@@ -68,10 +69,17 @@ class History {
  private:
   static constexpr int kNodes = 4, kMostNodes = 8;
 
+  /// What is measured is no whole number of anything.
+  DeviceType idling_somehow() {
+    DeviceType type = kV100;
+    type.idle_watts = cluster_.uniform(12, 25);
+    return type;
+  }
+
   void unsettle(const std::string& node, int jobs) {
     const double what = cluster_.uniform(0, 4);
     if (what < 1 && nodes_ < kMostNodes) {
-      cluster_.add_node(fmt::format("n{}", nodes_++), {kV100, 4, 60});
+      cluster_.add_node(fmt::format("n{}", nodes_++), {idling_somehow(), 4, 60});
     } else if (what < 2) {
       cluster_.start_elsewhere(node);
     } else if (what < 3 && jobs > 0) {
@@ -92,6 +100,7 @@ class History {
     // Whatever the core counts.
     const double bound = cap_moves_ ? possible : cap;
     ASSERT_LE(cluster_.in_force_watts(), bound + 1e-6) << "at " << cluster_.now();
+    ASSERT_EQ(state.types.size(), 1u);
     for (const auto& [id, job] : state.jobs) ASSERT_LE(cluster_.live_runs(id), 1) << "job " << id;
   }
 

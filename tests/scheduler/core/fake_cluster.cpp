@@ -68,6 +68,8 @@ void FakeCluster::knock(const std::string& node) {
   agent.is_waiting = true;
   fall_back(agent);
   NodeUp up{node, ++agent.epoch, {agent.group}, {}, shares_jobs_dir};
+  DeviceType& type = up.groups.front().type;
+  type.idle_watts = agent.measured_idle_watts.value_or(type.idle_watts);
   up.work_dir_id = fmt::format("{} {}", node, agent.place);
   up.boot_id = "boot";
   for (const auto& [token, held] : agent.runs) {
@@ -97,6 +99,7 @@ void FakeCluster::answer(Agent& agent, const NodeUp& up, const std::vector<Decis
     }
   }
   if (!is_taken) return;
+  agent.group = up.groups.front();
   agent.is_waiting = false;
   agent.counts = agent.connected = true;
   agent.last_delivery = now_;
@@ -313,6 +316,10 @@ void FakeCluster::reconnect(const std::string& node) {
   if (agents_.contains(node) && !agents_.at(node).connected && !agents_.at(node).is_waiting) {
     knock(node);
   }
+}
+
+void FakeCluster::measure_idle(const std::string& node, double watts_each) {
+  agents_.at(node).measured_idle_watts = watts_each;
 }
 
 void FakeCluster::start_elsewhere(const std::string& node) {

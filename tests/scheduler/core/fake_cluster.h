@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <queue>
 #include <random>
 #include <set>
@@ -57,6 +58,8 @@ class FakeCluster {
   /// The machine dies with all that runs on it.
   void power_off(const std::string& node);
   void reconnect(const std::string& node);
+  /// What the node's agent finds its devices to draw when idle, from its next registration on.
+  void measure_idle(const std::string& node, double watts_each);
   /// An agent of that name begins without what the one before left, which goes on as its lease lets
   /// it: on the same devices, with another work_dir.
   void start_elsewhere(const std::string& node);
@@ -98,7 +101,8 @@ class FakeCluster {
   };
   struct Agent {
     std::string name;
-    DeviceGroup group;
+    DeviceGroup group;  ///< as the core has taken it
+    std::optional<double> measured_idle_watts;
     int64_t epoch = 0;
     bool connected = false;
     bool is_waiting = false;  ///< for its registration to be taken

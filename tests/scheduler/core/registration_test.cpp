@@ -57,6 +57,7 @@ TEST_F(Registration, OtherWattsOfTheSameDevicesAreTaken) {
   EXPECT_EQ(register_again(with_idle(27)), "");
   EXPECT_EQ(cap_of_limits(), before + 4 * 2);
   EXPECT_EQ(node().idle_watts, 4 * 27);
+  EXPECT_EQ(cluster.core.state().types.size(), 1u) << "the type is the same";
   DeviceGroup group = with_idle(27);
   group.safe_watts = 80;
   EXPECT_EQ(register_again(group), "");
@@ -78,7 +79,8 @@ TEST_F(Registration, OtherWattsLeaveARunWhereItIs) {
   EXPECT_EQ(register_again(with_idle(27), {{run.token, {0, 1, 2, 3}, 150, 10}}), "");
   ASSERT_TRUE(cluster.job(here).run);
   EXPECT_EQ(run_of(here).token, run.token);
-  EXPECT_NE(run_of(here).point.type, run.point.type);
+  EXPECT_EQ(run_of(here).point.type, run.point.type);
+  EXPECT_EQ(cluster.core.state().types.size(), 1u);
   cluster.run(40);  // plans are made with it
   EXPECT_EQ(run_of(here).token, run.token);
 }

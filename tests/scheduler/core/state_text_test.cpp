@@ -82,6 +82,8 @@ class Recording {
       case 1:
         return cluster.power_off(node);
       case 2:
+        cluster.measure_idle(node, cluster.uniform(3, 8));
+        return cluster.reconnect(node);
       case 3:
         return cluster.reconnect(node);
       case 4:
