@@ -125,6 +125,22 @@ void add_tenants(Daemon& daemon, Page& page) {
   for (const auto& [name, joules] : by_source) page.sample("source", name, joules);
 }
 
+void add_snapshots(Daemon& daemon, Page& page) {
+  const SnapshotStatus status = daemon.core().snapshot_status();
+  const auto records = daemon.core().read([](const Core& core) { return core.state().events; });
+  page.family("wattle_snapshot_age_seconds", "gauge",
+              "Time since the core's state was last kept in the journal.");
+  page.sample(std::max(0.0, daemon.now() - status.newest.time_seconds));
+  page.family("wattle_snapshot_age_records", "gauge", "Records since then: a start replays them.");
+  page.sample(static_cast<double>(records - status.newest.number));
+  page.family("wattle_snapshot_size_bytes", "gauge",
+              "Of the state that was last kept; 0 if an older version has kept it.");
+  page.sample(static_cast<double>(status.newest.bytes));
+  page.family("wattle_snapshot_failures_total", "counter",
+              "States that could not be kept since the daemon began.");
+  page.sample(static_cast<double>(status.failures));
+}
+
 }  // namespace
 
 std::string prometheus_text(Daemon& daemon) {
@@ -139,6 +155,7 @@ std::string prometheus_text(Daemon& daemon) {
   add_tenants(daemon, page);
   page.family("wattle_journal_writable", "gauge", "0 while the journal can't be written.");
   page.sample(daemon.core().store_fault().empty());
+  add_snapshots(daemon, page);
   return page.take();
 }
 

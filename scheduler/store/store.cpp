@@ -62,6 +62,12 @@ constexpr std::array kMigrations = {
       ALTER TABLE energy_by_tenant RENAME TO energy;
       CREATE INDEX energy_by_job ON energy(job);
     )sql",
+    // SQLite takes no row of more than 1,000,000,000 bytes. Older snapshots have their `state`.
+    R"sql(
+      ALTER TABLE snapshot ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+      CREATE TABLE snapshot_piece(snapshot INTEGER REFERENCES snapshot(id) ON DELETE CASCADE,
+        piece INTEGER, text BLOB NOT NULL, PRIMARY KEY(snapshot, piece));
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());

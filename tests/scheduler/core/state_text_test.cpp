@@ -173,6 +173,30 @@ TEST(StateFile, FieldsThatAnOlderProgramDidNotKnowHaveTheirDefaults) {
   EXPECT_EQ(to_text(*state), text);
 }
 
+TEST(StateFile, InPiecesItIsTheSame) {
+  const Recording past("energy", 3);
+  const State& state = past.cluster.core.state();
+  const std::string text = to_text(state);
+  for (const size_t bytes :
+       {size_t{1}, size_t{700}, text.size() - 1, text.size(), text.size() + 1}) {
+    const std::vector<std::string> pieces = to_pieces(state, bytes);
+    EXPECT_EQ(pieces.size(), (text.size() + bytes - 1) / bytes);
+    std::string whole;
+    for (const std::string& piece : pieces) whole += piece;
+    EXPECT_EQ(whole, text) << bytes;
+  }
+}
+
+TEST(StateFile, AListThatIsNoneIsNamed) {
+  const std::string text = to_text(Core(options_of("energy")).state());
+  for (const char* wrong : {"", "[", "7", "[]]", "[1", "[,]", "[1,]", "[[1,2]", "[\"]"}) {
+    EXPECT_THAT(fault_of(edited(text, "to_adjust []", fmt::format("to_adjust {}", wrong))),
+                HasSubstr("to_adjust"))
+        << wrong;
+  }
+  EXPECT_EQ(fault_of(edited(text, "to_adjust []", "to_adjust [1,2]")), "");
+}
+
 TEST(StateFile, NumbersThatJsonDoesNotKnowComeBack) {
   Core core(options_of("energy"));
   core.apply({1, CapSet{"soft", 900, CapTier::kSoft, 5.0, 9.0}});  // none outside of the window
