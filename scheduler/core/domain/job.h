@@ -130,6 +130,8 @@ struct Job {
   std::optional<PastRun> last_run;  ///< before `run`
   double ended_seconds = 0;
   int exit_code = 0;
+  int64_t kept_bytes =
+      0;  ///< about what its runs, and once it has ended all of it, take in a state
 };
 
 inline bool is_finished(JobState state) {

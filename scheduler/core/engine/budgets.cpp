@@ -235,15 +235,15 @@ void on(Round& round, const Configured& event) {
   changed.lease_seconds = event.lease_seconds;
   changed.orphan_grace_seconds = event.orphan_grace_seconds;
   changed.history_seconds = event.history_seconds;
+  changed.history_bytes = event.history_bytes;
   state.policy = make_policy(changed.policy);
   state.options = changed;
   state.note_change();
-  round.decide(
-      0,
-      Noted{"options", fmt::format("policy {}, eta {}, leases of {} s and {} s, jobs kept for {} s",
-                                   event.policy, event.eta, event.lease_seconds,
-                                   event.orphan_grace_seconds, event.history_seconds)},
-      "");
+  std::string text = fmt::format("policy {}, eta {}, leases of {} s and {} s, jobs kept for {} s",
+                                 event.policy, event.eta, event.lease_seconds,
+                                 event.orphan_grace_seconds, event.history_seconds);
+  if (event.history_bytes > 0) text += fmt::format(" in {} bytes", event.history_bytes);
+  round.decide(0, Noted{"options", std::move(text)}, "");
 }
 
 }  // namespace wattle::scheduler

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
+#include "scheduler/core/journal/codec.h"
 #include "scheduler/core/journal/journal.h"
 #include "tests/scheduler/core/fake_cluster.h"
 
@@ -100,7 +101,7 @@ class Recording {
         return;
       case 8:
         cluster.apply(Configured{pick(2) ? "energy" : "backfill", cluster.uniform(0, 1), 6, 20,
-                                 /*history_seconds=*/60});
+                                 /*history_seconds=*/60, /*history_bytes=*/pick(3) * 8000});
         return;
       case 9:
         if (jobs_ > 0) cluster.apply(Cancel{1 + pick(jobs_)});
@@ -195,6 +196,40 @@ TEST(StateFile, AListThatIsNoneIsNamed) {
         << wrong;
   }
   EXPECT_EQ(fault_of(edited(text, "to_adjust []", "to_adjust [1,2]")), "");
+}
+
+/// A job with overrides that was handed in and answered.
+struct Answered {
+  Answered() : core(options_of("energy")) {
+    Submit submit;
+    submit.request_id = "r \"1\"";
+    submit.name = "sweep";
+    submit.spec.sweep.grid = {{"a.b", {"[1, \\\"2]}"}}};
+    decided = std::get<Accepted>(core.apply({1, submit}).front());
+  }
+  Core core;
+  Accepted decided;
+};
+
+TEST(StateFile, WhatWasAnsweredIsKeptOnceAndReadWhole) {
+  const Answered a;
+  ASSERT_EQ(a.decided.overrides.size(), 1u);
+  EXPECT_EQ(to_line(acceptance_of(a.core.state(), 1).value()), to_line(a.decided));
+  EXPECT_TRUE(a.core.state().acceptances.at(1).overrides.empty());
+  const auto read = state_from_text(to_text(a.core.state()));
+  EXPECT_EQ(to_line(acceptance_of(*read, 1).value()), to_line(a.decided));
+  EXPECT_FALSE(acceptance_of(*read, 2));
+}
+
+TEST(StateFile, WhatAnOlderProgramHasTwiceIsReadOnce) {
+  const Answered a;
+  const std::string text = to_text(a.core.state());
+  std::string twice, once;
+  codec::write(twice, a.decided);
+  codec::write(once, a.core.state().acceptances.at(1));
+  const auto read = state_from_text(edited(text, once, twice));
+  EXPECT_EQ(to_text(*read), text);
+  EXPECT_EQ(to_line(acceptance_of(*read, 1).value()), to_line(a.decided));
 }
 
 TEST(StateFile, NumbersThatJsonDoesNotKnowComeBack) {
