@@ -130,6 +130,12 @@ void ClusterOptions::describe(Fields& f) {
       .unit("d")
       .greater_than(0)
       .at_most(36500);
+  f("history_megabytes", history_megabytes,
+    "and where more than this is kept of ended jobs, the oldest of the tenant that has most of it "
+    "are forgotten before")
+      .unit("MB")
+      .at_least(1)
+      .at_most(1000000);
   f("shared_paths", shared_paths,
     "folders outside of a job's own that jobs' files may name, by absolute paths");
   f("journal", journal, "how much of the events and decisions is kept");

@@ -125,13 +125,15 @@ void Round::change(Job& job, JobState to, Reason reason, const std::string& why)
   if (is_finished(to)) {
     state.count_unended(job, -1);
     job.ended_seconds = state.now_seconds;
-    state.ended.emplace(job.ended_seconds, job.id);
     state.waiting.erase(job.id);
   }
   std::string remark = to_string(to);
   if (reason != Reason::kNone) remark += fmt::format(" ({})", to_string(reason));
   if (!why.empty()) remark += ": " + why;
   decide(job.id, JobChanged{job.id, to, reason, why}, remark);
+  if (!is_finished(to)) return;
+  job.kept_bytes += bytes_of_end(state, job);
+  state.ended.add(job);
 }
 
 std::string why_now(const State& state, const Job& job) {

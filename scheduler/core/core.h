@@ -29,8 +29,9 @@ struct CoreOptions {
   double soft_reserve = 0.05;             ///< share of a soft cap that is never lent out
   double aging_seconds = 3600;            ///< a job that waits this long counts twice
   double history_seconds = 90 * 86400.0;  ///< a job that ended so long ago is forgotten
-  int node_failure_limit = 3;             ///< a job that loses its nodes more often ends NODE_FAIL
-  int start_failure_limit = 8;            ///< so does one that nodes could not begin more often
+  int64_t history_bytes = 0;    ///< and before that, if more is kept of ended jobs; 0 = no bound
+  int node_failure_limit = 3;   ///< a job that loses its nodes more often ends NODE_FAIL
+  int start_failure_limit = 8;  ///< so does one that nodes could not begin more often
   int node_start_failures = 3;  ///< a node that can't begin so many runs in a row is drained
 };
 
@@ -66,7 +67,8 @@ class Core {
   const State& state() const { return *state_; }
 
   /// Why a job is where it is: its state, what the newest decision about it said, why its last run
-  /// ended if it waits to go on, and the decisions before. Throws Error(kConfig) for a job that is unknown.
+  /// ended if it waits to go on, and the decisions before. Throws Error(kConfig) for a job that is
+  /// unknown.
   std::string explain(JobId job) const;
 
  private:

@@ -40,6 +40,7 @@ CoreOptions core_options(const ClusterOptions& options) {
   core.lease_seconds = options.lease_seconds;
   core.orphan_grace_seconds = options.orphan_grace_seconds;
   core.history_seconds = options.history_days * 86400;
+  core.history_bytes = options.history_megabytes * 1'000'000;
   return core;
 }
 
@@ -48,8 +49,13 @@ JournalLimits journal_limits(const ClusterOptions& options) {
 }
 
 Configured configured(const CoreOptions& core) {
-  return {core.policy.name,          core.policy.eta,      core.lease_seconds,
-          core.orphan_grace_seconds, core.history_seconds, core.policy.reserve_after_seconds};
+  return {core.policy.name,
+          core.policy.eta,
+          core.lease_seconds,
+          core.orphan_grace_seconds,
+          core.history_seconds,
+          core.history_bytes,
+          core.policy.reserve_after_seconds};
 }
 
 /// Throws Error(kConfig) that names the key if what it says was refused.

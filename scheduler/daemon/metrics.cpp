@@ -138,6 +138,22 @@ void add_tenants(Daemon& daemon, Page& page) {
   for (const auto& [name, joules] : on_lost_nodes) page.sample("tenant", name, joules);
 }
 
+void add_snapshots(Daemon& daemon, Page& page) {
+  const SnapshotStatus status = daemon.core().snapshot_status();
+  const auto records = daemon.core().read([](const Core& core) { return core.state().events; });
+  page.family("wattle_snapshot_age_seconds", "gauge",
+              "Time since the core's state was last kept in the journal.");
+  page.sample(std::max(0.0, daemon.now() - status.newest.time_seconds));
+  page.family("wattle_snapshot_age_records", "gauge", "Records since then: a start replays them.");
+  page.sample(static_cast<double>(records - status.newest.number));
+  page.family("wattle_snapshot_size_bytes", "gauge",
+              "Of the state that was last kept; 0 if an older version has kept it.");
+  page.sample(static_cast<double>(status.newest.bytes));
+  page.family("wattle_snapshot_failures_total", "counter",
+              "States that could not be kept since the daemon began.");
+  page.sample(static_cast<double>(status.failures));
+}
+
 }  // namespace
 
 std::string prometheus_text(Daemon& daemon) {
@@ -157,6 +173,7 @@ std::string prometheus_text(Daemon& daemon) {
       "The scheduler's time less the machine's clock: so early (negative: late) come windows "
       "of caps, deadlines and budget periods.");
   page.sample(daemon.clock_offset_seconds());
+  add_snapshots(daemon, page);
   return page.take();
 }
 

@@ -25,6 +25,8 @@ class Statement {
   Statement& bind(int parameter, int64_t value);
   Statement& bind(int parameter, double value);
   Statement& bind(int parameter, std::string_view value);
+  /// Bytes that stay where they are until the statement has run.
+  Statement& bind_bytes(int parameter, std::string_view bytes);
   /// The next row; false when there is none, and the statement is then ready to be bound again.
   bool step();
   /// For statements without rows.

@@ -24,6 +24,15 @@ struct SnapshotHead {
   double time_seconds = 0;
   std::string program;  ///< its core's fingerprint
   std::string reason;
+  int64_t bytes = 0;  ///< of its state; 0 = an older program has kept it
+};
+
+/// A state's text in pieces, with the checksum of the whole: made before the store is taken for it.
+struct StatePieces {
+  explicit StatePieces(std::vector<std::string> text);
+  std::vector<std::string> pieces;
+  int64_t bytes = 0;
+  std::string sha256;
 };
 
 /// The daemon's journal in its database: records, and states that were kept between them. What is
@@ -42,8 +51,9 @@ class Journal {
   /// The newest record's number, or the newest snapshot's if there is none after it.
   int64_t newest();
 
-  /// Keeps a state with its checksum: whole when this returns, or not at all. Gives its id.
-  int64_t keep(const SnapshotHead& head, std::string_view state);
+  /// Keeps a state with its checksum, a row for each piece: whole when this returns, or not at all.
+  /// A piece may have a gigabyte (10^9 bytes), and should have some megabytes. Gives its id.
+  int64_t keep(const SnapshotHead& head, const StatePieces& state);
   /// Oldest first.
   std::vector<SnapshotHead> snapshots();
   /// Throws Error(kFormat) if it is not what was kept.
@@ -54,6 +64,8 @@ class Journal {
   bool forget_before(const SnapshotHead& head, int64_t most_records);
 
  private:
+  std::string pieces_of(const SnapshotHead& head);
+
   Database& database_;
 };
 

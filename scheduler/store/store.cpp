@@ -67,6 +67,12 @@ constexpr std::array kMigrations = {
         day TEXT NOT NULL, joules REAL NOT NULL, PRIMARY KEY(token, node)) WITHOUT ROWID;
       CREATE INDEX estimate_by_job ON estimate(job);
     )sql",
+    // SQLite takes no row of more than 1,000,000,000 bytes. Older snapshots have their `state`.
+    R"sql(
+      ALTER TABLE snapshot ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+      CREATE TABLE snapshot_piece(snapshot INTEGER REFERENCES snapshot(id) ON DELETE CASCADE,
+        piece INTEGER, text BLOB NOT NULL, PRIMARY KEY(snapshot, piece));
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());

@@ -54,6 +54,8 @@ const char* to_string(Reason reason) {
       return "NodeStartFailure";
     case Reason::kReserved:
       return "Reserved";
+    case Reason::kNodesUnavailable:
+      return "ReqNodeNotAvail";
   }
   return "?";
 }

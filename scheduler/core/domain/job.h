@@ -43,6 +43,7 @@ enum class Reason {
   kNonZeroExit,
   kNodeStartFailure,  ///< a node could not start it; no word against the job
   kReserved,          ///< devices are kept for it as they come free
+  kNodesUnavailable,  ///< no type has the devices it needs on nodes that are up and not drained
 };
 
 const char* to_string(JobState state);
@@ -134,6 +135,8 @@ struct Job {
   std::optional<PastRun> last_run;  ///< before `run`
   double ended_seconds = 0;
   int exit_code = 0;
+  int64_t kept_bytes =
+      0;  ///< about what its runs, and once it has ended all of it, take in a state
 };
 
 inline bool is_finished(JobState state) {

@@ -208,4 +208,22 @@ Accepted expect(State& state, const Job& job) {
   return accepted;
 }
 
+void keep_acceptance(State& state, const Job& job, Accepted accepted) {
+  if (accepted.request_id == job.submit_id) accepted.request_id = {};
+  if (accepted.name == job.request.name) accepted.name = {};
+  if (accepted.overrides == job.request.overrides) accepted.overrides = {};
+  state.acceptances[job.id] = std::move(accepted);
+}
+
+std::optional<Accepted> acceptance_of(const State& state, JobId id) {
+  const auto job = state.jobs.find(id);
+  const auto kept = state.acceptances.find(id);
+  if (job == state.jobs.end() || kept == state.acceptances.end()) return std::nullopt;
+  Accepted accepted = kept->second;
+  if (accepted.request_id.empty()) accepted.request_id = job->second.submit_id;
+  if (accepted.name.empty()) accepted.name = job->second.request.name;
+  if (accepted.overrides.empty()) accepted.overrides = job->second.request.overrides;
+  return accepted;
+}
+
 }  // namespace wattle::scheduler

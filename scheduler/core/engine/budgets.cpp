@@ -235,16 +235,18 @@ void on(Round& round, const Configured& event) {
   changed.lease_seconds = event.lease_seconds;
   changed.orphan_grace_seconds = event.orphan_grace_seconds;
   changed.history_seconds = event.history_seconds;
+  changed.history_bytes = event.history_bytes;
   state.policy = make_policy(changed.policy);
   state.options = changed;
   state.note_change();
-  round.decide(0,
-               Noted{"options", fmt::format("policy {}, eta {}, devices reserved after {} s, "
-                                            "leases of {} s and {} s, jobs kept for {} s",
-                                            event.policy, event.eta, event.reserve_after_seconds,
-                                            event.lease_seconds, event.orphan_grace_seconds,
-                                            event.history_seconds)},
-               "");
+  std::string text = fmt::format("policy {}, eta {}, leases of {} s and {} s, jobs kept for {} s",
+                                 event.policy, event.eta, event.lease_seconds,
+                                 event.orphan_grace_seconds, event.history_seconds);
+  if (event.history_bytes > 0) text += fmt::format(" in {} bytes", event.history_bytes);
+  if (event.reserve_after_seconds != PolicyOptions{}.reserve_after_seconds) {
+    text += fmt::format(", devices reserved after {} s", event.reserve_after_seconds);
+  }
+  round.decide(0, Noted{"options", std::move(text)}, "");
 }
 
 }  // namespace wattle::scheduler

@@ -134,7 +134,7 @@ void take(Round& round, Job job) {
   Accepted accepted = expect(state, job);
   accepted.request_id = job.submit_id;
   const std::string why = accepted.why;
-  state.acceptances[job.id] = accepted;
+  keep_acceptance(state, job, accepted);
   const JobId id = job.id;
   state.waiting.insert(id);
   state.count_unended(job, 1);

@@ -45,21 +45,32 @@ void rebuild_nodes(State& state) {
 }
 
 void rebuild_jobs(State& state) {
-  state.waiting.clear(), state.running.clear(), state.ended.clear();
+  state.waiting.clear(), state.running.clear();
+  state.ended = {};
   state.resting.clear(), state.unended_jobs.clear();
   state.job_of_token.clear(), state.jobs_of_request.clear();
-  for (const auto& [id, job] : state.jobs) {
+  for (auto& [id, job] : state.jobs) {
     state.jobs_of_request[job.submit_id].push_back(id);
     if (job.not_before_seconds > state.planned_seconds) {
       state.resting.emplace(job.not_before_seconds, id);
     }
     if (is_finished(job.state)) {
-      state.ended.emplace(job.ended_seconds, id);
+      // Older versions did not count it.
+      if (job.kept_bytes == 0) job.kept_bytes = bytes_of_end(state, job);
+      state.ended.add(job);
       continue;
     }
     state.count_unended(job, 1);
     (job.run ? state.running : state.waiting).insert(id);
     if (job.run) state.job_of_token[job.run->token] = id;
+  }
+}
+
+/// Older versions had the request in both.
+void rebuild_acceptances(State& state) {
+  for (auto& [id, accepted] : state.acceptances) {
+    const auto job = state.jobs.find(id);
+    if (job != state.jobs.end()) keep_acceptance(state, job->second, std::move(accepted));
   }
 }
 
@@ -71,6 +82,7 @@ void rebuild(State& state) {
   if (state.soft_cap) state.soft_cap->adopt_windows();
   merge_types(state);
   rebuild_nodes(state);
+  rebuild_acceptances(state);
   rebuild_jobs(state);
   restore_dependencies(state);
   state.profiles.refit(state.types);

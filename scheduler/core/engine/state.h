@@ -11,6 +11,7 @@
 #include "scheduler/core/core.h"
 #include "scheduler/core/domain/node.h"
 #include "scheduler/core/engine/dependencies.h"
+#include "scheduler/core/engine/ended_jobs.h"
 #include "scheduler/core/joules/joule_ledger.h"
 #include "scheduler/core/plan/device_pool.h"
 #include "scheduler/core/plan/timeline.h"
@@ -81,17 +82,17 @@ struct State {
   double least_cap_watts = 0;              ///< idle devices, and lost nodes at safe limits
   DevicePool pool;
 
-  std::map<JobId, Job> jobs;                   ///< finished ones, too, for history_seconds
-  std::set<JobId> waiting;                     ///< pending or preempted
-  std::set<JobId> running;                     ///< hold devices
-  Dependencies dependencies;                   ///< of jobs that have not ended
-  std::set<std::pair<double, JobId>> ended;    ///< finished jobs by when they ended
+  std::map<JobId, Job> jobs;  ///< finished ones, too, until they are forgotten
+  std::set<JobId> waiting;    ///< pending or preempted
+  std::set<JobId> running;    ///< hold devices
+  Dependencies dependencies;  ///< of jobs that have not ended
+  EndedJobs ended;
   std::set<std::pair<double, JobId>> resting;  ///< jobs by Job::not_before_seconds, some over
   double forgot_seconds = 0;                   ///< when old ones were last looked for
   std::map<Token, JobId> job_of_token;         ///< of runs that hold devices
   std::map<Token, JobId> owner_of_token;       ///< of all runs of these jobs
   std::map<std::string, std::vector<JobId>> jobs_of_request;
-  std::map<JobId, Accepted> acceptances;  ///< what was answered, for a request that comes again
+  std::map<JobId, Accepted> acceptances;  ///< see acceptance_of()
   /// Of (tenant, user), and of (tenant, "") in all.
   std::map<std::pair<std::string, std::string>, int64_t> unended_jobs;
   std::map<std::pair<std::string, std::string>, std::vector<JobId>>
@@ -197,9 +198,12 @@ void report_joules(Round& round, Token token, const Node& node, double total);
 /// Nothing of the run is left on a node: with its exit code, or with none if the node was lost.
 void end_share(Round& round, Job& job, NodeId node, std::optional<int> exit_code);
 
-// forgetting.cpp: jobs that ended long ago
+// forgetting.cpp: jobs that ended long ago, or of which too much is kept
 void forget_old_jobs(Round& round);
 bool is_forgetting_due(const State& state, double now_seconds);
+/// What Job::kept_bytes grows by when the job ends, and with each of its runs.
+int64_t bytes_of_end(const State& state, const Job& job);
+inline constexpr int64_t kBytesOfRun = 30;
 
 // planned.cpp: what a plan wants becomes what is wanted
 void on(Round& round, const Planned& event);
@@ -221,6 +225,10 @@ bool is_cap_overdue(const State& state, double now_seconds);
 
 // admission.cpp: what a new job is expected to use
 Accepted expect(State& state, const Job& job);
+/// Keeps what was answered, for a request that comes again; what stands in the job does so once.
+void keep_acceptance(State& state, const Job& job, Accepted accepted);
+/// Nothing for a job that is not there.
+std::optional<Accepted> acceptance_of(const State& state, JobId job);
 /// "" or why the job can never run.
 std::string never_fits(State& state, const Job& job);
 /// The joules that a start takes: 30 s at the type's lowest limit, for start-up and a checkpoint.

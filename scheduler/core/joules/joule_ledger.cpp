@@ -137,9 +137,9 @@ void JouleLedger::close(Token token, NodeId node) {
   shares_.erase({token, node});
 }
 
-void JouleLedger::forget_job(JobId job) {
-  jobs_.erase(job);
-  std::erase_if(shares_, [job](const auto& share) { return share.second.job == job; });
+void JouleLedger::forget_jobs(const std::set<JobId>& jobs) {
+  for (const JobId job : jobs) jobs_.erase(job);
+  std::erase_if(shares_, [&](const auto& share) { return jobs.contains(share.second.job); });
 }
 
 std::optional<double> JouleLedger::tenant_left(const std::string& tenant) const {

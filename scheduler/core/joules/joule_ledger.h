@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "scheduler/core/domain/job.h"
@@ -43,8 +44,8 @@ class JouleLedger {
   void estimate(Token token, NodeId node, double joules);
   /// The share's last report is in: its lease is free again, and nothing more is said of it.
   void close(Token token, NodeId node);
-  /// Nothing will be asked of the job any more.
-  void forget_job(JobId job);
+  /// Nothing will be asked of these jobs any more.
+  void forget_jobs(const std::set<JobId>& jobs);
 
   /// Until it is closed, or its job forgotten.
   bool has_share(Token token, NodeId node) const { return find(token, node) != nullptr; }

@@ -78,12 +78,14 @@ inline void write(std::string& out, bool value) { out += value ? "true" : "false
 template <class T>
 void write(std::string& out, const T& value);
 
-template <class Elements>
-void write_list(std::string& out, const Elements& elements) {
+/// `after_each` may take away what `out` holds.
+template <class Elements, class AfterEach>
+void write_list(std::string& out, const Elements& elements, AfterEach&& after_each) {
   const char* separator = "[";
   for (const auto& element : elements) {
     out += std::exchange(separator, ",");
     write(out, element);
+    after_each();
   }
   out += *separator == '[' ? "[]" : "]";
 }
@@ -114,7 +116,7 @@ void write(std::string& out, const T& value) {
   } else if constexpr (UnorderedMap<T>) {
     std::map<typename T::key_type, const typename T::mapped_type*> sorted;
     for (const auto& [key, mapped] : value) sorted[key] = &mapped;
-    write_list(out, sorted);
+    write_list(out, sorted, [] {});
   } else if constexpr (std::is_pointer_v<T>) {
     write(out, *value);
   } else if constexpr (Pair<T>) {
@@ -124,7 +126,7 @@ void write(std::string& out, const T& value) {
     write(out, value.second);
     out += ']';
   } else if constexpr (Map<T> || Set<T> || List<T>) {
-    write_list(out, value);
+    write_list(out, value, [] {});
   } else {
     write_fields(out, value);
   }
@@ -160,6 +162,22 @@ class Reader {
       read_list(from, value, path);
     } else {
       read_object(from, value, path, 0);
+    }
+  }
+
+  /// Adds an element to a list, set or map.
+  template <class T>
+  void read_element(const json& from, T& value, const std::string& path) const {
+    if constexpr (Map<T>) {
+      std::pair<typename T::key_type, typename T::mapped_type> pair;
+      read(from, pair, path + "[]");
+      value.insert(std::move(pair));
+    } else if constexpr (Set<T>) {
+      typename T::value_type key;
+      read(from, key, path + "[]");
+      value.insert(std::move(key));
+    } else {
+      read(from, value.emplace_back(), path + "[]");
     }
   }
 
@@ -221,19 +239,7 @@ class Reader {
   void read_list(const json& from, T& value, const std::string& path) const {
     if (!from.is_array()) refuse(path, "expected a list");
     value.clear();
-    for (const json& element : from) {
-      if constexpr (Map<T>) {
-        std::pair<typename T::key_type, typename T::mapped_type> pair;
-        read(element, pair, path + "[]");
-        value.insert(std::move(pair));
-      } else if constexpr (Set<T>) {
-        typename T::value_type key;
-        read(element, key, path + "[]");
-        value.insert(std::move(key));
-      } else {
-        read(element, value.emplace_back(), path + "[]");
-      }
-    }
+    for (const json& element : from) read_element(element, value, path);
   }
 
   bool is_lenient_;

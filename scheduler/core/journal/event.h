@@ -275,17 +275,19 @@ struct Planned {
 /// changes that.
 struct Configured {
   static constexpr const char* kName = "configured";
+  static constexpr std::string_view kAdded[] = {"reserve_after_seconds", "history_bytes"};
   std::string policy;
   double eta = 0;
   double lease_seconds = 0;
   double orphan_grace_seconds = 0;
   double history_seconds = 0;
+  int64_t history_bytes = 0;           ///< 0 = no bound, as older journals have none
   double reserve_after_seconds = 600;  ///< as PolicyOptions
-  static constexpr std::string_view kAdded[] = {"reserve_after_seconds"};
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("policy", s.policy), v("eta", s.eta), v("lease_seconds", s.lease_seconds);
     v("orphan_grace_seconds", s.orphan_grace_seconds), v("history_seconds", s.history_seconds);
+    v("history_bytes", s.history_bytes);
     v("reserve_after_seconds", s.reserve_after_seconds);
   }
   bool operator==(const Configured&) const = default;

@@ -109,6 +109,7 @@ void visit(Is<Job> auto& s, V&& v) {
   v("start_failures", s.start_failures), v("last_run", s.last_run);
   v("ended_seconds", s.ended_seconds), v("exit_code", s.exit_code);
   v("fruitless_runs", s.fruitless_runs), v("not_before_seconds", s.not_before_seconds);
+  v("kept_bytes", s.kept_bytes);
 }
 
 // power/, profile/, plan/, policy/
@@ -153,6 +154,7 @@ void visit(Is<CoreOptions> auto& s, V&& v) {
   v("resend_seconds", s.resend_seconds), v("replan_seconds", s.replan_seconds);
   v("joule_lease_seconds", s.joule_lease_seconds), v("soft_reserve", s.soft_reserve);
   v("aging_seconds", s.aging_seconds), v("history_seconds", s.history_seconds);
+  v("history_bytes", s.history_bytes);
   v("node_failure_limit", s.node_failure_limit), v("start_failure_limit", s.start_failure_limit);
   v("node_start_failures", s.node_start_failures);
 }

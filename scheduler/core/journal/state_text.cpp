@@ -1,5 +1,6 @@
 #include "scheduler/core/journal/state_text.h"
 
+#include <limits>
 #include <map>
 
 #include "scheduler/core/journal/codec.h"
@@ -25,16 +26,98 @@ Lines lines_of(std::string_view text) {
   return lines;
 }
 
+template <class T>
+concept Elements = codec::List<T> || codec::Set<T> ||(codec::Map<T> && !codec::UnorderedMap<T>);
+
+/// A text that is cut as it grows.
+class Pieces {
+ public:
+  explicit Pieces(size_t piece_bytes) : piece_bytes_(piece_bytes) {}
+
+  template <class Field>
+  void add(const char* name, const Field& field) {
+    rest_.append(name).append(1, ' ');
+    if constexpr (Elements<Field>) {
+      codec::write_list(rest_, field, [this] { cut(); });
+    } else {
+      codec::write(rest_, field);
+    }
+    add("\n");
+  }
+  void add(std::string_view text) {
+    rest_ += text;
+    cut();
+  }
+  std::vector<std::string> take() {
+    if (!rest_.empty()) pieces_.push_back(std::move(rest_));
+    return std::move(pieces_);
+  }
+
+ private:
+  void cut() {
+    size_t begin = 0;
+    for (; rest_.size() - begin >= piece_bytes_; begin += piece_bytes_) {
+      pieces_.emplace_back(rest_, begin, piece_bytes_);
+    }
+    rest_.erase(0, begin);
+  }
+
+  size_t piece_bytes_;
+  std::string rest_;
+  std::vector<std::string> pieces_;
+};
+
+/// Up to the comma or the bracket that ends the first element of a list.
+size_t end_of_element(std::string_view list) {
+  int depth = 0;
+  bool is_quoted = false;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const char c = list[i];
+    if (is_quoted) {
+      if (c == '\\') ++i;
+      if (c == '"') is_quoted = false;
+    } else if (c == '"') {
+      is_quoted = true;
+    } else if (c == '[' || c == '{') {
+      ++depth;
+    } else if (depth == 0 && (c == ',' || c == ']' || c == '}')) {
+      return i;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return list.size();
+}
+
+/// One element after the other: as JSON, all of them would take a multiple of the text.
+template <class Field>
+void read_elements(const codec::Reader& reader, std::string_view list, Field& field,
+                   const char* name) {
+  if (list.size() < 2 || list.front() != '[' || list.back() != ']') {
+    codec::Reader::refuse(name, "expected a list");
+  }
+  field.clear();
+  list = list.substr(1, list.size() - 2);
+  while (!list.empty()) {
+    const size_t end = end_of_element(list);
+    reader.read_element(codec::json::parse(list.substr(0, end), nullptr, false), field, name);
+    if (end == list.size()) return;
+    if (list[end] != ',' || end + 1 == list.size()) codec::Reader::refuse(name, "is no list");
+    list.remove_prefix(end + 1);
+  }
+}
+
 }  // namespace
 
+std::vector<std::string> to_pieces(const State& state, size_t piece_bytes) {
+  Pieces pieces(piece_bytes);
+  pieces.add(fmt::format("{}\n", kFormat));
+  fields::visit(state, [&](const char* name, const auto& field) { pieces.add(name, field); });
+  return pieces.take();
+}
+
 std::string to_text(const State& state) {
-  std::string text = fmt::format("{}\n", kFormat);
-  fields::visit(state, [&](const char* name, const auto& field) {
-    text.append(name).append(1, ' ');
-    codec::write(text, field);
-    text += '\n';
-  });
-  return text;
+  return to_pieces(state, std::numeric_limits<size_t>::max()).front();
 }
 
 std::unique_ptr<State> state_from_text(std::string_view text) {
@@ -50,7 +133,11 @@ std::unique_ptr<State> state_from_text(std::string_view text) {
   fields::visit(*state, [&](const char* name, auto& field) {
     const auto line = lines.find(name);
     if (line == lines.end()) return;
-    reader.read(codec::json::parse(line->second, nullptr, false), field, name);
+    if constexpr (Elements<std::remove_reference_t<decltype(field)>>) {
+      read_elements(reader, line->second, field, name);
+    } else {
+      reader.read(codec::json::parse(line->second, nullptr, false), field, name);
+    }
     lines.erase(line);
   });
   if (!lines.empty()) codec::Reader::refuse(std::string(lines.begin()->first), "is unknown");

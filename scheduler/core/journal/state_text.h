@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "scheduler/core/engine/state.h"
 
@@ -12,6 +13,9 @@ namespace wattle::scheduler {
 /// State, its name and its value as JSON. Equal states give equal bytes, and a state that was read
 /// back decides from there on as the one that was written: to the last byte.
 std::string to_text(const State& state);
+
+/// The same in pieces of so many bytes (the last may be shorter): no more than the text is held.
+std::vector<std::string> to_pieces(const State& state, size_t piece_bytes);
 
 /// Reads what to_text() wrote, in this version of the program or an older one: fields that did not
 /// exist then have their defaults. Throws Error(kFormat) naming the field, or the number of a

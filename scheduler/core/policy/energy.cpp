@@ -201,7 +201,7 @@ Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidde
   const double least = least_watts(bidder, left);
   Choice choice;
   choice.reason = job.current                     ? Reason::kPreempted
-                  : !is_in_service(snapshot, job) ? Reason::kNodeDown
+                  : !is_in_service(snapshot, job) ? Reason::kNodesUnavailable
                   : std::isinf(least)             ? Reason::kResources
                   : least > left.watts            ? Reason::kPowerCap
                                                   : Reason::kEnergyBudget;
@@ -218,7 +218,7 @@ Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidde
     case Reason::kEnergyBudget:
       choice.why = "the tenant's joules are planned for others";
       break;
-    case Reason::kNodeDown:
+    case Reason::kNodesUnavailable:
       choice.why = out_of_service(job);
       break;
     default:

@@ -93,12 +93,12 @@ bool QueuePlanner::start_within(size_t job, const std::vector<int>& devices, dou
   }
   const Reason reason = devices_fit                      ? Reason::kPowerCap
                         : is_in_service(snapshot_, view) ? Reason::kResources
-                                                         : Reason::kNodeDown;
+                                                         : Reason::kNodesUnavailable;
   hold(job, reason,
        reason == view.last_reason ? ""
        : devices_fit ? fmt::format("{:.0f} W are free below the cap, it needs more", watts)
-       : reason == Reason::kNodeDown ? out_of_service(view)
-                                     : "not enough free devices for its fewest ranks");
+       : reason == Reason::kNodesUnavailable ? out_of_service(view)
+                                             : "not enough free devices for its fewest ranks");
   return false;
 }
 

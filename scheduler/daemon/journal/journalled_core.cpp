@@ -37,12 +37,14 @@ JournalledCore::JournalledCore(Store& store, RestoredCore restored, const Journa
     : store_(store),
       clock_(now_seconds, restored.core->state().now_seconds),
       deliver_(std::move(deliver)),
-      snapshots_(store, store_mutex_, limits, restored.core->state().events - restored.replayed),
+      snapshots_(store, store_mutex_, limits, restored.snapshot),
       core_(std::move(restored.core)) {
-  if (!restored.is_kept_by_this_core) {
-    snapshots_.keep(core_->state(), core_->state().events == 0 ? "beginning" : "version");
+  if (restored.snapshot.id == 0) {
+    snapshots_.keep(core_->state(), "beginning");
+  } else if (!restored.is_kept_by_this_core) {
+    snapshots_.keep_now(core_->state(), "version");
   } else if (restored.replayed >= kFewRecords) {
-    snapshots_.keep(core_->state(), "start");
+    snapshots_.keep_now(core_->state(), "start");
   }
   committer_ = std::thread([this] { commit_all(); });
 }
@@ -60,11 +62,7 @@ JournalledCore::~JournalledCore() {
 
 /// Another version of the program then has nothing to replay.
 void JournalledCore::keep_last_state() {
-  try {
-    if (!snapshots_.has(core_->state().events)) snapshots_.keep(core_->state(), "end");
-  } catch (const Error& e) {
-    spdlog::error("the last state can't be kept, and is replayed at the next start: {}", e.what());
-  }
+  if (!snapshots_.has(core_->state().events)) snapshots_.keep_now(core_->state(), "end");
 }
 
 int64_t JournalledCore::enqueue(EventBody body, const Attachment& attach,

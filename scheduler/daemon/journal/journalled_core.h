@@ -50,8 +50,8 @@ class JournalledCore {
   /// Carries durable decisions out, in the journal's order, on one thread. Must not call apply().
   using Deliver = std::function<void(const Event&, const std::vector<Decision>&)>;
 
-  /// Throws as restore_core() does. The options count for a new journal; an old one goes on with
-  /// those that it has.
+  /// Throws as restore_core() does, and as the store does if a new journal can't be begun. The
+  /// options count for a new journal; an old one goes on with those that it has.
   JournalledCore(Store& store, const CoreOptions& first_options, const JournalLimits& limits,
                  const std::function<double()>& now_seconds, Deliver deliver);
   ~JournalledCore();
@@ -95,6 +95,7 @@ class JournalledCore {
   /// "" or why nothing can be recorded at the moment: the store does not take it, or the core has
   /// halted.
   std::string store_fault() const;
+  SnapshotStatus snapshot_status() const { return snapshots_.status(); }
   /// Throws CoreHalted if it has.
   void require_running() const;
 

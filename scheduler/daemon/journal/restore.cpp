@@ -67,6 +67,7 @@ RestoredCore restore_core(Journal& journal, const CoreOptions& first_options) {
     restored.core = std::make_unique<Core>(first_options);
     return restored;
   }
+  restored.snapshot = *head;
   restored.is_kept_by_this_core = head->program == core_fingerprint();
   try {
     journal.read(head->number, [&](const JournalRecord& record) {

@@ -10,6 +10,7 @@ namespace wattle::scheduler {
 /// A core as the journal left it.
 struct RestoredCore {
   std::unique_ptr<Core> core;
+  SnapshotHead snapshot;              ///< that it began with; number 0 without an id if none
   int64_t replayed = 0;               ///< records after the snapshot
   bool is_kept_by_this_core = false;  ///< the snapshot was written by a core of this fingerprint
 };

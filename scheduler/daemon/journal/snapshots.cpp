@@ -14,8 +14,12 @@ constexpr int64_t kDroppedAtOnce = 2000;
 }  // namespace
 
 Snapshots::Snapshots(Store& store, std::mutex& store_mutex, const JournalLimits& limits,
-                     int64_t newest_number)
-    : store_(store), store_mutex_(store_mutex), limits_(limits), newest_number_(newest_number) {
+                     const SnapshotHead& newest)
+    : store_(store),
+      store_mutex_(store_mutex),
+      limits_(limits),
+      status_{newest},
+      tried_number_(newest.number) {
   thread_ = std::thread([this] { run(); });
 }
 
@@ -32,12 +36,17 @@ void Snapshots::finish() {
 
 bool Snapshots::has(int64_t number) const {
   const std::lock_guard lock(mutex_);
-  return newest_number_ >= number;
+  return status_.newest.number >= number;
+}
+
+SnapshotStatus Snapshots::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
 }
 
 bool Snapshots::is_due(int64_t number) const {
   const std::lock_guard lock(mutex_);
-  return !wanted_ && !is_keeping_ && number >= newest_number_ + limits_.snapshot_events;
+  return !wanted_ && !is_keeping_ && number >= tried_number_ + limits_.snapshot_events;
 }
 
 void Snapshots::keep_soon(std::unique_ptr<const State> state, const std::string& reason) {
@@ -49,17 +58,41 @@ void Snapshots::keep_soon(std::unique_ptr<const State> state, const std::string&
 }
 
 void Snapshots::keep(const State& state, const std::string& reason) {
-  const SnapshotHead head{0, state.events, state.now_seconds, core_fingerprint(), reason};
-  const std::string text = to_text(state);
+  const StatePieces pieces(to_pieces(state, limits_.piece_bytes));
+  SnapshotHead head{0, state.events, state.now_seconds, core_fingerprint(), reason, pieces.bytes};
   {
     const std::lock_guard lock(store_mutex_);
-    store_.journal().keep(head, text);
+    head.id = store_.journal().keep(head, pieces);
   }
   {
     const std::lock_guard lock(mutex_);
-    newest_number_ = state.events;
+    status_.newest = head;
+    tried_number_ = head.number;
   }
-  forget(state.now_seconds);
+  try {
+    forget(state.now_seconds);
+  } catch (const Error& e) {
+    spdlog::error("what is old in the journal can't be dropped: {}", e.what());
+  }
+}
+
+void Snapshots::keep_now(const State& state, const std::string& reason) {
+  try {
+    keep(state, reason);
+  } catch (const std::exception& e) {
+    note_failure(state.events, e.what());
+  }
+}
+
+/// The records are there: the next one that is due will do.
+void Snapshots::note_failure(int64_t number, const std::string& why) {
+  spdlog::error(
+      "the state after record {} can't be kept: {}; it is tried again after {} more, and a start "
+      "replays what came since record {}",
+      number, why, limits_.snapshot_events, status().newest.number);
+  const std::lock_guard lock(mutex_);
+  ++status_.failures;
+  tried_number_ = number;
 }
 
 void Snapshots::forget(double now_seconds) {
@@ -86,12 +119,7 @@ void Snapshots::run() {
     wanted_.reset();
     is_keeping_ = true;
     lock.unlock();
-    try {
-      keep(*wanted.state, wanted.reason);
-    } catch (const Error& e) {
-      // The records are there: the next one that is due will do.
-      spdlog::error("the state can't be kept: {}", e.what());
-    }
+    keep_now(*wanted.state, wanted.reason);
     lock.lock();
     is_keeping_ = false;
   }

@@ -16,6 +16,13 @@ namespace wattle::scheduler {
 struct JournalLimits {
   int64_t snapshot_events = 50000;  ///< the state is kept after so many
   double keep_seconds = 7 * 86400;  ///< records and snapshots older than this are dropped
+  size_t piece_bytes = 4 << 20;     ///< of a state's text that make a row
+};
+
+/// How it stands with the states that are kept.
+struct SnapshotStatus {
+  SnapshotHead newest;
+  int64_t failures = 0;  ///< states that could not be kept, of this process
 };
 
 /// Keeps states of the core, on a thread of its own, and drops what is older than the limits: all
@@ -24,9 +31,9 @@ struct JournalLimits {
 /// never shortened.
 class Snapshots {
  public:
-  /// `store_mutex` is held while the store is used. `newest_number`: of the newest snapshot.
+  /// `store_mutex` is held while the store is used.
   Snapshots(Store& store, std::mutex& store_mutex, const JournalLimits& limits,
-            int64_t newest_number);
+            const SnapshotHead& newest);
   ~Snapshots();
   Snapshots(const Snapshots&) = delete;
   Snapshots& operator=(const Snapshots&) = delete;
@@ -35,11 +42,15 @@ class Snapshots {
   void finish();
   /// Whether the newest one has seen this record.
   bool has(int64_t number) const;
-  /// Whether enough records have come since the newest snapshot, and none is being kept.
+  SnapshotStatus status() const;
+  /// Whether enough records have come since the newest snapshot, or since one could not be kept,
+  /// and none is being kept.
   bool is_due(int64_t number) const;
-  /// Keeps a copy of a state whose records are durable.
+  /// Keeps a copy of a state whose records are durable. What fails is logged and counted.
   void keep_soon(std::unique_ptr<const State> state, const std::string& reason);
-  /// The same, at once and by the caller's thread. Throws as the store does.
+  /// The same, at once and by the caller's thread.
+  void keep_now(const State& state, const std::string& reason);
+  /// The same; throws what fails, as the store does.
   void keep(const State& state, const std::string& reason);
 
  private:
@@ -48,6 +59,7 @@ class Snapshots {
     std::string reason;
   };
   void run();
+  void note_failure(int64_t number, const std::string& why);
   void forget(double now_seconds);
 
   Store& store_;
@@ -57,7 +69,8 @@ class Snapshots {
   std::condition_variable changed_;
   std::optional<Wanted> wanted_;
   bool is_keeping_ = false;
-  int64_t newest_number_;
+  SnapshotStatus status_;
+  int64_t tried_number_;  ///< of the newest state that was or could not be kept
   bool is_stopping_ = false;
   std::thread thread_;
 };

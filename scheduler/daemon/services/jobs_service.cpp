@@ -206,8 +206,8 @@ class JobsService : public v1::Jobs::Service {
       }
       Acceptances acceptances(response);
       for (JobId job : found->second) {
-        const auto accepted = core.state().acceptances.find(job);
-        if (accepted != core.state().acceptances.end()) acceptances.add(accepted->second);
+        const auto accepted = acceptance_of(core.state(), job);
+        if (accepted) acceptances.add(*accepted);
       }
     });
   }

@@ -288,7 +288,8 @@ TEST_F(CoreStory, ExplainsWhyARunEndedAndWhyTheJobDoesNotGoOn) {
   ASSERT_EQ(state(job), JobState::kPreempted);
   const auto first_line = [](const std::string& text) { return text.substr(0, text.find('\n')); };
   const std::string text = first_line(cluster.core.explain(job));
-  EXPECT_THAT(text, HasSubstr("PREEMPTED (Resources): "));
+  EXPECT_THAT(text,
+              HasSubstr("PREEMPTED (ReqNodeNotAvail): no type of device has 8 in service now"));
   EXPECT_THAT(text, HasSubstr("; its last run ended at 1970-01-01T00:1"));
   EXPECT_THAT(text, HasSubstr("(NodeDown): lost a node; goes on from its checkpoint"));
   EXPECT_EQ(Core(state_from_text(to_text(cluster.core.state()))).explain(job),

@@ -309,7 +309,7 @@ TEST(EveryPolicy, SaysWhereDevicesAreOutOfService) {
   for (const char* policy : {"fifo", "backfill", "energy"}) {
     Scene scene(3, 8 * 225);
     scene.job({4}, 100);
-    EXPECT_EQ(scene.reasons(policy)[0], Reason::kNodeDown) << policy;
+    EXPECT_EQ(scene.reasons(policy)[0], Reason::kNodesUnavailable) << policy;
   }
 }
 

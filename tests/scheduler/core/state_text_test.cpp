@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
+#include "scheduler/core/journal/codec.h"
 #include "scheduler/core/journal/journal.h"
 #include "tests/scheduler/core/fake_cluster.h"
 
@@ -102,7 +103,7 @@ class Recording {
         return;
       case 8:
         cluster.apply(Configured{pick(2) ? "energy" : "backfill", cluster.uniform(0, 1), 6, 20,
-                                 /*history_seconds=*/60});
+                                 /*history_seconds=*/60, /*history_bytes=*/pick(3) * 8000});
         return;
       case 9:
         if (jobs_ > 0) cluster.apply(Cancel{1 + pick(jobs_)});
@@ -173,6 +174,64 @@ TEST(StateFile, FieldsThatAnOlderProgramDidNotKnowHaveTheirDefaults) {
   const std::string text = to_text(Core(options_of("energy")).state());
   const auto state = state_from_text(edited(text, "\"aging_seconds\":3600,", ""));
   EXPECT_EQ(to_text(*state), text);
+}
+
+TEST(StateFile, InPiecesItIsTheSame) {
+  const Recording past("energy", 3);
+  const State& state = past.cluster.core.state();
+  const std::string text = to_text(state);
+  for (const size_t bytes :
+       {size_t{1}, size_t{700}, text.size() - 1, text.size(), text.size() + 1}) {
+    const std::vector<std::string> pieces = to_pieces(state, bytes);
+    EXPECT_EQ(pieces.size(), (text.size() + bytes - 1) / bytes);
+    std::string whole;
+    for (const std::string& piece : pieces) whole += piece;
+    EXPECT_EQ(whole, text) << bytes;
+  }
+}
+
+TEST(StateFile, AListThatIsNoneIsNamed) {
+  const std::string text = to_text(Core(options_of("energy")).state());
+  for (const char* wrong : {"", "[", "7", "[]]", "[1", "[,]", "[1,]", "[[1,2]", "[\"]"}) {
+    EXPECT_THAT(fault_of(edited(text, "to_adjust []", fmt::format("to_adjust {}", wrong))),
+                HasSubstr("to_adjust"))
+        << wrong;
+  }
+  EXPECT_EQ(fault_of(edited(text, "to_adjust []", "to_adjust [1,2]")), "");
+}
+
+/// A job with overrides that was handed in and answered.
+struct Answered {
+  Answered() : core(options_of("energy")) {
+    Submit submit;
+    submit.request_id = "r \"1\"";
+    submit.name = "sweep";
+    submit.spec.sweep.grid = {{"a.b", {"[1, \\\"2]}"}}};
+    decided = std::get<Accepted>(core.apply({1, submit}).front());
+  }
+  Core core;
+  Accepted decided;
+};
+
+TEST(StateFile, WhatWasAnsweredIsKeptOnceAndReadWhole) {
+  const Answered a;
+  ASSERT_EQ(a.decided.overrides.size(), 1u);
+  EXPECT_EQ(to_line(acceptance_of(a.core.state(), 1).value()), to_line(a.decided));
+  EXPECT_TRUE(a.core.state().acceptances.at(1).overrides.empty());
+  const auto read = state_from_text(to_text(a.core.state()));
+  EXPECT_EQ(to_line(acceptance_of(*read, 1).value()), to_line(a.decided));
+  EXPECT_FALSE(acceptance_of(*read, 2));
+}
+
+TEST(StateFile, WhatAnOlderProgramHasTwiceIsReadOnce) {
+  const Answered a;
+  const std::string text = to_text(a.core.state());
+  std::string twice, once;
+  codec::write(twice, a.decided);
+  codec::write(once, a.core.state().acceptances.at(1));
+  const auto read = state_from_text(edited(text, once, twice));
+  EXPECT_EQ(to_text(*read), text);
+  EXPECT_EQ(to_line(acceptance_of(*read, 1).value()), to_line(a.decided));
 }
 
 TEST(StateFile, NumbersThatJsonDoesNotKnowComeBack) {
