@@ -66,7 +66,8 @@ class Core {
   const State& state() const { return *state_; }
 
   /// Why a job is where it is: its state, what the newest decision about it said, why its last run
-  /// ended if it waits to go on, and the decisions before. Throws Error(kConfig) for a job that is unknown.
+  /// ended if it waits to go on, and the decisions before. Throws Error(kConfig) for a job that is
+  /// unknown.
   std::string explain(JobId job) const;
 
  private:
