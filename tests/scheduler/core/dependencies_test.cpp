@@ -17,7 +17,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-
 /// A cluster with devices for all jobs, which run until they are told to end. A twin, which at
 /// times goes on from the text of the state, has to decide the same.
 class Dependency : public testing::Test {
@@ -45,7 +44,12 @@ class Dependency : public testing::Test {
     return decisions;
   }
 
-  void reread() { twin_ = std::make_unique<Core>(state_from_text(to_text(state()))); }
+  void reread() {
+    twin_ = std::make_unique<Core>(state_from_text(to_text(state())));
+    for (const auto& [id, job] : twin_->state().jobs) {
+      EXPECT_EQ(job.is_dependent, state().jobs.at(id).is_dependent) << id;
+    }
+  }
 
   /// Why it was refused; "" if it was not.
   std::string submit(const std::string& name, size_t jobs, std::vector<std::string> after,
@@ -303,7 +307,7 @@ TEST_P(RandomDependenciesOf, AreThoseOfAWalkOverAllJobs) {
   EXPECT_GT(state().last_job, 50);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomDependenciesOf, testing::Range(1, 41));
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomDependenciesOf, testing::Range(1, 13));
 
 }  // namespace
 }  // namespace wattle::scheduler
