@@ -30,14 +30,15 @@ bool lets_all_run(const State& state, double cap_watts) {
 const Option* best_alone(const State& state, const Options& options, double cap_watts) {
   double busy_watts = cap_watts;
   for (size_t type = 0; type < state.types.size(); ++type) {
-    busy_watts -= state.installed[type] * state.highest_idle_watts[type];
+    busy_watts -= state.installed[type] * state.idle_draws[type].highest_watts;
   }
   const bool all_run = lets_all_run(state, cap_watts);
   const auto fits = [&](const OperatingPoint& p) {
     const auto takes = [&](double idle) { return p.ranks * (p.limit_watts - idle); };
     return takes(state.types[p.type].idle_watts) <=
                cap_watts - state.least_cap_watts + kRoundingWatts ||
-           (all_run && takes(state.highest_idle_watts[p.type]) <= busy_watts + kRoundingWatts);
+           (all_run &&
+            takes(state.idle_draws[p.type].highest_watts) <= busy_watts + kRoundingWatts);
   };
   const Option* best = nullptr;
   for (const Option& option : options) {

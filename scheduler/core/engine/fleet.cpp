@@ -99,12 +99,14 @@ void note_idle_watts(State& state, Node& node) {
 namespace {
 
 /// A type of which nothing is installed keeps the idle watts that it had.
-void count_idle_watts(State& state, int type, double watts) {
-  const bool is_first = state.installed[type] == 0;
+void count_idle_watts(State& state, int type, int count, double watts, bool is_up) {
+  IdleDraw& draw = state.idle_draws[type];
   double& lowest = state.types[type].idle_watts;
-  double& highest = state.highest_idle_watts[type];
-  lowest = is_first ? watts : std::min(lowest, watts);
-  highest = is_first ? watts : std::max(highest, watts);
+  lowest = state.installed[type] == 0 ? watts : std::min(lowest, watts);
+  draw.highest_watts = std::max(draw.highest_watts, watts);
+  if (!is_up) return;
+  draw.up += count;
+  draw.up_watts += count * watts;
 }
 
 }  // namespace
@@ -112,7 +114,7 @@ void count_idle_watts(State& state, int type, double watts) {
 void count_fleet(State& state) {
   state.installed.assign(state.types.size(), 0);
   state.widest.assign(state.types.size(), 0);
-  state.highest_idle_watts.assign(state.types.size(), 0);
+  state.idle_draws.assign(state.types.size(), {});
   std::vector<int> shared(state.types.size());
   state.least_cap_watts = 0;
   for (const Node& node : state.nodes) {
@@ -121,7 +123,8 @@ void count_fleet(State& state) {
     DeviceId first = node.devices.front();
     for (const DeviceGroup& group : node.groups) {
       const int type = state.devices[first].type;
-      count_idle_watts(state, type, state.devices[first].idle_watts);
+      count_idle_watts(state, type, group.count, state.devices[first].idle_watts,
+                       node.state == NodeState::kUp);
       state.installed[type] += group.count;
       if (node.shares_jobs_dir) shared[type] += group.count;
       state.widest[type] = std::max({state.widest[type], group.count, shared[type]});

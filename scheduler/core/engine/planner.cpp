@@ -144,19 +144,15 @@ std::vector<TypeView> capacities(const State& state) {
 /// when all are busy, and every job still fits.
 void count_as_busy(const State& state, Snapshot& snapshot) {
   double beyond_idle = 0, least = 0;
-  for (const Node& node : state.nodes) {
-    if (node.state != NodeState::kUp) continue;
-    for (DeviceId id : node.devices) {
-      const Device& device = state.devices[id];
-      const double idle = state.highest_idle_watts[device.type];
-      beyond_idle += idle - device.idle_watts;
-      least += state.types[device.type].min_limit_watts - idle;
-    }
+  for (size_t type = 0; type < state.types.size(); ++type) {
+    const IdleDraw& draw = state.idle_draws[type];
+    beyond_idle += draw.up * draw.highest_watts - draw.up_watts;
+    least += draw.up * (state.types[type].min_limit_watts - draw.highest_watts);
   }
   if (snapshot.watts - beyond_idle < least) return;
   snapshot.watts -= beyond_idle;
   for (size_t type = 0; type < snapshot.types.size(); ++type) {
-    snapshot.types[type].type.idle_watts = state.highest_idle_watts[type];
+    snapshot.types[type].type.idle_watts = state.idle_draws[type].highest_watts;
   }
 }
 

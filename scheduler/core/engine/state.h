@@ -56,6 +56,13 @@ struct Tenant {
   double weight = 1;
 };
 
+/// What the devices of a type draw when idle. DeviceType::idle_watts is the lowest of them.
+struct IdleDraw {
+  double highest_watts = 0;
+  int up = 0;           ///< devices on nodes that are up ...
+  double up_watts = 0;  ///< ... and what they draw together
+};
+
 /// All that the core knows. The engine's functions change it; everyone else reads.
 struct State {
   explicit State(const CoreOptions& options);
@@ -78,7 +85,7 @@ struct State {
   std::map<std::string, Joining> joining;  ///< by node
   std::vector<int> installed;              ///< devices by type, of all nodes that are not removed
   std::vector<int> widest;                 ///< of them, the most by type that one job can have
-  std::vector<double> highest_idle_watts;  ///< by type, of the devices that are installed
+  std::vector<IdleDraw> idle_draws;        ///< by type, as `installed`
   double least_cap_watts = 0;              ///< idle devices, and lost nodes at safe limits
   DevicePool pool;
 

@@ -142,15 +142,20 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
                 hint * scaling);
 }
 
+/// What was made for other types, or other figures of theirs, is made anew.
+void ProfileBook::notice(const Types& types, Page& page) {
+  if (newest_types_ != types) newest_types_ = types, ++types_version_;
+  if (page.types_version == types_version_) return;
+  page.types_version = types_version_;
+  page.cached.clear();
+  for (auto& [key, series] : page.series) {
+    if (series.fitted_idle_watts != types[key.first].idle_watts) fit(types, key.first, series);
+  }
+}
+
 std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Job& job) {
   Page& page = page_of(job);
-  if (page.cached_types != types) {
-    page.cached.clear();
-    page.cached_types = types;
-    for (auto& [key, series] : page.series) {
-      if (series.fitted_idle_watts != types[key.first].idle_watts) fit(types, key.first, series);
-    }
-  }
+  notice(types, page);
   std::shared_ptr<const Options>& cached = page.cached[job.rank_counts];
   if (cached) return cached;
   Options options;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
@@ -73,7 +74,7 @@ class ProfileBook {
     std::map<std::pair<int, int>, Series> series;  ///< (type, ranks)
     double units_per_second_hint = 0;              ///< one rank at full power
     std::map<std::vector<int>, std::shared_ptr<const Options>> cached;
-    Types cached_types;  ///< for which `cached` was made
+    int64_t types_version = 0;  ///< for which `cached` was made
     template <class Self, class V>
     static void visit(Self& s, V&& v) {
       v("series", s.series), v("units_per_second_hint", s.units_per_second_hint);
@@ -81,10 +82,13 @@ class ProfileBook {
   };
 
   Page& page_of(const Job& job);
+  void notice(const Types& types, Page& page);
   static void fit(const Types& types, int type, Series& series);
   static Performance predict(const Types& types, const Page& page, const OperatingPoint& point);
 
   std::unordered_map<std::string, Page> pages_;
+  Types newest_types_;
+  int64_t types_version_ = 0;  ///< counts how often they were others
 };
 
 }  // namespace wattle::scheduler
