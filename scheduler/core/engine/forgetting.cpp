@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <iterator>
-#include <string_view>
 
 #include "scheduler/core/engine/state.h"
 
@@ -74,11 +72,18 @@ void forget_names(State& state, const std::set<JobId>& old) {
   erase_from(state.jobs_by_name, names, old);
 }
 
-/// What was learnt of a kind of job stays as long as one of its jobs does.
-void keep_pages(State& state) {
-  std::set<std::string_view> pages;
-  for (const auto& [id, job] : state.jobs) pages.insert(job.profile);
-  state.profiles.keep_only(pages);
+/// What was learnt of a kind of job stays as long as one of its jobs does, probably a new one.
+void forget_pages(State& state, const std::set<JobId>& old) {
+  std::set<std::string> pages, kinds;
+  for (const JobId id : old) {
+    const std::string& page = state.jobs.at(id).profile;
+    (ProfileBook::is_shared(page) ? kinds : pages).insert(page);
+  }
+  for (auto next = state.jobs.rbegin(); next != state.jobs.rend() && !kinds.empty(); ++next) {
+    if (!old.contains(next->first)) kinds.erase(next->second.profile);
+  }
+  pages.merge(kinds);
+  state.profiles.forget(pages);
 }
 
 int64_t bytes_of(const std::vector<std::string>& texts) {
@@ -129,6 +134,7 @@ void forget_old_jobs(Round& round) {
   const std::set<JobId> old = take_forgotten(state);
   if (old.empty()) return;
   forget_names(state, old);
+  forget_pages(state, old);
   for (const JobId id : old) {
     state.resting.erase({state.jobs.at(id).not_before_seconds, id});
     state.acceptances.erase(id);
@@ -136,7 +142,6 @@ void forget_old_jobs(Round& round) {
     state.jobs.erase(id);
   }
   state.joules.forget_jobs(old);
-  keep_pages(state);
   std::erase_if(state.owner_of_token, [&](const auto& run) { return old.contains(run.second); });
 }
 

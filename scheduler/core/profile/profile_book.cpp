@@ -47,7 +47,9 @@ LimitSample& sample_at(std::vector<LimitSample>& samples, double limit_watts) {
   return *at;
 }
 
-std::string own_page(const Job& job) { return fmt::format("job:{}", job.id); }
+constexpr const char* kOwnPage = "job:";
+
+std::string own_page(const Job& job) { return fmt::format("{}{}", kOwnPage, job.id); }
 
 }  // namespace
 
@@ -61,8 +63,10 @@ std::string ProfileBook::page_name(const Job& job) {
   return kind.empty() || !is_alike ? own_page(job) : fmt::format("kind:{}", kind);
 }
 
-void ProfileBook::keep_only(const std::set<std::string_view>& pages) {
-  std::erase_if(pages_, [&](const auto& page) { return !pages.contains(page.first); });
+bool ProfileBook::is_shared(const std::string& page) { return !page.starts_with(kOwnPage); }
+
+void ProfileBook::forget(const std::set<std::string>& pages) {
+  for (const std::string& page : pages) pages_.erase(page);
 }
 
 ProfileBook::Page& ProfileBook::page_of(const Job& job) {

@@ -45,9 +45,11 @@ class ProfileBook {
   /// stays alive as long as it is held.
   std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
-  /// Of the other pages nothing is known any more. A page that a plan may yet ask for must stay:
-  /// plans are no events, and whatever they make anew a replay would not.
-  void keep_only(const std::set<std::string_view>& pages);
+  /// Whether other jobs may have the same page.
+  static bool is_shared(const std::string& page);
+  /// Nothing is known of these pages any more. One that a plan may yet ask for must stay: plans are
+  /// no events, and whatever they make anew a replay would not.
+  void forget(const std::set<std::string>& pages);
 
   /// Its fields, for the journal; the fits follow from the samples: refit() after they are set.
   template <class Self, class V>

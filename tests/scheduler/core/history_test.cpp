@@ -27,6 +27,18 @@ class History : public CoreStory {
       if (override_bytes > 0) s.spec.sweep.grid = {{"a", {std::string(override_bytes, 'x')}}};
     });
   }
+  JobId submit_kind(const std::string& name, const std::string& kind, double units) {
+    return cluster.submit(name, 1, 1, units, [&](Submit& s) {
+      s.spec.tenant = "loud";
+      s.work.kind = kind;
+    });
+  }
+  /// What was learnt of jobs, as it stands in the state's text.
+  std::string pages() const {
+    const std::string text = to_text(now());
+    const size_t begin = text.find("\nprofiles ");
+    return text.substr(begin, text.find('\n', begin + 1) - begin);
+  }
   /// A job that was cancelled before it ran.
   JobId ended(const std::string& tenant, const std::string& name, size_t override_bytes = 0) {
     const JobId id = submit(tenant, name, override_bytes);
@@ -134,6 +146,23 @@ TEST_F(History, ARequestOfWhichAJobIsLeftIsNotTakenAgain) {
   EXPECT_THAT(now().jobs_by_name.at({"loud", "sweep"}), testing::ElementsAre(left));
   EXPECT_FALSE(now().jobs_by_name.contains({"loud", "sweep[0]"}));
   EXPECT_TRUE(cluster.apply(sweep).empty());
+}
+
+TEST_F(History, WhatWasLearntOfAKindStaysWithItsLastJob) {
+  keep_at_most(100'000);
+  submit_kind("first", "present", 5), submit_kind("other", "past", 5), submit("loud", "own");
+  cluster.run(30);
+  cluster.apply(Cancel{3});
+  cluster.run(10);
+  EXPECT_THAT(pages(), testing::AllOf(HasSubstr("kind:present"), HasSubstr("kind:past"),
+                                      HasSubstr("job:3")));
+  submit_kind("last", "present", 1e6);
+  flood("loud", 50, 4000);
+  cluster.run(10);
+  ASSERT_FALSE(is_known(1) || is_known(2) || is_known(3));
+  EXPECT_THAT(pages(), HasSubstr("kind:present"));
+  EXPECT_THAT(pages(), testing::Not(HasSubstr("kind:past")));
+  EXPECT_THAT(pages(), testing::Not(HasSubstr("job:3\"")));
 }
 
 TEST_F(History, WhatIsCountedIsAboutWhatTheStateTakes) {

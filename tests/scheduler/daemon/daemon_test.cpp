@@ -323,5 +323,30 @@ TEST_F(DaemonTest, NodesJoulesAreACounterThatGoesOnAfterARestart) {
   await_metric(joules + R"("measured:rapl"} 130)");
 }
 
+TEST_F(DaemonTest, TellsOfAStateThatCanNotBeKept) {
+  await_metric("wattle_snapshot_failures_total 0");
+  stop();
+  edit(
+      "UPDATE snapshot SET program = 'older'; CREATE TRIGGER full BEFORE INSERT ON snapshot_piece "
+      "BEGIN SELECT RAISE(ABORT, 'too big'); END");
+  start();
+  await_metric("wattle_snapshot_failures_total 1");
+  await_metric("wattle_snapshot_age_records 1");
+  EXPECT_TRUE(submit(kYaml).ok()) << "it works on";
+  await_metric("wattle_snapshot_age_records 2");
+}
+
+TEST_F(DaemonTest, TheFileSaysHowMuchIsKeptOfEndedJobs) {
+  const auto bytes = [this] {
+    return daemon_->core().read(
+        [](const Core& core) { return core.state().options.history_bytes; });
+  };
+  EXPECT_EQ(bytes(), 256'000'000);
+  stop();
+  options_.history_megabytes = 10;
+  start();
+  EXPECT_EQ(bytes(), 10'000'000);
+}
+
 }  // namespace
 }  // namespace wattle::scheduler
