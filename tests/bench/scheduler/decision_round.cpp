@@ -1,8 +1,8 @@
 // A round of decisions over 10,000 nodes of 8 devices with 20,000 waiting jobs, from the
 // request of a plan to the start decisions: on an empty cluster, on the full one when all that wait
-// have done so for an hour, and on that with a cap that has just fallen. With `spread` watts, no two
-// nodes' devices draw the same when idle, as meters find it: up to so much more than their type's
-// least.
+// have done so for an hour, and on that with a cap that has just fallen. With `spread` watts, no
+// two nodes' devices draw the same when idle, as meters find it: up to so much more than their
+// type's least.
 //
 //   wattle_decision_round [nodes] [jobs] [policy | all] [spread]
 #include <fmt/format.h>
