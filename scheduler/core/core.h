@@ -31,7 +31,7 @@ struct CoreOptions {
   double history_seconds = 90 * 86400.0;  ///< a job that ended so long ago is forgotten
   int64_t history_bytes = 0;    ///< and before that, if more is kept of ended jobs; 0 = no bound
   int node_failure_limit = 3;   ///< a job that loses its nodes more often ends NODE_FAIL
-  int start_failure_limit = 8;  ///< so does one that nodes could not begin more often
+  int start_failure_limit = 8;  ///< so does one that nodes could not begin more often in a row
   int node_start_failures = 3;  ///< a node that can't begin so many runs in a row is drained
 };
 

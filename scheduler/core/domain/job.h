@@ -131,7 +131,7 @@ struct Job {
   int node_failures = 0;
   int fruitless_runs = 0;           ///< in a row: stopped of themselves or for joules, no unit done
   double not_before_seconds = 0;    ///< it is not planned until then
-  int start_failures = 0;           ///< runs that a node could not begin
+  int start_failures = 0;           ///< in a row: runs that a node could not begin, no unit done
   std::optional<PastRun> last_run;  ///< before `run`
   double ended_seconds = 0;
   int exit_code = 0;

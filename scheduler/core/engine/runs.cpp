@@ -103,6 +103,7 @@ PastRun past_run(const Run& run, double now_seconds) {
 
 void finish_run(Round& round, Job& job) {
   State& state = round.state;
+  if (job.units_done > job.run->units_before) job.start_failures = 0;
   Ending end = ending(state, job);
   const double start = least_start_joules(state, job);
   const auto own = state.joules.job_left(job.id);

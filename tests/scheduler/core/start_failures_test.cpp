@@ -57,6 +57,21 @@ TEST_F(StartFailures, AJobThatNoNodeCanBeginEndsOneDay) {
   EXPECT_FALSE(node("a").drained);
 }
 
+TEST_F(StartFailures, AreForgottenWhenTheJobGetsOn) {
+  const JobId job = submit();
+  for (int i = 0; i < 3; ++i) {
+    cluster.start_fault = "no space left";
+    cluster.power_off("a");
+    cluster.run(60);
+    ASSERT_EQ(cluster.job(job).start_failures, 0);
+    cluster.reconnect("a");
+    while (cluster.job(job).start_failures < 5) cluster.run(10);
+    cluster.start_fault.clear();
+    cluster.run(400);
+    ASSERT_EQ(state(job), JobState::kRunning);
+  }
+}
+
 TEST_F(StartFailures, OfRunsThatANodeDoesNotHoldChangeNothing) {
   const JobId job = submit();
   cluster.run(5);
