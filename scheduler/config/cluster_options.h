@@ -70,7 +70,7 @@ struct ClusterOptions {
   int64_t streams_per_user = 64;
   int64_t log_bytes_per_run = 64 << 20;
   double history_days = 90;
-  int64_t history_megabytes = 256;
+  int64_t history_megabytes = 64;
   std::vector<std::string> shared_paths;
   ClusterJournalOptions journal;
   void describe(Fields& f);

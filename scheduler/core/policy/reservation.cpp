@@ -8,26 +8,14 @@ namespace {
 
 using Runs = std::vector<std::optional<OperatingPoint>>;
 
-Amount free_beside(const Snapshot& snapshot, const Runs& runs) {
-  Amount free;
-  free.watts = snapshot.watts;
-  for (const TypeView& type : snapshot.types) free.devices.push_back(type.capacity);
-  for (const auto& run : runs) {
-    if (!run) continue;
-    free.devices[run->type] -= run->ranks;
-    free.watts -= lowest_watts(snapshot, *run);
-  }
-  return free;
-}
-
 std::vector<Release> expected_ends(const Snapshot& snapshot, const Runs& runs) {
   std::vector<Release> releases;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (!runs[i]) continue;
     const auto seconds = seconds_at(snapshot.jobs[i], *runs[i]);
     if (!seconds) continue;
-    releases.push_back({snapshot.now_seconds + *seconds, runs[i]->type, runs[i]->ranks,
-                        lowest_watts(snapshot, *runs[i])});
+    releases.push_back({snapshot.now_seconds + std::max(1.0, *seconds), runs[i]->type,
+                        runs[i]->ranks, lowest_watts(snapshot, *runs[i])});
   }
   return releases;
 }
@@ -61,6 +49,29 @@ std::optional<Reservation> at_unknown_moment(const Snapshot& snapshot,
 }
 
 }  // namespace
+
+Amount free_beside(const Snapshot& snapshot, const Runs& runs) {
+  Amount free;
+  free.watts = snapshot.watts;
+  for (const TypeView& type : snapshot.types) free.devices.push_back(type.capacity);
+  for (const auto& run : runs) {
+    if (!run) continue;
+    free.devices[run->type] -= run->ranks;
+    free.watts -= lowest_watts(snapshot, *run);
+  }
+  return free;
+}
+
+bool holds(const Snapshot& snapshot, const Amount& amount, size_t job) {
+  for (int type = 0; type < static_cast<int>(snapshot.types.size()); ++type) {
+    const auto point = least_point(snapshot, job, type);
+    if (point && point->ranks <= amount.devices[type] &&
+        lowest_watts(snapshot, *point) <= amount.watts + 1e-9) {
+      return true;
+    }
+  }
+  return false;
+}
 
 std::optional<Reservation> reserve(const Snapshot& snapshot, size_t job, const Runs& runs) {
   const Amount free = free_beside(snapshot, runs);

@@ -12,30 +12,6 @@ namespace {
 
 constexpr double kForever = std::numeric_limits<double>::infinity();
 
-/// Whether it had its place if nothing else ran.
-bool fits_alone(const Snapshot& snapshot, size_t job) {
-  for (int type = 0; type < static_cast<int>(snapshot.types.size()); ++type) {
-    const auto point = least_point(snapshot, job, type);
-    if (point && point->ranks <= snapshot.types[type].capacity &&
-        lowest_watts(snapshot, *point) <= snapshot.watts) {
-      return true;
-    }
-  }
-  return false;
-}
-
-/// The first of the weightiest.
-std::optional<size_t> longest_waiting(const Snapshot& snapshot, double reserve_after_seconds) {
-  std::optional<size_t> head;
-  for (size_t j = 0; j < snapshot.jobs.size(); ++j) {
-    const JobView& job = snapshot.jobs[j];
-    if (job.current || job.waited_seconds < reserve_after_seconds) continue;
-    if (head && snapshot.jobs[*head].weight >= job.weight) continue;
-    if (fits_alone(snapshot, j)) head = j;
-  }
-  return head;
-}
-
 /// A job that is between two runs will have at least its fewest ranks again.
 std::vector<std::optional<OperatingPoint>> runs_of(const Snapshot& snapshot) {
   std::vector<std::optional<OperatingPoint>> runs;
@@ -47,6 +23,21 @@ std::vector<std::optional<OperatingPoint>> runs_of(const Snapshot& snapshot) {
   return runs;
 }
 
+/// The first of the weightiest that have waited and that what is free does not hold, if they had
+/// their place were nothing else running.
+std::optional<size_t> longest_waiting(const Snapshot& snapshot, double reserve_after_seconds,
+                                      const Amount& free) {
+  const Amount all = free_beside(snapshot, {});
+  std::optional<size_t> head;
+  for (size_t j = 0; j < snapshot.jobs.size(); ++j) {
+    const JobView& job = snapshot.jobs[j];
+    if (job.current || job.resizing || job.waited_seconds < reserve_after_seconds) continue;
+    if (head && snapshot.jobs[*head].weight >= job.weight) continue;
+    if (!holds(snapshot, free, j) && holds(snapshot, all, j)) head = j;
+  }
+  return head;
+}
+
 int fewest_ranks(const JobView& job) {
   int fewest = std::numeric_limits<int>::max();
   for (const Option& option : *job.options) fewest = std::min(fewest, option.point.ranks);
@@ -56,11 +47,11 @@ int fewest_ranks(const JobView& job) {
 }  // namespace
 
 Turn::Turn(const Snapshot& snapshot, double reserve_after_seconds) : snapshot_(snapshot) {
-  const auto head = longest_waiting(snapshot, reserve_after_seconds);
+  const auto runs = runs_of(snapshot);
+  const auto head = longest_waiting(snapshot, reserve_after_seconds, free_beside(snapshot, runs));
   if (!head) return;
   head_ = *head;
-  kept_ = reserve(snapshot, head_, runs_of(snapshot));
-  if (kept_ && kept_->start_seconds == snapshot.now_seconds) kept_.reset();  // it needs none
+  kept_ = reserve(snapshot, head_, runs);
 }
 
 Turn::Share Turn::share_of(size_t job) {

@@ -42,9 +42,9 @@ JournalledCore::JournalledCore(Store& store, RestoredCore restored, const Journa
   if (restored.snapshot.id == 0) {
     snapshots_.keep(core_->state(), "beginning");
   } else if (!restored.is_kept_by_this_core) {
-    snapshots_.keep_now(core_->state(), "version");
+    snapshots_.keep_soon(std::make_unique<State>(core_->state()), "version");
   } else if (restored.replayed >= kFewRecords) {
-    snapshots_.keep_now(core_->state(), "start");
+    snapshots_.keep_soon(std::make_unique<State>(core_->state()), "start");
   }
   committer_ = std::thread([this] { commit_all(); });
 }

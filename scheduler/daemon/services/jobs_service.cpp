@@ -9,6 +9,7 @@
 #include "common/text.h"
 #include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/calls/file_chunks.h"
+#include "scheduler/daemon/services/queue_page.h"
 #include "scheduler/daemon/services/submit/submit_request.h"
 #include "scheduler/daemon/services/views.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
@@ -19,8 +20,6 @@ namespace {
 using grpc::ServerContext;
 using grpc::Status;
 
-constexpr int kPage = 500, kMostPage = 1000;
-constexpr size_t kMostPageBytes = 2 << 20;  ///< a job of many nodes names all of them
 constexpr size_t kLogPiece = 64 << 10;
 /// With 10,000 jobs' names and numbers it is less than a message may be.
 constexpr size_t kMostDetailBytes = 1 << 20;
@@ -111,7 +110,7 @@ class JobsService : public v1::Jobs::Service {
     return caller.answer([&] {
       caller.require(Role::kUser);
       daemon_.core().read(
-          [&](const Core& core) { fill(caller, core.state(), *request, *response); });
+          [&](const Core& core) { *response = queue_page(caller, core.state(), *request); });
       add_users(*response->mutable_jobs());
     });
   }
@@ -224,28 +223,6 @@ class JobsService : public v1::Jobs::Service {
     }
   }
 
-  void fill(const Caller& caller, const State& state, const v1::QueueRequest& request,
-            v1::QueueResponse& response) {
-    const std::set<int> states(request.states().begin(), request.states().end());
-    const int page = request.page_size() > 0 ? std::min(request.page_size(), kMostPage) : kPage;
-    size_t bytes = 0;
-    for (auto next = state.jobs.upper_bound(request.after_job()); next != state.jobs.end();
-         ++next) {
-      const Job& job = next->second;
-      if (!caller.may_see(job.request.tenant)) continue;
-      if (!request.tenant().empty() && request.tenant() != job.request.tenant) continue;
-      const bool is_wanted = states.empty() ? request.all() || !is_finished(job.state)
-                                            : states.contains(to_message(job.state));
-      if (!is_wanted) continue;
-      if (response.jobs_size() == page || bytes > kMostPageBytes) {
-        response.set_next_after_job(response.jobs(response.jobs_size() - 1).job());
-        return;
-      }
-      *response.add_jobs() = summary_of(state, job);
-      bytes += response.jobs(response.jobs_size() - 1).ByteSizeLong();
-    }
-  }
-
   template <class Summaries>
   void add_users(Summaries& jobs) {
     for (v1::JobSummary& job : jobs) job.set_user(user_of(job.job()));
@@ -346,7 +323,7 @@ class JobsService : public v1::Jobs::Service {
     while (!context.IsCancelled() && !daemon_.is_stopping()) {
       const int64_t before = version;
       version = daemon_.changes().wait(before, kPollSeconds);
-      for (v1::JobSummary& job : changed_since(caller, before, request.job())) {
+      for (v1::JobSummary& job : changed_since(caller, before, request.job(), told)) {
         std::string text = job.SerializeAsString();
         if (told[job.job()] == text) continue;
         told[job.job()] = std::move(text);
@@ -360,23 +337,30 @@ class JobsService : public v1::Jobs::Service {
     if (daemon_.is_stopping()) throw Refusal(RefusalCode::kUnavailable, "the daemon stops");
   }
 
-  /// Of the jobs that the caller may see, or only one.
-  std::vector<v1::JobSummary> changed_since(const Caller& caller, int64_t version, JobId only) {
-    const std::optional<std::set<JobId>> changed = daemon_.changes().since(version);
+  /// Of the jobs that the caller may see, or only one. If too much has changed to be known, those
+  /// that have not ended or were told of.
+  std::vector<v1::JobSummary> changed_since(const Caller& caller, int64_t version, JobId only,
+                                            const std::unordered_map<JobId, std::string>& told) {
+    std::optional<std::set<JobId>> changed = daemon_.changes().since(version);
     std::vector<v1::JobSummary> jobs;
     if (changed && changed->empty()) return jobs;
     daemon_.core().read([&](const Core& core) {
-      const auto add = [&](const Job& job) {
-        if ((only != 0 && job.id != only) || !caller.may_see(job.request.tenant)) return;
-        jobs.push_back(summary_of(core.state(), job));
-      };
-      if (!changed) {
-        for (const auto& [id, job] : core.state().jobs) add(job);
-        return;
+      const State& state = core.state();
+      if (only != 0) {
+        if (!changed || changed->contains(only))
+          changed = {only};
+        else
+          changed->clear();
+      } else if (!changed) {
+        changed.emplace();
+        changed->insert(state.waiting.begin(), state.waiting.end());
+        changed->insert(state.running.begin(), state.running.end());
+        for (const auto& [id, text] : told) changed->insert(id);
       }
       for (const JobId id : *changed) {
-        const auto job = core.state().jobs.find(id);
-        if (job != core.state().jobs.end()) add(job->second);
+        const auto job = state.jobs.find(id);
+        if (job == state.jobs.end() || !caller.may_see(job->second.request.tenant)) continue;
+        jobs.push_back(summary_of(state, job->second));
       }
     });
     return jobs;

@@ -291,6 +291,27 @@ TEST(Energy, StartsNothingBesideAReservationWithoutAKnownEnd) {
   EXPECT_EQ(scene.started(), 0);
 }
 
+/// Its final evaluation and last checkpoint are no units.
+TEST(Energy, KeepsWhatIsFreeWhileARunIsAtItsLastUnit) {
+  WideAmongNarrow scene;
+  scene.end(3);
+  scene.snapshot.jobs[7].units_left = 0;
+  EXPECT_EQ(scene.started(), 0);
+}
+
+/// One that what is free holds needs no reservation, and takes none from the next.
+TEST(Energy, KeepsWhatComesFreeForTheFirstThatDoesNotFit) {
+  WideAmongNarrow scene;
+  scene.end(3);
+  JobView& narrow = scene.job({1}, 10000);
+  narrow.weight = 5;
+  narrow.waited_seconds = 7200;
+  const std::vector<int> ranks = scene.ranks("energy");
+  EXPECT_EQ(ranks.back(), 1);
+  EXPECT_EQ(scene.reasons("energy")[8], Reason::kReserved);
+  EXPECT_EQ(scene.started(), 1);
+}
+
 TEST(Energy, GivesAwayWhatAReservationLeaves) {
   WideAmongNarrow scene;
   scene.end(3);

@@ -341,7 +341,7 @@ TEST_F(DaemonTest, TheFileSaysHowMuchIsKeptOfEndedJobs) {
     return daemon_->core().read(
         [](const Core& core) { return core.state().options.history_bytes; });
   };
-  EXPECT_EQ(bytes(), 256'000'000);
+  EXPECT_EQ(bytes(), 64'000'000);
   stop();
   options_.history_megabytes = 10;
   start();
