@@ -1,5 +1,11 @@
 #include "common/text.h"
 
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <ctime>
+
 namespace wattle {
 namespace {
 
@@ -26,6 +32,8 @@ bool is_control(std::string_view character) {
   if (character.size() == 1) return first < 0x20 || first == 0x7F;
   return first == 0xC2 && static_cast<unsigned char>(character[1]) < 0xA0;  // U+0080 to U+009F
 }
+
+std::tm utc(double seconds) { return fmt::gmtime(static_cast<std::time_t>(std::floor(seconds))); }
 
 }  // namespace
 
@@ -63,5 +71,9 @@ std::string cut(std::string_view text, size_t most_bytes) {
   for (int i = 0; i < 3 && end > 0 && goes_on(text, end); ++i) --end;
   return std::string(text.substr(0, end)) + "...";
 }
+
+std::string time_text(double seconds) { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", utc(seconds)); }
+
+std::string day_text(double seconds) { return fmt::format("{:%Y-%m-%d}", utc(seconds)); }
 
 }  // namespace wattle

@@ -21,4 +21,9 @@ inline std::string brief(std::string_view text, size_t most_bytes = 200) {
   return printable(cut(text, most_bytes));
 }
 
+/// A moment (seconds since 1970) in UTC, its fraction dropped: "2026-11-24T09:30:00Z".
+std::string time_text(double seconds);
+/// Its day: "2026-11-24".
+std::string day_text(double seconds);
+
 }  // namespace wattle

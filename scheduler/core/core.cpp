@@ -1,11 +1,11 @@
 #include "scheduler/core/core.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <utility>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -13,10 +13,6 @@ namespace {
 
 /// A job's history keeps its newest remarks.
 constexpr size_t kMostRemarks = 32;
-
-std::string time_text(double seconds) {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(seconds)));
-}
 
 /// Budgets change, and what is left of them, and the jobs that others wait for, without a word to
 /// each job that waits for them.

@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/host_name.h"
+#include "common/text.h"
 #include "launch/wattle/certs/authority.h"
 #include "launch/wattle/text/quantities.h"
 #include "launch/wattle/text/table.h"

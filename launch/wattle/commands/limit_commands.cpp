@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "launch/wattle/commands/client_command.h"
 #include "launch/wattle/commands/commands.h"
 #include "launch/wattle/text/quantities.h"

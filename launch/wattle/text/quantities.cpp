@@ -1,11 +1,9 @@
 #include "launch/wattle/text/quantities.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <array>
 #include <cmath>
-#include <ctime>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -99,11 +97,6 @@ std::string duration_text(double seconds) {
   if (days > 0) return fmt::format("{}-{:02}:{:02}:{:02}", days, hours, minutes, whole % 60);
   if (hours > 0) return fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60);
   return fmt::format("{}:{:02}", minutes, whole % 60);
-}
-
-std::string time_text(double seconds) {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                     fmt::gmtime(static_cast<std::time_t>(std::floor(seconds))));
 }
 
 }  // namespace wattle

@@ -35,7 +35,4 @@ std::string joules_text(double joules);
 /// As squeue writes it: "0:07", "12:03", "3:20:15", "2-03:20:15".
 std::string duration_text(double seconds);
 
-/// "2026-11-24T08:00:00Z".
-std::string time_text(double seconds);
-
 }  // namespace wattle

@@ -1,8 +1,8 @@
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "common/text.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -134,11 +134,11 @@ std::string short_of_joules(const State& state, const Job& job) {
         "start before the budget is raised",
         tenant, *state.joules.tenant_budget(tenant), least);
   }
-  const auto next = static_cast<std::time_t>(state.joules.period_end_seconds(tenant));
   return fmt::format(
       "tenant {} has {:.0f} J left, and a start takes {:.0f} J: its next period begins at "
-      "{:%Y-%m-%dT%H:%M:%SZ}",
-      tenant, state.joules.tenant_left(tenant).value_or(0), least, fmt::gmtime(next));
+      "{}",
+      tenant, state.joules.tenant_left(tenant).value_or(0), least,
+      time_text(state.joules.period_end_seconds(tenant)));
 }
 
 std::string never_fits(State& state, const Job& job) {

@@ -1,10 +1,10 @@
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "common/text.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -228,12 +228,11 @@ void expire_leases(Round& round) {
 namespace {
 
 std::string may_still_run(const State& state, const Node& node) {
-  const auto until = static_cast<std::time_t>(std::ceil(orphans_end(state, node)));
   return fmt::format(
-      "is out of reach and may hold its watts and runs until {:%Y-%m-%dT%H:%M:%SZ}, when its lease "
+      "is out of reach and may hold its watts and runs until {}, when its lease "
       "and the grace after it have surely run out: remove it then, or with --force if you know "
       "that the machine is off",
-      fmt::gmtime(until));
+      time_text(std::ceil(orphans_end(state, node))));
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "common/text.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -271,14 +271,12 @@ std::string must_wait(const State& state, const NodeUp& event) {
   const Node* known = found == state.node_by_name.end() ? nullptr : &state.nodes[found->second];
   if (known && !is_successor(*known, event)) {
     if (const std::string runs = missing_runs(state, *known, event); !runs.empty()) {
-      const auto until = static_cast<std::time_t>(std::ceil(orphans_end(state, *known)));
       return fmt::format(
           "{} of the agent before may still run, for this one is not in its work_dir: waits until "
           "{}",
           runs,
-          known->state == NodeState::kLost
-              ? fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(until))
-              : "that one is lost and its lease has run out");
+          known->state == NodeState::kLost ? time_text(std::ceil(orphans_end(state, *known)))
+                                           : "that one is lost and its lease has run out");
     }
   }
   if (has_room(state, event.node, added_watts(state, event, known))) return "";

@@ -1,11 +1,11 @@
 #include "scheduler/core/policy/turn.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
 #include <limits>
+
+#include "common/text.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -100,8 +100,7 @@ Choice Turn::refusal(size_t job) const {
   const std::string& type = snapshot_.types[kept_->point.type].type.name;
   choice.why = fmt::format("{} of {} are kept for it as they come free", kept_->point.ranks, type);
   if (!kept_->start_seconds) return choice;
-  const auto start = static_cast<std::time_t>(*kept_->start_seconds);
-  choice.why += fmt::format(", all expected by {:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(start));
+  choice.why += ", all expected by " + time_text(*kept_->start_seconds);
   return choice;
 }
 

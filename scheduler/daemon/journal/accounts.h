@@ -1,15 +1,11 @@
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "scheduler/core/journal/decision.h"
 #include "scheduler/store/energy_accounts.h"
 
 namespace wattle::scheduler {
-
-/// The day of the accounts at a moment (seconds since 1970): in UTC, "2026-11-24".
-std::string day_of(double seconds);
 
 /// What decisions made at that moment change in the accounts of joules. It becomes durable with
 /// them, after what agents have reported in the same event.

@@ -10,7 +10,6 @@
 #include "common/text.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/daemon/agents/commands.h"
-#include "scheduler/daemon/journal/accounts.h"
 #include "scheduler/daemon/services/calls/agent_message.h"
 #include "scheduler/daemon/services/calls/caller.h"
 
@@ -188,7 +187,7 @@ void AgentStream::book(const Message& message, double tokens, const State& state
   if (!job || !live_node(state, node_, epoch_)) return;
   for (const v1::SourceJoules& part : message.energy()) {
     batch.energy.push_back({message.token(), job->id, job->request.tenant, node_, part.source(),
-                            part.joules(), std::exchange(tokens, 0), day_of(state.now_seconds),
+                            part.joules(), std::exchange(tokens, 0), day_text(state.now_seconds),
                             message.joules()});
   }
 }

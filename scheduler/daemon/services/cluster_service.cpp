@@ -1,11 +1,11 @@
 #include "scheduler/daemon/services/cluster_service.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
 #include <cmath>
 
+#include "common/text.h"
 #include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/views.h"
 #include "scheduler/rpc/wattle.grpc.pb.h"
@@ -19,12 +19,8 @@ using grpc::Status;
 constexpr int kMostRows = 20'000;   ///< of a report: some 2 MB, names apart
 constexpr int kReportsPerUser = 2;  ///< on their way at once
 
-std::string day_of(double seconds) {
-  return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(seconds)));
-}
-
 /// The last day that counts: the moment itself does not.
-std::string last_day(double until_seconds) { return day_of(until_seconds - 1e-3); }
+std::string last_day(double until_seconds) { return day_text(until_seconds - 1e-3); }
 
 class ClusterService : public v1::Cluster::Service {
  public:
@@ -197,7 +193,7 @@ class ClusterService : public v1::Cluster::Service {
                   : request.by() == v1::ReportRequest::DAY  ? kDay
                                                             : kJob;
     if (caller.identity().role != Role::kOperator) question.tenant = caller.identity().tenant;
-    if (request.has_from_time()) question.from_day = day_of(request.from_time());
+    if (request.has_from_time()) question.from_day = day_text(request.from_time());
     if (request.has_until_time()) question.until_day = last_day(request.until_time());
     daemon_.reports().read(question, [&](const EnergySum& sum) {
       add_sum(sum, response);

@@ -1,3 +1,5 @@
+#include "common/text.h"
+
 #include <gmock/gmock.h>
 
 #include "common/error.h"
