@@ -122,7 +122,7 @@ struct Job {
   JobState state = JobState::kPending;
   Reason reason = Reason::kNone;
   std::string explanation;       ///< of the newest decision about it
-  bool is_dependent = false;     ///< waits for other jobs (engine/dependencies.h)
+  bool is_dependent = false;     ///< waits for other jobs (jobs/dependencies.h)
   std::vector<JobId> after;      ///< those; in the state of an older program
   std::vector<int> rank_counts;  ///< feasible counts, ascending
   std::string profile;           ///< its page in the profile book

@@ -10,8 +10,8 @@
 
 #include "scheduler/core/core.h"
 #include "scheduler/core/domain/node.h"
-#include "scheduler/core/engine/dependencies.h"
-#include "scheduler/core/engine/ended_jobs.h"
+#include "scheduler/core/jobs/dependencies.h"
+#include "scheduler/core/jobs/ended_jobs.h"
 #include "scheduler/core/joules/joule_ledger.h"
 #include "scheduler/core/plan/device_pool.h"
 #include "scheduler/core/plan/timeline.h"
@@ -143,7 +143,7 @@ struct Round {
 void on(Round& round, const Submit& event);
 void on(Round& round, const Cancel& event);
 
-// dependencies.cpp: jobs that wait for others
+// waiting.cpp: jobs that wait for others
 /// The new jobs of a request begin to wait for others; `after` ascends and may be empty.
 void begin_to_wait(Round& round, const std::vector<JobId>& ids, std::vector<JobId> after);
 /// A job has ended: it waits for nothing any more, and who waited for it goes on or never will.

@@ -1,4 +1,4 @@
-#include "scheduler/core/engine/dependencies.h"
+#include "scheduler/core/jobs/dependencies.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

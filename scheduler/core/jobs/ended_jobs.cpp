@@ -1,4 +1,4 @@
-#include "scheduler/core/engine/ended_jobs.h"
+#include "scheduler/core/jobs/ended_jobs.h"
 
 #include <algorithm>
 #include <iterator>
