@@ -149,7 +149,8 @@ const Node* live_node(const State& state, const std::string& name, int64_t epoch
 }
 
 Node* live_node(State& state, const std::string& name, int64_t epoch) {
-  return const_cast<Node*>(live_node(std::as_const(state), name, epoch));
+  const Node* node = live_node(std::as_const(state), name, epoch);
+  return node ? &state.nodes[node->id] : nullptr;
 }
 
 double cap_ahead(const State& state, double now_seconds) {

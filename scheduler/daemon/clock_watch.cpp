@@ -18,8 +18,7 @@ void warn(double offset_seconds) {
   const double slew = is_ahead ? SteadyClock::kSlewBack : SteadyClock::kSlew;
   spdlog::warn(
       "the machine's clock is {:.1f} s {} the scheduler's time, which does not jump: it was set, "
-      "or "
-      "was wrong before. Windows of caps, deadlines and budget periods come that much {}; the "
+      "or was wrong before. Windows of caps, deadlines and budget periods come that much {}; the "
       "scheduler's time runs {:.0f} % {} and is right again within {:.0f} s",
       seconds, is_ahead ? "behind" : "ahead of", is_ahead ? "early" : "late", 100 * slew,
       is_ahead ? "slower" : "faster", seconds / slew);

@@ -14,8 +14,6 @@ double least_watts(const State& state, const Job& job, int type) {
   return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
 }
 
-constexpr double kRoundingWatts = 1e-6;
-
 /// Whether a cap lets all devices run at their lowest limits: then every job fits that finds its
 /// devices, and what is idle counts with the highest draw of its type (planner.cpp).
 bool lets_all_run(const State& state, double cap_watts) {

@@ -238,9 +238,8 @@ bool stays(const State& state, const Job& job) {
 Snapshot make_snapshot(const State& state, double now_seconds) {
   Snapshot snapshot;
   snapshot.now_seconds = now_seconds;
-  constexpr double kRounding = 1e-6;  // below what the ledger counts
   const double watts = cap_for_plan(state, now_seconds) - base_watts(state);
-  snapshot.watts = std::max(0.0, watts) + kRounding;
+  snapshot.watts = std::max(0.0, watts) + kRoundingWatts;
   snapshot.types = capacities(state);
   snapshot.tenants = tenants_of(state, now_seconds);
   return snapshot;

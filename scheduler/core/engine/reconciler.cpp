@@ -9,8 +9,6 @@
 namespace wattle::scheduler {
 namespace {
 
-constexpr double kRoundingWatts = 1e-6;  // below what the ledger counts
-
 double headroom(const State& state) {
   return planning_cap(state, state.now_seconds) - state.ledger.possible_watts();
 }

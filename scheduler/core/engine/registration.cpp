@@ -248,11 +248,11 @@ double added_watts(const State& state, const NodeUp& event, const Node* known) {
 
 /// The cap must have room, beside what is kept for others that wait.
 bool has_room(const State& state, const std::string& node, double added) {
-  constexpr double kRounding = 1e-6;
   const auto kept = state.joining.find(node);
   const double own = kept == state.joining.end() ? 0 : kept->second.watts;
-  return added <= kRounding || state.ledger.possible_watts() + added <=
-                                   planning_cap(state, state.now_seconds) + own + kRounding;
+  return added <= kRoundingWatts ||
+         state.ledger.possible_watts() + added <=
+             planning_cap(state, state.now_seconds) + own + kRoundingWatts;
 }
 
 /// Room is made where idle devices and nodes out of reach leave any.

@@ -56,8 +56,7 @@ std::unique_ptr<Policy> make_policy(const PolicyOptions& options) {
   }
   if (!(options.reserve_after_seconds >= 0)) {
     throw Error(ErrorCode::kConfig,
-                fmt::format("policy.reserve_after_seconds: expected at least 0, "
-                            "got {}",
+                fmt::format("policy.reserve_after_seconds: expected at least 0, got {}",
                             options.reserve_after_seconds));
   }
   if (options.name == "fifo") return std::make_unique<FifoPolicy>();

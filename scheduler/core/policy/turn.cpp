@@ -38,12 +38,6 @@ std::optional<size_t> longest_waiting(const Snapshot& snapshot, double reserve_a
   return head;
 }
 
-int fewest_ranks(const JobView& job) {
-  int fewest = std::numeric_limits<int>::max();
-  for (const Option& option : *job.options) fewest = std::min(fewest, option.point.ranks);
-  return fewest;
-}
-
 }  // namespace
 
 Turn::Turn(const Snapshot& snapshot, double reserve_after_seconds) : snapshot_(snapshot) {
@@ -61,16 +55,15 @@ Turn::Share Turn::share_of(size_t job) {
   if (!kept_ || job == head_ || view.resizing || goes_first || view.options->empty()) return share;
   share.job_ = &view;
   share.seconds_ = kept_->start_seconds.value_or(snapshot_.now_seconds) - snapshot_.now_seconds;
-  share.fewest_ = fewest_ranks(view);
-  share.spare_.assign(snapshot_.types.size(), false);
+  share.spare_ranks_.assign(snapshot_.types.size(), 0);
   if (view.current) return share;
   double most_watts = 0;
-  for (size_t type = 0; type < share.spare_.size(); ++type) {
+  for (size_t type = 0; type < share.spare_ranks_.size(); ++type) {
     const auto point = least_point(snapshot_, job, static_cast<int>(type));
     if (!point || point->ranks > kept_->spare.devices[type]) continue;
     const double watts = lowest_watts(snapshot_, *point);
     if (watts > kept_->spare.watts) continue;
-    share.spare_[type] = true;
+    share.spare_ranks_[type] = point->ranks;
     kept_->spare.devices[type] -= point->ranks;
     most_watts = std::max(most_watts, watts);
   }
@@ -83,7 +76,7 @@ bool Turn::Share::allows(const Option& option) const {
   const OperatingPoint& point = option.point;
   const auto& now = job_->current;
   if (now && now->type == point.type && point.ranks <= now->ranks) return true;
-  if (spare_[point.type] && point.ranks == fewest_) return true;
+  if (point.ranks == spare_ranks_[point.type]) return true;
   const double rate = option.performance.units_per_second;
   return rate > 0 && job_->units_left.value_or(kForever) / rate <= seconds_;
 }

@@ -25,8 +25,7 @@ class Turn {
     friend class Turn;
     const JobView* job_ = nullptr;  ///< nullptr = all
     double seconds_ = 0;            ///< until the reservation's start
-    std::vector<bool> spare_;       ///< by type: whether its fewest ranks are let in
-    int fewest_ = 0;
+    std::vector<int> spare_ranks_;  ///< by type: so many are let in beside it; 0 = none
   };
 
   /// To be asked once for each job, in the queue's order: the spare goes to the first.

@@ -8,6 +8,10 @@
 
 namespace wattle::scheduler {
 
+/// Sums of watts are compared with this much of slack: below what the ledger counts, above what
+/// adding them rounds.
+inline constexpr double kRoundingWatts = 1e-6;
+
 /// Keeps, for every device, the highest power limit that may be in force on it at this instant, and
 /// their sum. This is the breaker's tier of a cap: as long as every command passes through here and
 /// agents keep their side, the sum of the limits in force never exceeds the sum that is kept here.

@@ -343,17 +343,13 @@ class JobsService : public v1::Jobs::Service {
                                             const std::unordered_map<JobId, std::string>& told) {
     std::optional<std::set<JobId>> changed = daemon_.changes().since(version);
     std::vector<v1::JobSummary> jobs;
-    if (changed && changed->empty()) return jobs;
+    if (changed && (only == 0 ? changed->empty() : !changed->contains(only))) return jobs;
     daemon_.core().read([&](const Core& core) {
       const State& state = core.state();
       if (only != 0) {
-        if (!changed || changed->contains(only))
-          changed = {only};
-        else
-          changed->clear();
+        changed = {only};
       } else if (!changed) {
-        changed.emplace();
-        changed->insert(state.waiting.begin(), state.waiting.end());
+        changed = state.waiting;
         changed->insert(state.running.begin(), state.running.end());
         for (const auto& [id, text] : told) changed->insert(id);
       }
