@@ -1,6 +1,8 @@
 #pragma once
 
+#include <charconv>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,6 +21,18 @@ std::string cut(std::string_view text, size_t most_bytes);
 /// Both: what others wrote, as it may stand in a log or a message.
 inline std::string brief(std::string_view text, size_t most_bytes = 200) {
   return printable(cut(text, most_bytes));
+}
+
+/// The whole number that a text consists of after a prefix: 12 of "step-12" after "step-"; nothing
+/// for other texts, and where Number does not hold it.
+template <class Number>
+std::optional<Number> number_after(std::string_view prefix, std::string_view text) {
+  if (!text.starts_with(prefix)) return {};
+  Number number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data() + prefix.size(), end, number);
+  if (error != std::errc() || rest != end) return {};
+  return number;
 }
 
 /// A moment (seconds since 1970) in UTC, its fraction dropped: "2026-11-24T09:30:00Z".

@@ -17,6 +17,21 @@ TEST(Text, ShowsControlCharactersAsQuestionMarks) {
             "?a?");
 }
 
+TEST(Text, HasANumberAfterAPrefix) {
+  EXPECT_EQ(number_after<int>("step-", "step-12"), 12);
+  for (const char* other : {"step-", "step-1x", "step- 1", "stop-1", "step", ""}) {
+    EXPECT_EQ(number_after<int>("step-", other), std::nullopt) << other;
+  }
+  EXPECT_EQ(number_after<int>("n", "n99999999999"), std::nullopt);
+  EXPECT_EQ(number_after<int64_t>("n", "n99999999999"), 99999999999);
+}
+
+TEST(Text, WritesMomentsAndDaysInUtc) {
+  EXPECT_EQ(time_text(86399.9), "1970-01-01T23:59:59Z");
+  EXPECT_EQ(day_text(86399.9), "1970-01-01");
+  EXPECT_EQ(day_text(86400), "1970-01-02");
+}
+
 TEST(Text, CutsBetweenCharacters) {
   EXPECT_EQ(cut("abc", 3), "abc");
   EXPECT_EQ(cut("abcd", 3), "abc...");

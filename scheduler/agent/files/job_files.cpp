@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/agent/files/tails.h"
 
 namespace wattle::agent {
@@ -40,12 +40,7 @@ std::string output_dir_of(const v1::Launch& launch) {
 
 /// N of a folder step-N; -1 if it has another name.
 int64_t step_of(const std::string& name) {
-  constexpr std::string_view kPrefix = "step-";
-  if (!name.starts_with(kPrefix)) return -1;
-  int64_t step = -1;
-  const char* end = name.data() + name.size();
-  const auto [rest, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
-  return error == std::errc() && rest == end ? step : -1;
+  return number_after<int64_t>("step-", name).value_or(-1);
 }
 
 fs::path newest_checkpoint(const fs::path& output_dir) {

@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <set>
 
 #include "common/error.h"
+#include "common/text.h"
 
 extern char** environ;
 
@@ -86,13 +86,7 @@ std::string alias_of(int host) {
   return host == 0 ? "localhost" : fmt::format("{}{}", kAlias, host);
 }
 
-int host_of(const std::string& alias) {
-  if (!alias.starts_with(kAlias)) return -1;
-  int host = -1;
-  const char* end = alias.data() + alias.size();
-  const auto [rest, error] = std::from_chars(alias.data() + kAlias.size(), end, host);
-  return error == std::errc() && rest == end ? host : -1;
-}
+int host_of(const std::string& alias) { return number_after<int>(kAlias, alias).value_or(-1); }
 
 std::string door_name(const v1::Launch& launch) {
   return fmt::format(".remote-{}", launch.token());

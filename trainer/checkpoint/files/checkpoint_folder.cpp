@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 
 #include "common/error.h"
 #include "common/mapped_file.h"
+#include "common/text.h"
 #include "trainer/checkpoint/files/shard.h"
 
 namespace wattle {
@@ -22,13 +22,9 @@ constexpr const char* kChecksumsName = "checksums.xxh3";
 
 /// N of "step-N", nothing for names that this writes no checkpoint under ("step-012").
 std::optional<int64_t> step_of(const std::string& name) {
-  if (!name.starts_with(kPrefix)) return {};
-  int64_t step = 0;
-  const char* end = name.data() + name.size();
-  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
-  if (error != std::errc() || stop != end) return {};
-  if (step < 0 || name != fmt::format("{}{}", kPrefix, step)) return {};
-  return step;
+  const auto step = number_after<int64_t>(kPrefix, name);
+  const bool is_ours = step && *step >= 0 && name == fmt::format("{}{}", kPrefix, *step);
+  return is_ours ? step : std::nullopt;
 }
 
 /// Nothing if there is no such folder. Names may change meanwhile.
