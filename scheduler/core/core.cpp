@@ -22,6 +22,12 @@ std::string why_waiting(const State& state, const Job& job) {
   return joules.empty() ? job.explanation : joules;
 }
 
+/// What a job waits for goes to and fro, plan by plan: the same words stand there once.
+void drop_last_but_one(std::vector<Remark>& history, const std::string& if_it_says) {
+  if (history.size() < 2 || history[history.size() - 2].text != if_it_says) return;
+  history.erase(history.end() - 2);
+}
+
 }  // namespace
 
 State::State(const CoreOptions& options)
@@ -115,6 +121,7 @@ void Round::decide(JobId job, Decision decision, const std::string& remark) {
 
 void Round::change(Job& job, JobState to, Reason reason, const std::string& why) {
   if (job.state == to && job.reason == reason) return;
+  const bool waits_on = job.state == to;
   job.state = to;
   job.reason = reason;
   job.explanation = why;
@@ -126,6 +133,7 @@ void Round::change(Job& job, JobState to, Reason reason, const std::string& why)
   std::string remark = to_string(to);
   if (reason != Reason::kNone) remark += fmt::format(" ({})", to_string(reason));
   if (!why.empty()) remark += ": " + why;
+  if (waits_on) drop_last_but_one(state.history[job.id], remark);
   decide(job.id, JobChanged{job.id, to, reason, why}, remark);
   if (!is_finished(to)) return;
   job.kept_bytes += bytes_of_end(state, job);

@@ -49,16 +49,17 @@ class Page {
   std::string text_;
 };
 
+/// The ended ones are many, and counted as they end.
 void add_jobs(const State& state, Page& page) {
-  std::map<std::string, int> by_state;
-  for (JobState s :
+  std::map<JobState, int64_t> count = state.ended.by_state();
+  for (const JobId id : state.waiting) ++count[state.jobs.at(id).state];
+  for (const JobId id : state.running) ++count[state.jobs.at(id).state];
+  page.family("wattle_jobs", "gauge", "Jobs by state; ended ones while they are remembered.");
+  for (const JobState s :
        {JobState::kPending, JobState::kRunning, JobState::kPreempted, JobState::kCompleted,
         JobState::kFailed, JobState::kCancelled, JobState::kTimeout, JobState::kNodeFail}) {
-    by_state[to_string(s)] = 0;
+    page.sample("state", to_string(s), static_cast<double>(count[s]));
   }
-  for (const auto& [id, job] : state.jobs) ++by_state[to_string(job.state)];
-  page.family("wattle_jobs", "gauge", "Jobs by state.");
-  for (const auto& [name, count] : by_state) page.sample("state", name, count);
 }
 
 void add_power(const State& state, double now, double drawn, Page& page) {

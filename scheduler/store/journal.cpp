@@ -7,15 +7,6 @@
 
 namespace wattle::scheduler {
 
-StatePieces::StatePieces(std::vector<std::string> text) : pieces(std::move(text)) {
-  Sha256 sum;
-  for (const std::string& piece : pieces) {
-    sum.add(piece);
-    bytes += static_cast<int64_t>(piece.size());
-  }
-  sha256 = sum.digits();
-}
-
 void Journal::append(const std::vector<JournalRecord>& records) {
   Statement insert(database_, "INSERT INTO journal(number, event, decisions) VALUES(?, ?, ?)");
   for (const JournalRecord& record : records) {
@@ -33,34 +24,39 @@ void Journal::read(int64_t number, const std::function<void(const JournalRecord&
 int64_t Journal::newest() {
   Statement read(database_,
                  "SELECT max(ifnull((SELECT max(number) FROM journal), 0), "
-                 "ifnull((SELECT max(number) FROM snapshot), 0))");
+                 "ifnull((SELECT max(number) FROM snapshot WHERE sha256 <> ''), 0))");
   return read.step() ? read.integer(0) : 0;
 }
 
-int64_t Journal::keep(const SnapshotHead& head, const StatePieces& state) {
-  Transaction transaction(database_);
+/// One without a checksum is not finished, or not needed any more.
+int64_t Journal::begin(const SnapshotHead& head) {
   Statement insert(database_,
-                   "INSERT INTO snapshot(number, time_seconds, program, reason, sha256, state, "
-                   "bytes) VALUES(?, ?, ?, ?, ?, '', ?) RETURNING id");
+                   "INSERT INTO snapshot(number, time_seconds, program, reason, sha256, state) "
+                   "VALUES(?, ?, ?, ?, '', '') RETURNING id");
   insert.bind(1, head.number).bind(2, head.time_seconds).bind(3, head.program);
-  insert.bind(4, head.reason).bind(5, state.sha256).bind(6, state.bytes);
-  if (!insert.step()) database_.fail("keeping a snapshot");
+  insert.bind(4, head.reason);
+  if (!insert.step()) database_.fail("beginning a snapshot");
   const int64_t id = insert.integer(0);
   while (insert.step()) {
   }
-  Statement insert_piece(database_, "INSERT INTO snapshot_piece VALUES(?, ?, ?)");
-  int64_t number = 0;
-  for (const std::string& piece : state.pieces) {
-    insert_piece.bind(1, id).bind(2, ++number).bind_bytes(3, piece).run();
-  }
-  transaction.commit();
   return id;
+}
+
+void Journal::add(int64_t snapshot, int64_t piece, std::string_view text) {
+  Statement insert(database_, "INSERT INTO snapshot_piece VALUES(?, ?, ?)");
+  insert.bind(1, snapshot).bind(2, piece).bind_bytes(3, text).run();
+}
+
+void Journal::finish(int64_t snapshot, int64_t bytes, const std::string& sha256) {
+  Statement finish(database_, "UPDATE snapshot SET bytes = ?, sha256 = ? WHERE id = ?");
+  finish.bind(1, bytes).bind(2, sha256).bind(3, snapshot).run();
 }
 
 std::vector<SnapshotHead> Journal::snapshots() {
   Statement read(
       database_,
-      "SELECT id, number, time_seconds, program, reason, bytes FROM snapshot ORDER BY id");
+      "SELECT id, number, time_seconds, program, reason, bytes FROM snapshot WHERE sha256 <> '' "
+      "ORDER BY id");
   std::vector<SnapshotHead> heads;
   while (read.step()) {
     heads.push_back({read.integer(0), read.integer(1), read.number(2), read.text(3), read.text(4),
@@ -93,17 +89,31 @@ std::string Journal::state_of(const SnapshotHead& head) {
   return state;
 }
 
-bool Journal::forget_before(const SnapshotHead& head, int64_t most_records) {
+void Journal::forget_before(const SnapshotHead& head) {
+  Statement forget(database_, "UPDATE snapshot SET sha256 = '', state = '' WHERE id < ?");
+  forget.bind(1, head.id).run();
+}
+
+bool Journal::drop_some(int64_t most_records) {
+  // Of the finished ones; without any, all records are needed.
+  constexpr const char* kOldest = "(SELECT min(number) FROM snapshot WHERE sha256 <> '')";
   Transaction transaction(database_);
-  Statement(database_, "DELETE FROM snapshot WHERE id < ?").bind(1, head.id).run();
+  database_.execute(
+      "DELETE FROM snapshot_piece WHERE (snapshot, piece) IN (SELECT p.snapshot, p.piece FROM "
+      "snapshot s CROSS JOIN snapshot_piece p ON p.snapshot = s.id WHERE s.sha256 = '' LIMIT 1); "
+      "DELETE FROM snapshot WHERE sha256 = '' AND NOT EXISTS(SELECT 1 FROM snapshot_piece p WHERE "
+      "p.snapshot = snapshot.id)");
   Statement(database_,
-            "DELETE FROM journal WHERE number IN (SELECT number FROM journal WHERE number <= ? "
-            "ORDER BY number LIMIT ?)")
-      .bind(1, head.number)
-      .bind(2, most_records)
+            fmt::format("DELETE FROM journal WHERE number IN (SELECT number FROM journal "
+                        "WHERE number <= {} ORDER BY number LIMIT ?)",
+                        kOldest))
+      .bind(1, most_records)
       .run();
-  Statement left(database_, "SELECT EXISTS(SELECT 1 FROM journal WHERE number <= ?)");
-  const bool has_more = left.bind(1, head.number).step() && left.integer(0) != 0;
+  Statement left(database_,
+                 fmt::format("SELECT EXISTS(SELECT 1 FROM snapshot WHERE sha256 = '') OR "
+                             "EXISTS(SELECT 1 FROM journal WHERE number <= {})",
+                             kOldest));
+  const bool has_more = left.step() && left.integer(0) != 0;
   while (left.step()) {
   }
   transaction.commit();

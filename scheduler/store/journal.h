@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "scheduler/store/database.h"
@@ -27,14 +28,6 @@ struct SnapshotHead {
   int64_t bytes = 0;  ///< of its state; 0 = an older program has kept it
 };
 
-/// A state's text in pieces, with the checksum of the whole: made before the store is taken for it.
-struct StatePieces {
-  explicit StatePieces(std::vector<std::string> text);
-  std::vector<std::string> pieces;
-  int64_t bytes = 0;
-  std::string sha256;
-};
-
 /// The daemon's journal in its database: records, and states that were kept between them. What is
 /// needed to know a state is a snapshot and the records after it.
 ///
@@ -51,17 +44,23 @@ class Journal {
   /// The newest record's number, or the newest snapshot's if there is none after it.
   int64_t newest();
 
-  /// Keeps a state with its checksum, a row for each piece: whole when this returns, or not at all.
-  /// A piece may have a gigabyte (10^9 bytes), and should have some megabytes. Gives its id.
-  int64_t keep(const SnapshotHead& head, const StatePieces& state);
-  /// Oldest first.
+  /// A state is kept piece by piece, each durable by itself, so that others have the store in
+  /// between: begin(), add() for each piece of its text, and finish(), which alone makes a snapshot
+  /// of them. What was begun and never finished is there for drop_some(). A piece may have a
+  /// gigabyte (10^9 bytes), and should have a megabyte or so. begin() gives the snapshot's id.
+  int64_t begin(const SnapshotHead& head);
+  void add(int64_t snapshot, int64_t piece, std::string_view text);
+  void finish(int64_t snapshot, int64_t bytes, const std::string& sha256);
+  /// Oldest first; finished ones.
   std::vector<SnapshotHead> snapshots();
   /// Throws Error(kFormat) if it is not what was kept.
   std::string state_of(const SnapshotHead& head);
 
-  /// Drops the snapshots before one, and at most so many of the records that only they need. Says
-  /// whether there are more to drop.
-  bool forget_before(const SnapshotHead& head, int64_t most_records);
+  /// The snapshots before one are none any more, and their pieces are there for drop_some().
+  void forget_before(const SnapshotHead& head);
+  /// Drops of what no snapshot needs any more a piece and at most so many records. Says whether
+  /// there is more of it. Not while a state is being kept.
+  bool drop_some(int64_t most_records);
 
  private:
   std::string pieces_of(const SnapshotHead& head);

@@ -14,23 +14,13 @@ double least_watts(const State& state, const Job& job, int type) {
   return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
 }
 
-/// Whether a cap lets all devices run at their lowest limits: then every job fits that finds its
-/// devices, and what is idle counts with the highest draw of its type (planner.cpp).
-bool lets_all_run(const State& state, double cap_watts) {
-  double watts = 0;
-  for (size_t type = 0; type < state.types.size(); ++type) {
-    watts += state.installed[type] * state.types[type].min_limit_watts;
-  }
-  return watts <= cap_watts + kRoundingWatts;
-}
-
 /// The option that a job would run at, were it alone: the fastest one that the cap allows.
 const Option* best_alone(const State& state, const Options& options, double cap_watts) {
   double busy_watts = cap_watts;
   for (size_t type = 0; type < state.types.size(); ++type) {
     busy_watts -= state.installed[type] * state.idle_draws[type].highest_watts;
   }
-  const bool all_run = lets_all_run(state, cap_watts);
+  const bool all_run = all_can_run(state, state.installed, cap_watts);
   const auto fits = [&](const OperatingPoint& p) {
     const auto takes = [&](double idle) { return p.ranks * (p.limit_watts - idle); };
     return takes(state.types[p.type].idle_watts) <=
@@ -150,7 +140,7 @@ std::string never_fits(State& state, const Job& job) {
   }
   const std::vector<int>& devices = state.installed;
   double cap = state.hard_cap.highest_from(state.now_seconds);
-  const bool all_run = lets_all_run(state, cap);
+  const bool all_run = all_can_run(state, state.installed, cap);
   for (const Node& node : state.nodes) {
     if (!node.removed) cap -= node.idle_watts;  // those out of reach may come back
   }

@@ -87,6 +87,13 @@ double counted_idle_watts(const std::vector<DeviceGroup>& groups) {
   return watts;
 }
 
+bool all_can_run(const State& state, const std::vector<int>& devices, double watts) {
+  for (size_t type = 0; type < devices.size(); ++type) {
+    watts -= devices[type] * state.types[type].min_limit_watts;
+  }
+  return watts >= -kRoundingWatts;
+}
+
 void note_idle_watts(State& state, Node& node) {
   node.idle_watts = counted_idle_watts(node.groups);
   auto device = node.devices.begin();
@@ -105,7 +112,7 @@ void count_idle_watts(State& state, int type, int count, double watts, bool is_u
   lowest = state.installed[type] == 0 ? watts : std::min(lowest, watts);
   draw.highest_watts = std::max(draw.highest_watts, watts);
   if (!is_up) return;
-  draw.up += count;
+  state.up[type] += count;
   draw.up_watts += count * watts;
 }
 
@@ -113,6 +120,7 @@ void count_idle_watts(State& state, int type, int count, double watts, bool is_u
 
 void count_fleet(State& state) {
   state.installed.assign(state.types.size(), 0);
+  state.up.assign(state.types.size(), 0);
   state.widest.assign(state.types.size(), 0);
   state.idle_draws.assign(state.types.size(), {});
   std::vector<int> shared(state.types.size());

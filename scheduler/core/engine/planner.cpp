@@ -139,17 +139,15 @@ std::vector<TypeView> capacities(const State& state) {
   return types;
 }
 
-/// Types count with the lowest idle draw of their devices: exact while nothing runs. Where the cap
-/// lets every device run at its lowest limit, they count with the highest instead: that is exact
-/// when all are busy, and every job still fits.
-void count_as_busy(const State& state, Snapshot& snapshot) {
-  double beyond_idle = 0, least = 0;
+/// See IdleDraw.
+void choose_idle_draws(const State& state, Snapshot& snapshot) {
+  double idle = 0, beyond_idle = 0;
   for (size_t type = 0; type < state.types.size(); ++type) {
     const IdleDraw& draw = state.idle_draws[type];
-    beyond_idle += draw.up * draw.highest_watts - draw.up_watts;
-    least += draw.up * (state.types[type].min_limit_watts - draw.highest_watts);
+    idle += draw.up_watts;
+    beyond_idle += state.up[type] * draw.highest_watts - draw.up_watts;
   }
-  if (snapshot.watts - beyond_idle < least) return;
+  if (!all_can_run(state, state.up, snapshot.watts + idle)) return;
   snapshot.watts -= beyond_idle;
   for (size_t type = 0; type < snapshot.types.size(); ++type) {
     snapshot.types[type].type.idle_watts = state.idle_draws[type].highest_watts;
@@ -248,7 +246,7 @@ Snapshot make_snapshot(const State& state, double now_seconds) {
 PlanRequest request_plan(State& state, double now_seconds) {
   PlanRequest request;
   Snapshot& snapshot = request.snapshot = make_snapshot(state, now_seconds);
-  count_as_busy(state, snapshot);
+  choose_idle_draws(state, snapshot);
   std::unordered_map<std::string_view, int> tenant_index;
   for (const TenantView& tenant : snapshot.tenants) {
     tenant_index.emplace(tenant.name, static_cast<int>(tenant_index.size()));

@@ -56,11 +56,13 @@ struct Tenant {
   double weight = 1;
 };
 
-/// What the devices of a type draw when idle. DeviceType::idle_watts is the lowest of them.
+/// What the devices of a type draw when idle; DeviceType::idle_watts is the lowest of them. A plan
+/// knows devices by type and counts all of one with the same idle draw. Both ways keep the cap:
+/// with the lowest a run may seem to take too much, with the highest a device without a run. Where
+/// all can run it is the highest (all_can_run()), for then none of them need wait; else the lowest.
 struct IdleDraw {
   double highest_watts = 0;
-  int up = 0;           ///< devices on nodes that are up ...
-  double up_watts = 0;  ///< ... and what they draw together
+  double up_watts = 0;  ///< of the devices on nodes that are up, together
 };
 
 /// All that the core knows. The engine's functions change it; everyone else reads.
@@ -84,6 +86,7 @@ struct State {
   std::set<NodeId> lost_nodes;
   std::map<std::string, Joining> joining;  ///< by node
   std::vector<int> installed;              ///< devices by type, of all nodes that are not removed
+  std::vector<int> up;                     ///< of them, those on nodes that are up
   std::vector<int> widest;                 ///< of them, the most by type that one job can have
   std::vector<IdleDraw> idle_draws;        ///< by type, as `installed`
   double least_cap_watts = 0;              ///< idle devices, and lost nodes at safe limits
@@ -271,6 +274,8 @@ double cap_ahead(const State& state, double now_seconds);
 double planning_cap(const State& state, double now_seconds);
 /// The same of the soft cap on what is drawn; infinite where there is none.
 double planning_soft_cap(const State& state, double now_seconds);
+/// Whether so many devices of each type draw no more than this when all run at their lowest limits.
+bool all_can_run(const State& state, const std::vector<int>& devices, double watts);
 /// Brings State::installed, what the types draw when idle, and least_cap_watts up to date after a
 /// node's state or watts have changed.
 void count_fleet(State& state);

@@ -8,9 +8,11 @@ namespace wattle::scheduler {
 
 void EndedJobs::add(const Job& job) {
   OfTenant& tenant = tenants_[job.request.tenant];
-  if (!tenant.by_age.emplace(std::pair(job.ended_seconds, job.id), job.kept_bytes).second) return;
+  const Kept kept{job.kept_bytes, job.state};
+  if (!tenant.by_age.emplace(std::pair(job.ended_seconds, job.id), kept).second) return;
   tenant.kept_bytes += job.kept_bytes;
   kept_bytes_ += job.kept_bytes;
+  ++by_state_[job.state];
 }
 
 double EndedJobs::oldest_seconds() const {
@@ -23,8 +25,10 @@ double EndedJobs::oldest_seconds() const {
 
 EndedJobs::Place EndedJobs::take(OfTenant& tenant, Place job, std::set<JobId>& taken) {
   taken.insert(job->first.second);
-  tenant.kept_bytes -= job->second;
-  kept_bytes_ -= job->second;
+  const Kept& kept = job->second;
+  tenant.kept_bytes -= kept.bytes;
+  kept_bytes_ -= kept.bytes;
+  --by_state_[kept.state];
   return tenant.by_age.erase(job);
 }
 

@@ -21,6 +21,8 @@ class EndedJobs {
   double oldest_seconds() const;
   /// The sum over all of them.
   int64_t kept_bytes() const { return kept_bytes_; }
+  /// How many ended how.
+  const std::map<JobState, int64_t>& by_state() const { return by_state_; }
 
   /// Whether another job still waits for it.
   using IsNeeded = std::function<bool(JobId)>;
@@ -32,16 +34,22 @@ class EndedJobs {
   void take_surplus(int64_t most_bytes, const IsNeeded& is_needed, std::set<JobId>& taken);
 
  private:
+  struct Kept {
+    int64_t bytes = 0;
+    JobState state = JobState::kCompleted;
+  };
+  using ByAge = std::map<std::pair<double, JobId>, Kept>;
+  using Place = ByAge::iterator;
   struct OfTenant {
-    std::map<std::pair<double, JobId>, int64_t> by_age;  ///< bytes
+    ByAge by_age;
     int64_t kept_bytes = 0;
   };
-  using Place = std::map<std::pair<double, JobId>, int64_t>::iterator;
   Place take(OfTenant& tenant, Place job, std::set<JobId>& taken);
   void drop_empty();
 
   std::map<std::string, OfTenant> tenants_;
   int64_t kept_bytes_ = 0;
+  std::map<JobState, int64_t> by_state_;
 };
 
 }  // namespace wattle::scheduler

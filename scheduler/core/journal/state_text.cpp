@@ -1,6 +1,5 @@
 #include "scheduler/core/journal/state_text.h"
 
-#include <limits>
 #include <map>
 
 #include "scheduler/core/journal/codec.h"
@@ -29,42 +28,43 @@ Lines lines_of(std::string_view text) {
 template <class T>
 concept Elements = codec::List<T> || codec::Set<T> ||(codec::Map<T> && !codec::UnorderedMap<T>);
 
+using Take = std::function<void(std::string_view)>;
+
 /// A text that is cut as it grows.
 class Pieces {
  public:
-  explicit Pieces(size_t piece_bytes) : piece_bytes_(piece_bytes) {}
+  Pieces(size_t piece_bytes, const Take& take) : piece_bytes_(piece_bytes), take_(take) {}
 
   template <class Field>
   void add(const char* name, const Field& field) {
-    rest_.append(name).append(1, ' ');
+    text_.append(name).append(1, ' ');
     if constexpr (Elements<Field>) {
-      codec::write_list(rest_, field, [this] { cut(); });
+      codec::write_list(text_, field, [this] { cut(); });
     } else {
-      codec::write(rest_, field);
+      codec::write(text_, field);
     }
     add("\n");
   }
   void add(std::string_view text) {
-    rest_ += text;
+    text_ += text;
     cut();
   }
-  std::vector<std::string> take() {
-    if (!rest_.empty()) pieces_.push_back(std::move(rest_));
-    return std::move(pieces_);
+  void end() {
+    if (!text_.empty()) take_(text_);
   }
 
  private:
   void cut() {
     size_t begin = 0;
-    for (; rest_.size() - begin >= piece_bytes_; begin += piece_bytes_) {
-      pieces_.emplace_back(rest_, begin, piece_bytes_);
+    for (; text_.size() - begin >= piece_bytes_; begin += piece_bytes_) {
+      take_(std::string_view(text_).substr(begin, piece_bytes_));
     }
-    rest_.erase(0, begin);
+    text_.erase(0, begin);
   }
 
   size_t piece_bytes_;
-  std::string rest_;
-  std::vector<std::string> pieces_;
+  const Take& take_;
+  std::string text_;  ///< that is not given out yet
 };
 
 /// Up to the comma or the bracket that ends the first element of a list.
@@ -109,15 +109,17 @@ void read_elements(const codec::Reader& reader, std::string_view list, Field& fi
 
 }  // namespace
 
-std::vector<std::string> to_pieces(const State& state, size_t piece_bytes) {
-  Pieces pieces(piece_bytes);
+void write_pieces(const State& state, size_t piece_bytes, const Take& take) {
+  Pieces pieces(piece_bytes, take);
   pieces.add(fmt::format("{}\n", kFormat));
   fields::visit(state, [&](const char* name, const auto& field) { pieces.add(name, field); });
-  return pieces.take();
+  pieces.end();
 }
 
 std::string to_text(const State& state) {
-  return to_pieces(state, std::numeric_limits<size_t>::max()).front();
+  std::string text;
+  write_pieces(state, 1 << 20, [&](std::string_view piece) { text += piece; });
+  return text;
 }
 
 std::unique_ptr<State> state_from_text(std::string_view text) {

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "scheduler/core/engine/state.h"
 
@@ -14,8 +14,10 @@ namespace wattle::scheduler {
 /// back decides from there on as the one that was written: to the last byte.
 std::string to_text(const State& state);
 
-/// The same in pieces of so many bytes (the last may be shorter): no more than the text is held.
-std::vector<std::string> to_pieces(const State& state, size_t piece_bytes);
+/// The same, given out in pieces of so many bytes (the last may be shorter) as it is written: no
+/// more of it is held than a piece and an element of a list.
+void write_pieces(const State& state, size_t piece_bytes,
+                  const std::function<void(std::string_view)>& take);
 
 /// Reads what to_text() wrote, in this version of the program or an older one: fields that did not
 /// exist then have their defaults. Throws Error(kFormat) naming the field, or the number of a

@@ -2,14 +2,20 @@
 
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+
 #include "common/error.h"
 #include "scheduler/core/journal/state_text.h"
+#include "scheduler/digest/sha256.h"
 
 namespace wattle::scheduler {
 namespace {
 
-/// Records are dropped in pieces: others need the store meanwhile.
+/// Records: others need the store meanwhile.
 constexpr int64_t kDroppedAtOnce = 2000;
+
+/// A mutex goes to whoever asks first after it was freed: this lets those ask that wait for it.
+void give_way() { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
 
 }  // namespace
 
@@ -57,13 +63,23 @@ void Snapshots::keep_soon(std::unique_ptr<const State> state, const std::string&
   changed_.notify_all();
 }
 
+void Snapshots::write(const State& state, SnapshotHead& head) {
+  head.id = in_journal([&](Journal& journal) { return journal.begin(head); });
+  Sha256 sum;
+  int64_t pieces = 0;
+  write_pieces(state, limits_.piece_bytes, [&](std::string_view piece) {
+    in_journal([&](Journal& journal) { journal.add(head.id, ++pieces, piece); });
+    sum.add(piece);
+    head.bytes += static_cast<int64_t>(piece.size());
+    give_way();
+  });
+  in_journal([&](Journal& journal) { journal.finish(head.id, head.bytes, sum.digits()); });
+}
+
 void Snapshots::keep(const State& state, const std::string& reason) {
-  const StatePieces pieces(to_pieces(state, limits_.piece_bytes));
-  SnapshotHead head{0, state.events, state.now_seconds, core_fingerprint(), reason, pieces.bytes};
-  {
-    const std::lock_guard lock(store_mutex_);
-    head.id = store_.journal().keep(head, pieces);
-  }
+  drop_unneeded();  // what a kill or a full disk has left of one
+  SnapshotHead head{0, state.events, state.now_seconds, core_fingerprint(), reason};
+  write(state, head);
   {
     const std::lock_guard lock(mutex_);
     status_.newest = head;
@@ -96,17 +112,21 @@ void Snapshots::note_failure(int64_t number, const std::string& why) {
 }
 
 void Snapshots::forget(double now_seconds) {
-  std::unique_lock lock(store_mutex_);
-  const std::vector<SnapshotHead> heads = store_.journal().snapshots();
-  size_t oldest = 0;
-  while (oldest + 2 < heads.size() &&
-         heads[oldest + 1].time_seconds < now_seconds - limits_.keep_seconds) {
-    ++oldest;
-  }
-  while (store_.journal().forget_before(heads[oldest], kDroppedAtOnce)) {
-    lock.unlock();
-    std::this_thread::yield();
-    lock.lock();
+  in_journal([&](Journal& journal) {
+    const std::vector<SnapshotHead> heads = journal.snapshots();
+    size_t oldest = 0;
+    while (oldest + 2 < heads.size() &&
+           heads[oldest + 1].time_seconds < now_seconds - limits_.keep_seconds) {
+      ++oldest;
+    }
+    journal.forget_before(heads[oldest]);
+  });
+  drop_unneeded();
+}
+
+void Snapshots::drop_unneeded() {
+  while (in_journal([](Journal& journal) { return journal.drop_some(kDroppedAtOnce); })) {
+    give_way();
   }
 }
 

@@ -16,7 +16,7 @@ namespace wattle::scheduler {
 struct JournalLimits {
   int64_t snapshot_events = 50000;  ///< the state is kept after so many
   double keep_seconds = 7 * 86400;  ///< records and snapshots older than this are dropped
-  size_t piece_bytes = 4 << 20;     ///< of a state's text that make a row
+  size_t piece_bytes = 1 << 20;     ///< of a state's text that make a row, and are written at once
 };
 
 /// How it stands with the states that are kept.
@@ -25,8 +25,9 @@ struct SnapshotStatus {
   int64_t failures = 0;  ///< states that could not be kept, of this process
 };
 
-/// Keeps states of the core, on a thread of its own, and drops what is older than the limits: all
-/// records before the oldest snapshot that is kept. The newest two snapshots always stay, and the
+/// Keeps states of the core, on a thread of its own and in pieces, between which others have the
+/// store, and drops what is older than the limits: all records before the oldest snapshot that is
+/// kept. The newest two snapshots always stay, and the
 /// records since the older of them. The audit log and the accounts of joules are other tables, and
 /// never shortened.
 class Snapshots {
@@ -59,8 +60,16 @@ class Snapshots {
     std::string reason;
   };
   void run();
+  /// With the store held.
+  template <class Use>
+  auto in_journal(Use&& use) {
+    const std::lock_guard lock(store_mutex_);
+    return use(store_.journal());
+  }
+  void write(const State& state, SnapshotHead& head);
   void note_failure(int64_t number, const std::string& why);
   void forget(double now_seconds);
+  void drop_unneeded();
 
   Store& store_;
   std::mutex& store_mutex_;

@@ -182,10 +182,14 @@ TEST(StateFile, InPiecesItIsTheSame) {
   const std::string text = to_text(state);
   for (const size_t bytes :
        {size_t{1}, size_t{700}, text.size() - 1, text.size(), text.size() + 1}) {
-    const std::vector<std::string> pieces = to_pieces(state, bytes);
-    EXPECT_EQ(pieces.size(), (text.size() + bytes - 1) / bytes);
+    size_t pieces = 0;
     std::string whole;
-    for (const std::string& piece : pieces) whole += piece;
+    write_pieces(state, bytes, [&](std::string_view piece) {
+      EXPECT_LE(piece.size(), bytes);
+      ++pieces;
+      whole += piece;
+    });
+    EXPECT_EQ(pieces, (text.size() + bytes - 1) / bytes);
     EXPECT_EQ(whole, text) << bytes;
   }
 }

@@ -10,11 +10,13 @@ namespace {
 /// each that ends is followed by another.
 class WideJobs : public testing::TestWithParam<const char*> {
  protected:
-  WideJobs() : cluster(options(), 1) {
+  WideJobs() : WideJobs({"a", "b"}, /*shares_jobs_dir=*/true) {}
+  WideJobs(const std::vector<const char*>& nodes, bool shares_jobs_dir) : cluster(options(), 1) {
+    cluster.shares_jobs_dir = shares_jobs_dir;
     cluster.speed = [](JobId, int ranks, double limit) {
       return ranks * std::cbrt((limit - 30) / 220);
     };
-    for (const char* node : {"a", "b"}) cluster.add_node(node, {{"V100", 25, 100, 250}, 4, 60});
+    for (const char* node : nodes) cluster.add_node(node, {{"V100", 25, 100, 250}, 4, 60});
     keep_waiting(16);
     cluster.run(60);
   }
@@ -92,7 +94,32 @@ TEST_P(WideJobs, AreNotStoppedForTheNextOne) {
   }
 }
 
+/// All devices of one node are needed, and all nodes have narrow jobs.
+class WideJobsOnUnsharedNodes : public WideJobs {
+ protected:
+  WideJobsOnUnsharedNodes() : WideJobs({"a", "b", "c", "d", "e", "f"}, false) {}
+};
+
+TEST_P(WideJobsOnUnsharedNodes, GetTheirTurn) {
+  ASSERT_EQ(cluster.core.state().widest, std::vector<int>{4});
+  for (int i = 0; i < 30; ++i) {
+    keep_waiting(16);
+    cluster.run(60);
+  }
+  keep_waiting(16);
+  const JobId gang = submit("wide", 4, 400);
+  EXPECT_LT(hours_until_done(gang, 24), 1);
+  EXPECT_EQ(cluster.job(gang).state, JobState::kCompleted) << cluster.core.explain(gang);
+  const std::vector<Remark>& said = cluster.core.state().history.at(gang);
+  for (size_t i = 2; i < said.size(); ++i) {
+    EXPECT_NE(said[i].text, said[i - 2].text) << "what it waits for went to and fro";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Policies, WideJobs, testing::Values("backfill", "energy"),
+                         [](const auto& policy) { return std::string(policy.param); });
+
+INSTANTIATE_TEST_SUITE_P(Policies, WideJobsOnUnsharedNodes, testing::Values("backfill", "energy"),
                          [](const auto& policy) { return std::string(policy.param); });
 
 }  // namespace

@@ -323,6 +323,24 @@ TEST_F(DaemonTest, NodesJoulesAreACounterThatGoesOnAfterARestart) {
   await_metric(joules + R"("measured:rapl"} 130)");
 }
 
+TEST_F(DaemonTest, CountsJobsByState) {
+  await_metric("wattle_jobs{state=\"PENDING\"} 0");
+  v1::SubmitResponse answer;
+  for (const char* request : {"x", "y", "z"}) EXPECT_TRUE(submit(request, kYaml, answer).ok());
+  const auto count = [this](int pending, int cancelled) {
+    await_metric(fmt::format("wattle_jobs{{state=\"PENDING\"}} {}", pending));
+    await_metric(fmt::format("wattle_jobs{{state=\"CANCELLED\"}} {}", cancelled));
+  };
+  count(3, 0);
+  daemon_->core().apply(scheduler::Cancel{2});
+  count(2, 1);
+  stop();
+  start();
+  count(2, 1);
+  daemon_->core().apply(Configured{"energy", 0, 6, 20, /*history_seconds=*/0, 0});
+  count(2, 0);
+}
+
 TEST_F(DaemonTest, TellsOfAStateThatCanNotBeKept) {
   await_metric("wattle_snapshot_failures_total 0");
   stop();

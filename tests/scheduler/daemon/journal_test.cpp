@@ -2,6 +2,7 @@
 
 #include "scheduler/daemon/journal/rounds.h"
 #include "tests/scheduler/daemon/journal_story.h"
+#include "tests/scheduler/store/kept_state.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -207,7 +208,7 @@ TEST_F(JournalHistory, AStateThatIsNotReachedIsFound) {
   const auto heads = store.journal().snapshots();
   auto state = state_from_text(store.journal().state_of(heads[1]));
   state->jobs.at(1).units_done += 1;
-  store.journal().keep(heads[1], StatePieces({to_text(*state)}));
+  keep_state(store.journal(), heads[1], {to_text(*state)});
   edit(
       fmt::format("DELETE FROM snapshot WHERE id BETWEEN {} AND {}", heads[1].id, heads.back().id));
   EXPECT_THAT(fault(), HasSubstr("is another than the snapshot"));

@@ -34,6 +34,34 @@ TEST_F(SnapshotsTest, AStateInSeveralPiecesIsTheSame) {
   EXPECT_EQ(live(), state) << "from the one before";
 }
 
+TEST_F(SnapshotsTest, EventsBecomeDurableWhileAStateIsKept) {
+  limits_.snapshot_events = 200;
+  limits_.piece_bytes = 1000;  // two hundred of them, each with a pause
+  live([this](JournalledCore& core) {
+    submit(core, 0, 200);
+    while (pieces_of(2) == 0) std::this_thread::yield();
+    submit(core, 200, 20);
+    EXPECT_EQ(core.snapshot_status().newest.number, 0) << "it was kept before they were durable";
+  });
+  EXPECT_EQ(snapshots()[1].number, 200);
+  EXPECT_EQ(records().back(), 220);
+}
+
+TEST_F(SnapshotsTest, WhatAKillHasLeftOfOneIsDropped) {
+  live([this](JournalledCore& core) { submit(core, 0, 3); });
+  {
+    Store store(path());
+    store.journal().add(store.journal().begin({0, 3, now_, core_fingerprint(), "events"}), 1, "x");
+  }
+  const std::string state = live([this](JournalledCore& core) {
+    EXPECT_EQ(pieces_of(3), 1);
+    submit(core, 3, 1);
+  });
+  EXPECT_EQ(pieces_of(3), 0);
+  EXPECT_THAT(reasons(), ElementsAre("beginning", "end", "end"));
+  EXPECT_EQ(live(), state);
+}
+
 /// From then on no state can be kept.
 constexpr const char* kNoPieces =
     "CREATE TRIGGER full BEFORE INSERT ON snapshot_piece BEGIN SELECT RAISE(ABORT, 'too big'); END";

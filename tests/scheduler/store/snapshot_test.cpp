@@ -1,8 +1,8 @@
 #include <gmock/gmock.h>
 
 #include "common/error.h"
-#include "scheduler/digest/sha256.h"
 #include "scheduler/store/store.h"
+#include "tests/scheduler/store/kept_state.h"
 #include "tests/support/scratch_folder.h"
 
 namespace wattle::scheduler {
@@ -16,8 +16,9 @@ class SnapshotTest : public testing::Test {
   std::string path() const { return folder_.path("wattle.db"); }
   void edit(const std::string& sql) { Database(path()).execute(sql); }
 
-  int64_t keep(int64_t number, std::vector<std::string> pieces) {
-    return Store(path()).journal().keep({0, number, 1.5, "p", "r"}, StatePieces(std::move(pieces)));
+  int64_t keep(int64_t number, const std::vector<std::string>& pieces) {
+    Store store(path());
+    return keep_state(store.journal(), {0, number, 1.5, "p", "r"}, pieces);
   }
   std::vector<SnapshotHead> heads() { return Store(path()).journal().snapshots(); }
   std::string state(const SnapshotHead& head) { return Store(path()).journal().state_of(head); }
@@ -29,10 +30,23 @@ class SnapshotTest : public testing::Test {
     }
     return "";
   }
-  int64_t pieces() {
+  int64_t count(const std::string& table) {
     Database database(path());
-    Statement count(database, "SELECT count(*) FROM snapshot_piece");
+    Statement count(database, "SELECT count(*) FROM " + table);
     return count.step() ? count.integer(0) : -1;
+  }
+  int64_t pieces() { return count("snapshot_piece"); }
+  /// Drops what is not needed, so many records at once. Gives how often it took.
+  int drop(int64_t most_records) {
+    Store store(path());
+    int times = 1;
+    while (store.journal().drop_some(most_records)) ++times;
+    return times;
+  }
+  void append(int64_t first, int64_t last) {
+    StoreBatch batch;
+    for (int64_t i = first; i <= last; ++i) batch.records.push_back({i, "{}", ""});
+    Store(path()).commit(batch);
   }
   /// As the version before there were pieces left it.
   void make_older(const std::string& state) {
@@ -75,22 +89,49 @@ TEST_F(SnapshotTest, APieceThatIsDamagedOrMissingIsFound) {
   EXPECT_EQ(fault_of(heads()[2]), "");
 }
 
-TEST_F(SnapshotTest, IsKeptWholeOrNotAtAll) {
+TEST_F(SnapshotTest, OneThatIsNotFinishedIsNoneAndItsPiecesAreDropped) {
+  append(1, 9);
   keep(1, {"one"});
-  edit(
-      "CREATE TRIGGER full BEFORE INSERT ON snapshot_piece WHEN NEW.piece = 3 BEGIN SELECT "
-      "RAISE(ABORT, 'the disk is full'); END");
-  EXPECT_THROW(keep(2, {"a", "b", "c"}), Error);
-  EXPECT_EQ(heads().size(), 1u);
+  {
+    Store store(path());
+    const int64_t begun = store.journal().begin({0, 7, 2.5, "p", "r"});
+    for (int piece = 1; piece <= 3; ++piece) store.journal().add(begun, piece, "a");
+  }
+  ASSERT_EQ(heads().size(), 1u);
+  EXPECT_EQ(state(heads()[0]), "one");
+  EXPECT_EQ(pieces(), 4);
+  EXPECT_EQ(drop(100), 3) << "a piece at once";
   EXPECT_EQ(pieces(), 1);
+  EXPECT_EQ(count("snapshot"), 1);
+  EXPECT_EQ(count("journal"), 8) << "those after the finished one";
+  keep(7, {"two"});
+  EXPECT_EQ(state(heads()[1]), "two");
 }
 
-TEST_F(SnapshotTest, GoesWithItsPieces) {
-  keep(1, {"one", "two"});
-  const int64_t newest = keep(2, {"three"});
-  Store(path()).journal().forget_before({newest, 2, 0, "", ""}, 10);
+TEST_F(SnapshotTest, WithoutAFinishedOneAllRecordsStay) {
+  append(1, 3);
+  Store(path()).journal().begin({0, 3, 2.5, "p", "r"});
+  EXPECT_EQ(Store(path()).journal().newest(), 3);
+  drop(100);
+  EXPECT_EQ(count("snapshot"), 0);
+  EXPECT_EQ(count("journal"), 3);
+}
+
+TEST_F(SnapshotTest, GoesWithItsPiecesAndItsRecordsSomeAtOnce) {
+  append(1, 9);
+  keep(5, {"one", "two"});
+  const int64_t newest = keep(8, {"three"});
+  {
+    Store store(path());
+    store.journal().forget_before(store.journal().snapshots().back());
+  }
   EXPECT_EQ(heads().size(), 1u);
+  EXPECT_EQ(heads()[0].id, newest);
+  EXPECT_EQ(pieces(), 3);
+  EXPECT_EQ(drop(3), 3) << "eight records";
   EXPECT_EQ(pieces(), 1);
+  EXPECT_EQ(count("snapshot"), 1);
+  EXPECT_EQ(count("journal"), 1);
 }
 
 TEST_F(SnapshotTest, OneOfAnOlderProgramIsRead) {
