@@ -26,8 +26,8 @@ inline bool is_same_type(const DeviceType& a, const DeviceType& b) {
          a.max_limit_watts == b.max_limit_watts;
 }
 
-/// The limits that are considered for a type, lowest first, the highest always among them: steps of
-/// 25 W where the range is wide (Zeus), at least two and at most nine of them.
+/// The limits that are considered for a type, lowest first, the highest always among them: about
+/// 25 W apart (Zeus), five to nine of them. What a plan gives lies at one of them or in between.
 std::vector<double> limit_levels(const DeviceType& type);
 
 /// How a job can run: so many ranks, one on each device of a type, each device under a limit.

@@ -39,6 +39,28 @@ std::string out_of_service(const JobView& job) {
       "no type of device has {} in service now: nodes are down, drained or out of reach", ranks);
 }
 
+Performance performance_at(const Options& options, const OperatingPoint& point) {
+  const Option *below = nullptr, *above = nullptr;
+  for (const Option& option : options) {
+    if (option.point.type != point.type || option.point.ranks != point.ranks) continue;
+    if (option.point.limit_watts <= point.limit_watts) below = &option;
+    if (!above && option.point.limit_watts >= point.limit_watts) above = &option;
+  }
+  if (!below && !above) {
+    throw Error(ErrorCode::kInternal,
+                fmt::format("policy: no option has {} ranks on type {}", point.ranks, point.type));
+  }
+  if (!below || !above) return (below ? below : above)->performance;
+  Performance p = below->performance;
+  const double range = above->point.limit_watts - below->point.limit_watts;
+  const double share = range > 0 ? (point.limit_watts - below->point.limit_watts) / range : 0;
+  p.units_per_second += share * (above->performance.units_per_second - p.units_per_second);
+  p.watts += share * (above->performance.watts - p.watts);
+  p.uncertainty = std::max(p.uncertainty, above->performance.uncertainty);
+  p.basis = std::min(p.basis, above->performance.basis);
+  return p;
+}
+
 std::optional<double> seconds_at(const JobView& job, const OperatingPoint& point) {
   double rate = 0;
   for (const Option& option : *job.options) {

@@ -100,6 +100,10 @@ std::optional<OperatingPoint> least_point(const Snapshot& snapshot, size_t job, 
 bool is_in_service(const Snapshot& snapshot, const JobView& job);
 std::string out_of_service(const JobView& job);
 
+/// What a job is expected to do at any limit of a type and rank count of its options: linear
+/// between those. Throws Error(kInternal) if there is no such option.
+Performance performance_at(const Options& options, const OperatingPoint& point);
+
 /// Expected seconds until the job is done on a point's type and ranks under the highest limit;
 /// nothing if that is unknown.
 std::optional<double> seconds_at(const JobView& job, const OperatingPoint& point);

@@ -85,10 +85,8 @@ double energy_policy(const std::vector<Curve>& curves, double eta, double averag
   const Plan plan = EnergyPolicy({"energy", eta}).plan(snapshot);
   double sum = 0;
   for (int j = 0; j < n; ++j) {
-    for (const Point& p : curves[j]) {
-      const auto& point = plan.choices[j].point;
-      if (point && point->limit_watts == p.limit_watts) sum += p.throughput;
-    }
+    const auto& point = plan.choices[j].point;
+    if (point) sum += performance_at(*snapshot.jobs[j].options, *point).units_per_second;
   }
   return sum / n;
 }

@@ -79,7 +79,7 @@ TEST_F(GangCap, TellsEachPartWhatItWasNotToldYet) {
   EXPECT_LE(cap_of_limits(), 900);
   ASSERT_TRUE(goes_on()) << cluster.core.explain(gang_);
   for (const NodeShare& share : run_of(gang_).shares) {
-    EXPECT_EQ(cluster.core.state().ledger.confirmed_watts(share.devices.front()), 100);
+    EXPECT_EQ(cluster.core.state().ledger.confirmed_watts(share.devices.front()), 112);
   }
 }
 

@@ -1,12 +1,8 @@
-#include <fmt/format.h>
+#include "scheduler/core/policy/energy/offers.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-
-#include "scheduler/core/assign/problem.h"
-#include "scheduler/core/policy/policies.h"
-#include "scheduler/core/policy/turn.h"
 
 namespace wattle::scheduler {
 namespace {
@@ -20,10 +16,6 @@ constexpr double kShrinkCost = 1.0;
 constexpr double kGrowCost = 0.1;
 /// Where speeds are a client's word, no rank counts as more than so many of the reference's.
 constexpr double kMostSpeedup = 2;
-/// Up to this many items the exact solver is asked, for so many nodes of its tree: enough for the
-/// optimum of a few jobs, and never more than some tenths of a second.
-constexpr size_t kMostExactItems = 400;
-constexpr int kMostExactNodes = 300;
 
 /// The point that others of the job are measured by: its fewest ranks at full power, on the device
 /// type that is fastest there.
@@ -48,29 +40,7 @@ double joules_of(const JobView& job, const TenantView& tenant, const Performance
   return p.watts * seconds;
 }
 
-/// What stands behind a job's items.
-struct Offer {
-  std::vector<int> options;  ///< of each item
-  double least_joules = 0;
-  bool is_held = false;  ///< has none because of another's turn
-};
-
-class Offers {
- public:
-  Offers(const Snapshot& snapshot, double eta, Turn& turn)
-      : snapshot_(snapshot), eta_(eta), turn_(turn) {}
-
-  /// In the queue's order.
-  Offer of(size_t job, Bidder& bidder) const;
-
- private:
-  double value(const JobView& job, const Option& option, const Option& reference) const;
-  double keep(const JobView& job, const Option& option, double present) const;
-
-  const Snapshot& snapshot_;
-  double eta_;
-  Turn& turn_;
-};
+}  // namespace
 
 /// Progress per Zeus' cost, relative to the reference and in its devices:
 /// n_ref·(T/T_ref) / ((1-η) + η·P/P_ref). Jobs that need many devices count for as many that need
@@ -136,8 +106,6 @@ Offer Offers::of(size_t index, Bidder& bidder) const {
   return offer;
 }
 
-/// Budgets never forbid a job its thriftiest point (its leases end it when they are spent): what
-/// they ration is the joules beyond that.
 void ration_joules(const Snapshot& snapshot, std::vector<Offer>& offers, Problem& problem) {
   std::vector<double> least(snapshot.tenants.size());
   for (size_t j = 0; j < offers.size(); ++j) {
@@ -160,113 +128,6 @@ void ration_joules(const Snapshot& snapshot, std::vector<Offer>& offers, Problem
     const std::optional<double>& left = snapshot.tenants[t].joules_left;
     problem.joules.push_back(left ? std::optional(std::max(0.0, *left - least[t])) : std::nullopt);
   }
-}
-
-Assignment solve(const Problem& problem) {
-  size_t items = 0;
-  for (const Bidder& job : problem.jobs) items += job.items.size();
-  Assignment relaxed = solve_relaxed(problem);
-  const bool proved = relaxed.value >= relaxed.bound * (1 - 1e-6);
-  if (proved || items > kMostExactItems) return relaxed;
-  Assignment exact = solve_exact(problem, kMostExactNodes);
-  return exact.value > relaxed.value ? exact : relaxed;
-}
-
-std::string why_chosen(const JobView& job, const Option& option) {
-  const Performance& p = option.performance;
-  return fmt::format(
-      "most progress for the watts: {:.4g} units/s at {:.0f} W (weight {:.3g}, ± {:.0f} %)",
-      p.units_per_second, p.watts, job.weight, 100 * p.uncertainty);
-}
-
-/// What the runs of a plan leave.
-struct Leftover {
-  std::vector<int> devices;
-  double watts = 0;
-};
-
-/// The least that a job's items take of the watts, of those whose devices are left; infinite if
-/// there is none.
-double least_watts(const Bidder& bidder, const Leftover& left) {
-  double least = std::numeric_limits<double>::infinity();
-  for (const Item& item : bidder.items) {
-    if (item.ranks <= left.devices[item.type]) least = std::min(least, item.watts);
-  }
-  return least;
-}
-
-/// Why a job got nothing: what is left does not hold its smallest item, or others use it better.
-Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidder,
-               const Leftover& left) {
-  const double least = least_watts(bidder, left);
-  Choice choice;
-  choice.reason = job.current                     ? Reason::kPreempted
-                  : !is_in_service(snapshot, job) ? Reason::kNodesUnavailable
-                  : std::isinf(least)             ? Reason::kResources
-                  : least > left.watts            ? Reason::kPowerCap
-                                                  : Reason::kEnergyBudget;
-  if (choice.reason == job.last_reason) return choice;
-  switch (choice.reason) {
-    case Reason::kPowerCap:
-      choice.why = fmt::format("needs {:.0f} W, {:.0f} W are left below the cap", least,
-                               std::max(0.0, left.watts));
-      break;
-    case Reason::kPreempted:
-      choice.why = fmt::format("others make more of its devices and watts ({:.0f} W for all runs)",
-                               snapshot.watts);
-      break;
-    case Reason::kEnergyBudget:
-      choice.why = "the tenant's joules are planned for others";
-      break;
-    case Reason::kNodesUnavailable:
-      choice.why = out_of_service(job);
-      break;
-    default:
-      choice.why = "others make more of the devices";
-      break;
-  }
-  return choice;
-}
-
-}  // namespace
-
-Plan EnergyPolicy::plan(const Snapshot& snapshot) const {
-  Turn turn(snapshot, options_.reserve_after_seconds);
-  const Offers bids(snapshot, options_.eta, turn);
-  Problem problem;
-  for (const TypeView& type : snapshot.types) problem.devices.push_back(type.capacity);
-  problem.watts = snapshot.watts;
-  std::vector<Offer> offers;
-  offers.reserve(snapshot.jobs.size());
-  problem.jobs.reserve(snapshot.jobs.size());
-  for (size_t j = 0; j < snapshot.jobs.size(); ++j) {
-    offers.push_back(bids.of(j, problem.jobs.emplace_back()));
-  }
-  ration_joules(snapshot, offers, problem);
-  const Assignment best = solve(problem);
-
-  Leftover left{problem.devices, problem.watts};
-  for (size_t j = 0; j < offers.size(); ++j) {
-    if (best.items[j] == kNothing) continue;
-    const Item& item = problem.jobs[j].items[best.items[j]];
-    left.devices[item.type] -= item.ranks;
-    left.watts -= item.watts;
-  }
-  Plan plan;
-  for (size_t j = 0; j < offers.size(); ++j) {
-    const JobView& job = snapshot.jobs[j];
-    if (best.items[j] == kNothing) {
-      const bool waits_for_turn = turn.is_of(j) || (offers[j].is_held && !job.current);
-      plan.choices.push_back(waits_for_turn ? turn.refusal(j)
-                                            : refusal(snapshot, job, problem.jobs[j], left));
-      continue;
-    }
-    const Option& option = (*job.options)[offers[j].options[best.items[j]]];
-    const bool moves = !job.current || job.current->type != option.point.type ||
-                       job.current->ranks != option.point.ranks;
-    plan.choices.push_back({option.point, Reason::kNone, moves ? why_chosen(job, option) : ""});
-  }
-  return plan;
 }
 
 }  // namespace wattle::scheduler
