@@ -22,6 +22,25 @@ CoreOptions options_of(const std::string& policy) {
   return options;
 }
 
+/// What the engine keeps up to date beside the rest is what follows from the rest.
+void expect_nothing_but_what_follows(const State& state, const State& read_back) {
+  EXPECT_EQ(state.waiting, read_back.waiting);
+  EXPECT_EQ(state.running, read_back.running);
+  EXPECT_EQ(state.job_of_token, read_back.job_of_token);
+  EXPECT_EQ(state.jobs_of_request, read_back.jobs_of_request);
+  EXPECT_EQ(state.unended_jobs, read_back.unended_jobs);
+  EXPECT_EQ(state.node_by_name, read_back.node_by_name);
+  EXPECT_EQ(state.lost_nodes, read_back.lost_nodes);
+  EXPECT_EQ(state.installed, read_back.installed);
+  EXPECT_EQ(state.up, read_back.up);
+  EXPECT_EQ(state.widest, read_back.widest);
+  EXPECT_EQ(state.ended.kept_bytes(), read_back.ended.kept_bytes());
+  EXPECT_EQ(state.dependencies.pairs(), read_back.dependencies.pairs());
+  for (int type = 0; type < static_cast<int>(state.types.size()); ++type) {
+    EXPECT_EQ(state.pool.free(type), read_back.pool.free(type)) << type;
+  }
+}
+
 /// A random history with everything that users, operators and agents can do; its state is kept
 /// before every third act.
 class Recording {
@@ -57,8 +76,9 @@ class Recording {
   double soon() { return cluster.now() + cluster.uniform(5, 40); }
 
   void keep() {
-    kept.push_back(
-        {cluster.event_lines.size(), cluster.decision_lines.size(), to_text(cluster.core.state())});
+    const State& state = cluster.core.state();
+    kept.push_back({cluster.event_lines.size(), cluster.decision_lines.size(), to_text(state)});
+    expect_nothing_but_what_follows(state, *state_from_text(kept.back().text));
   }
 
   void submit() {
