@@ -111,11 +111,17 @@ max_jobs: {{user: 50}}
     def test_expired_certificate(self):
         self.site.certs("issue", "user", "late", "--tenant", "team-a", "--valid", "1s")
         time.sleep(2.5)
+        before = self.refused_handshakes()
         code, _ = self.call(self.channel("user-late"), "Jobs/Queue", pb.QueueRequest())
         self.assertEqual(code, grpc.StatusCode.UNAVAILABLE)
+        eventually(lambda: self.refused_handshakes() > before, "the log says so", 10)
         done = self.site.run("late", "queue", "--deadline", "5")
         self.assertEqual(done.returncode, 1)
         self.assertIn("not expired", done.stderr)
+
+    def refused_handshakes(self) -> int:
+        """gRPC's own lines, which name no peer."""
+        return self.site.log().count("certificate verify failed")
 
     def test_plain_text(self):
         with grpc.insecure_channel(self.site.address) as channel:
