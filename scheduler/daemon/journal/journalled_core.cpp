@@ -100,6 +100,7 @@ int64_t JournalledCore::take(Event& event, const Attachment& attach,
 
 void JournalledCore::add(StoreBatch& batch) {
   append(batch_.submissions, batch.submissions);
+  append(batch_.named, batch.named);
   append(batch_.energy, batch.energy);
   append(batch_.audit, batch.audit);
   append(batch_.checkpoints, batch.checkpoints);
