@@ -8,24 +8,27 @@
 #include "common/error.h"
 #include "scheduler/daemon/daemon.h"
 #include "scheduler/daemon/journal/verify.h"
+#include "scheduler/daemon/listening/open_files.h"
 #include "scheduler/daemon/server.h"
 #include "scheduler/daemon/steady_clock.h"
 
 namespace wattle::scheduler {
 namespace {
 
-/// The signal. Throws CoreHalted when the daemon can't go on without a new start.
-int wait_for_end(const sigset_t& signals, const Daemon& daemon) {
+/// The signal. Throws Error when the daemon can't go on without a new start.
+int wait_for_end(const sigset_t& signals, const Daemon& daemon, const Server& server) {
   const timespec rest{0, 200'000'000};
   while (true) {
     const int signal = sigtimedwait(&signals, nullptr, &rest);
     if (signal > 0) return signal;
     daemon.core().require_running();
+    server.require_listening();
   }
 }
 
 /// Serves until SIGINT or SIGTERM.
 void serve(const ClusterOptions& options) {
+  raise_open_files();
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
@@ -37,7 +40,7 @@ void serve(const ClusterOptions& options) {
   Server server(daemon);
   spdlog::info("listening on port {}, metrics on port {}, state in {}", server.port(),
                server.metrics_port(), options.state_dir);
-  const int signal = wait_for_end(signals, daemon);
+  const int signal = wait_for_end(signals, daemon, server);
   spdlog::info("signal {}: the daemon stops, jobs go on", signal);
 }
 

@@ -115,6 +115,12 @@ void ClusterOptions::describe(Fields& f) {
   f("uploads_per_user", uploads_per_user, "files that one user may send at the same time")
       .at_least(1)
       .at_most(10000);
+  f("uploads_gigabytes", uploads_gigabytes,
+    "files of one tenant that no job names yet; more are refused, and what no job names within a "
+    "day is removed")
+      .unit("GB")
+      .at_least(1)
+      .at_most(1000000000);
   f("streams_per_user", streams_per_user,
     "answers that go on and on (logs --follow, queue --watch, submit --wait) that one user may "
     "have "

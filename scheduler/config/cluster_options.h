@@ -67,6 +67,7 @@ struct ClusterOptions {
   int64_t reserve_bytes = 64 << 20;
   double upload_idle_seconds = 30;
   int64_t uploads_per_user = 16;
+  int64_t uploads_gigabytes = 100;
   int64_t streams_per_user = 64;
   int64_t log_bytes_per_run = 64 << 20;
   double history_days = 90;

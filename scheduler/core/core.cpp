@@ -78,6 +78,17 @@ std::vector<Decision> Core::apply(const Event& event) {
   return out;
 }
 
+std::optional<std::vector<Decision>> Core::answer_without_change(const Event& event) const {
+  return std::visit(
+      [&](const auto& body) -> std::optional<Decisions> {
+        if constexpr (requires { scheduler::answer_without_change(*state_, body, 0.0); }) {
+          return scheduler::answer_without_change(*state_, body, event.time_seconds);
+        }
+        return std::nullopt;
+      },
+      event.body);
+}
+
 bool Core::is_tick_due(double now_seconds) const {
   return is_expiry_due(*state_, now_seconds) || state_->joules.next_period() <= now_seconds ||
          is_renewal_due(*state_) || is_resend_due(*state_, now_seconds) ||

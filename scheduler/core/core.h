@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,10 @@ class Core {
   /// decision, never an exception. If it throws, the state may be half-changed: this core must not
   /// be used any more.
   std::vector<Decision> apply(const Event& event);
+
+  /// What would be decided about what a user asks for, at the event's time, if that changes
+  /// nothing: such an event need not be applied. Nothing if it is to be.
+  std::optional<std::vector<Decision>> answer_without_change(const Event& event) const;
 
   /// Whether a Tick at this moment would do anything. One that would not need not be applied.
   bool is_tick_due(double now_seconds) const;

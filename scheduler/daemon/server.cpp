@@ -5,12 +5,16 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/service_type.h>
 #include <httplib.h>
+#include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 
 #include "common/error.h"
 #include "scheduler/daemon/daemon.h"
+#include "scheduler/daemon/listening/listener.h"
+#include "scheduler/daemon/listening/open_files.h"
 #include "scheduler/daemon/metrics.h"
 #include "scheduler/daemon/services/agent_service.h"
 #include "scheduler/daemon/services/cluster_service.h"
@@ -22,6 +26,8 @@ namespace {
 
 constexpr int kKeepaliveMs = 5000;
 constexpr int kLeastPingMs = 1000;
+/// Until a connection has shown its certificate and spoken HTTP/2; gRPC's own is two minutes.
+constexpr int kHandshakeMs = 10'000;
 
 std::pair<std::string, int> split_address(const std::string& address) {
   const size_t colon = address.rfind(':');
@@ -35,10 +41,12 @@ std::pair<std::string, int> split_address(const std::string& address) {
 struct Server::Parts {
   Daemon& daemon;
   std::unique_ptr<grpc::Service> agents, jobs, cluster;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
-  int port = 0;
+  std::unique_ptr<Listener> listener;
   httplib::Server http;
   int metrics_port = 0;
+  std::atomic<bool> has_http_ended = false;
   std::thread http_thread;
 
   explicit Parts(Daemon& daemon)
@@ -55,16 +63,25 @@ struct Server::Parts {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kLeastPingMs);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-    builder.AddListeningPort(options.listen, server_credentials(options.security, options.listen),
-                             &port);
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);
+    using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+    acceptor = builder.experimental().AddExternalConnectionAcceptor(
+        Type::FROM_FD, server_credentials(options.security, options.listen));
     for (grpc::Service* service : {agents.get(), jobs.get(), cluster.get()}) {
       builder.RegisterService(service);
     }
     server = builder.BuildAndStart();
-    if (!server || port == 0) {
-      throw Error(ErrorCode::kIo, fmt::format("listen: {} can't be listened on", options.listen));
+    if (!server) {
+      throw Error(ErrorCode::kIo, fmt::format("listen: {} can't be served on", options.listen));
     }
     server->GetHealthCheckService()->SetServingStatus(true);
+    listener = std::make_unique<Listener>(
+        options.listen, most_connections(open_files()), [this](int connection, int listening) {
+          grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters taken;
+          taken.fd = connection;
+          taken.listener_fd = listening;
+          acceptor->HandleNewConnection(&taken);
+        });
   }
 
   void listen_for_metrics() {
@@ -79,7 +96,21 @@ struct Server::Parts {
     if (metrics_port <= 0) {
       throw Error(ErrorCode::kIo, fmt::format("metrics_listen: {} can't be listened on", address));
     }
-    http_thread = std::thread([this] { http.listen_after_bind(); });
+    http_thread = std::thread([this] {
+      http.listen_after_bind();
+      has_http_ended = true;
+    });
+  }
+
+  /// "" or why nobody can connect any more.
+  std::string fault() const {
+    const ClusterOptions& options = daemon.options();
+    if (const std::string fault = listener->fault(); !fault.empty()) {
+      return fmt::format("listen: {}: {}", options.listen, fault);
+    }
+    if (!has_http_ended) return "";
+    return fmt::format("metrics_listen: {}: it is not listened on any more",
+                       options.metrics_listen);
   }
 };
 
@@ -92,6 +123,7 @@ Server::Server(Daemon& daemon) : parts_(std::make_unique<Parts>(daemon)) {
 
 Server::~Server() {
   parts_->daemon.stop();
+  parts_->listener.reset();
   if (parts_->server) {
     parts_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
   }
@@ -99,7 +131,17 @@ Server::~Server() {
   if (parts_->http_thread.joinable()) parts_->http_thread.join();
 }
 
-int Server::port() const { return parts_->port; }
+int Server::port() const { return parts_->listener->port(); }
 int Server::metrics_port() const { return parts_->metrics_port; }
+
+void Server::require_listening() const {
+  const std::string fault = parts_->fault();
+  if (fault.empty()) return;
+  const std::string what = fmt::format(
+      "nobody can connect any more: {}; start wattled again: jobs go on meanwhile, by their leases",
+      fault);
+  spdlog::critical("{}", what);
+  throw Error(ErrorCode::kIo, what);
+}
 
 }  // namespace wattle::scheduler

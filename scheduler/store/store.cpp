@@ -73,6 +73,11 @@ constexpr std::array kMigrations = {
       CREATE TABLE snapshot_piece(snapshot INTEGER REFERENCES snapshot(id) ON DELETE CASCADE,
         piece INTEGER, text BLOB NOT NULL, PRIMARY KEY(snapshot, piece));
     )sql",
+    R"sql(
+      CREATE TABLE upload(tenant TEXT, sha256 TEXT, bytes INTEGER NOT NULL,
+        PRIMARY KEY(tenant, sha256)) WITHOUT ROWID;
+      CREATE INDEX upload_by_content ON upload(sha256);
+    )sql",
 };
 
 constexpr auto kNewest = static_cast<int64_t>(kMigrations.size());
@@ -124,7 +129,7 @@ void insert_audit(Database& database, const std::vector<AuditRecord>& audit) {
 
 bool StoreBatch::empty() const {
   return records.empty() && submissions.empty() && energy.empty() && audit.empty() &&
-         checkpoints.empty() && node_energy.empty();
+         checkpoints.empty() && node_energy.empty() && named.empty();
 }
 
 Store::Store(const std::string& path) : database_(path) { migrate(); }
@@ -168,6 +173,7 @@ void Store::commit(const StoreBatch& batch) {
   for (const NodeEnergyTotal& total : batch.node_energy) accounts_.add(total);
   insert_audit(database_, batch.audit);
   for (const CheckpointFiles& checkpoint : batch.checkpoints) keep_checkpoint(checkpoint);
+  for (const NamedFiles& named : batch.named) own(named);
   transaction.commit();
 }
 
@@ -275,15 +281,31 @@ void Store::set_setting(const std::string& key, const std::string& value) {
       .run();
 }
 
-void Store::own_file(const std::string& tenant, const std::string& sha256) {
-  Statement(database_, "INSERT OR IGNORE INTO file_owner VALUES(?, ?)")
-      .bind(1, tenant)
-      .bind(2, sha256)
-      .run();
+void Store::keep_upload(const std::string& tenant, const StoredFile& file) {
+  Statement keep(database_,
+                 "INSERT OR IGNORE INTO upload SELECT ?1, ?2, ?3 WHERE NOT EXISTS(SELECT 1 FROM "
+                 "file_owner WHERE tenant = ?1 AND sha256 = ?2)");
+  keep.bind(1, tenant).bind(2, file.sha256).bind(3, file.size_bytes).run();
 }
 
-bool Store::owns_file(const std::string& tenant, const std::string& sha256) {
-  Statement read(database_, "SELECT 1 FROM file_owner WHERE tenant = ? AND sha256 = ?");
+int64_t Store::waiting_bytes(const std::string& tenant, const std::string& but_for) {
+  Statement read(database_, "SELECT sum(bytes) FROM upload WHERE tenant = ? AND sha256 <> ?");
+  return read.bind(1, tenant).bind(2, but_for).step() ? read.integer(0) : 0;
+}
+
+void Store::own(const NamedFiles& named) {
+  Statement own(database_, "INSERT OR IGNORE INTO file_owner VALUES(?, ?)");
+  Statement waits_no_more(database_, "DELETE FROM upload WHERE tenant = ? AND sha256 = ?");
+  for (const StoredFile& file : named.files) {
+    own.bind(1, named.tenant).bind(2, file.sha256).run();
+    waits_no_more.bind(1, named.tenant).bind(2, file.sha256).run();
+  }
+}
+
+bool Store::has_sent(const std::string& tenant, const std::string& sha256) {
+  Statement read(database_,
+                 "SELECT 1 FROM file_owner WHERE tenant = ?1 AND sha256 = ?2 UNION ALL SELECT 1 "
+                 "FROM upload WHERE tenant = ?1 AND sha256 = ?2");
   return read.bind(1, tenant).bind(2, sha256).step();
 }
 
@@ -292,15 +314,23 @@ bool Store::is_owned(const std::string& sha256) {
   return read.bind(1, sha256).step();
 }
 
+bool Store::is_waiting(const std::string& sha256) {
+  Statement read(database_, "SELECT 1 FROM upload WHERE sha256 = ?");
+  return read.bind(1, sha256).step();
+}
+
 std::vector<std::string> Store::owned_files() {
-  Statement read(database_, "SELECT DISTINCT sha256 FROM file_owner");
+  Statement read(database_, "SELECT sha256 FROM file_owner UNION SELECT sha256 FROM upload");
   std::vector<std::string> files;
   while (read.step()) files.push_back(read.text(0));
   return files;
 }
 
 void Store::disown_file(const std::string& sha256) {
-  Statement(database_, "DELETE FROM file_owner WHERE sha256 = ?").bind(1, sha256).run();
+  for (const char* sql :
+       {"DELETE FROM file_owner WHERE sha256 = ?", "DELETE FROM upload WHERE sha256 = ?"}) {
+    Statement(database_, sql).bind(1, sha256).run();
+  }
 }
 
 }  // namespace wattle::scheduler

@@ -51,6 +51,12 @@ struct DroppedFile {
   double reported_seconds = 0;  ///< whoever wanted it afterwards wants it for something else
 };
 
+/// Files that a job names, which has been handed in: of the tenant that has sent them.
+struct NamedFiles {
+  std::string tenant;
+  std::vector<StoredFile> files;
+};
+
 /// All that becomes durable in one transaction.
 struct StoreBatch {
   std::vector<JournalRecord> records;
@@ -59,6 +65,7 @@ struct StoreBatch {
   std::vector<AuditRecord> audit;
   std::vector<CheckpointFiles> checkpoints;
   std::vector<NodeEnergyTotal> node_energy{};
+  std::vector<NamedFiles> named{};
   bool empty() const;
 };
 
@@ -98,18 +105,24 @@ class Store {
   std::string setting(const std::string& key);
   void set_setting(const std::string& key, const std::string& value);
 
-  /// A tenant has uploaded this content, and may name it as an input.
-  void own_file(const std::string& tenant, const std::string& sha256);
-  bool owns_file(const std::string& tenant, const std::string& sha256);
-  /// Whether any tenant does.
+  /// A tenant has uploaded this content, and may name it as an input. It waits for a job that does,
+  /// and is owned from then on; versions before 10 owned it at once.
+  void keep_upload(const std::string& tenant, const StoredFile& file);
+  /// Of what waits so, but for one content.
+  int64_t waiting_bytes(const std::string& tenant, const std::string& but_for);
+  bool has_sent(const std::string& tenant, const std::string& sha256);
+  /// Whether any tenant owns it.
   bool is_owned(const std::string& sha256);
+  bool is_waiting(const std::string& sha256);
+  /// What is owned, or waits.
   std::vector<std::string> owned_files();
-  /// Nobody does any more.
+  /// Nobody owns it, or waits for it, any more.
   void disown_file(const std::string& sha256);
 
  private:
   void migrate();
   void keep_checkpoint(const CheckpointFiles& checkpoint);
+  void own(const NamedFiles& named);
   void note_dropped(const CheckpointFiles& checkpoint);
 
   Database database_;

@@ -1,7 +1,10 @@
 """What an attacker, or a broken client, may try: all of it is refused and logged, and the daemon
 goes on for everyone else. The client is Debian's Python gRPC, speaking the .proto file by itself."""
 
+import ctypes
+import os
 import pathlib
+import resource
 import socket
 import sys
 import time
@@ -17,6 +20,7 @@ from wattle_messages import MESSAGES
 
 MEGABYTE = 1 << 20
 IDLE, UPLOADS = 8, 12  # seconds that a stream may stall, and how many of them a user may have
+FILES = 4096  # the fewest that wattled starts with
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + last] * 9)}]\n" for last, name in zip("abcdefgh", "bcdefghi"))
@@ -107,11 +111,17 @@ max_jobs: {{user: 50}}
     def test_expired_certificate(self):
         self.site.certs("issue", "user", "late", "--tenant", "team-a", "--valid", "1s")
         time.sleep(2.5)
+        before = self.refused_handshakes()
         code, _ = self.call(self.channel("user-late"), "Jobs/Queue", pb.QueueRequest())
         self.assertEqual(code, grpc.StatusCode.UNAVAILABLE)
+        eventually(lambda: self.refused_handshakes() > before, "the log says so", 10)
         done = self.site.run("late", "queue", "--deadline", "5")
         self.assertEqual(done.returncode, 1)
         self.assertIn("not expired", done.stderr)
+
+    def refused_handshakes(self) -> int:
+        """gRPC's own lines, which name no peer."""
+        return self.site.log().count("certificate verify failed")
 
     def test_plain_text(self):
         with grpc.insecure_channel(self.site.address) as channel:
@@ -275,6 +285,69 @@ max_jobs: {{user: 50}}
         self.assertNotEqual(self.attach("node-n1", None, timeout=300), grpc.StatusCode.OK)
         self.assertLess(time.monotonic() - began, 30)
         self.assert_logged("expected a registration within 5 s")
+
+
+def listening_socket(pid: int, port: int) -> socket.socket:
+    """Another process's, as one of ours."""
+    pidfd_getfd = 438
+    process = os.pidfd_open(pid)
+    try:
+        for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            if not os.readlink(entry).startswith("socket:"):
+                continue
+            number = ctypes.CDLL(None, use_errno=True).syscall(pidfd_getfd, process, int(entry.name), 0)
+            if number < 0:
+                raise OSError(ctypes.get_errno(), "pidfd_getfd")
+            link = socket.socket(fileno=number)
+            if link.family == socket.AF_INET and link.getsockname()[1] == port:
+                return link
+            link.close()
+    finally:
+        os.close(process)
+    raise AssertionError(f"process {pid} does not listen on port {port}")
+
+
+class FloodTest(ClusterTest):
+    """A daemon that may open few files, soft and hard, as the system lets it."""
+
+    def limited(self, soft: int, hard: int) -> dict:
+        return {"prefixes": {"wattled": ("prlimit", f"--nofile={soft}:{hard}")}}
+
+    def test_more_idle_sockets_than_open_files(self):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        site = self.cluster(**self.limited(1024, FILES))
+        job = site.submit("ada", site.job_file("before", steps=100000))[0]
+        site.wait_for_state(job, "RUNNING")
+        host, port = site.address.split(":")
+        sockets = [socket.create_connection((host, int(port)), 10) for _ in range(FILES + 200)]
+        self.addCleanup(lambda: [link.close() for link in sockets])
+        files = pathlib.Path(f"/proc/{site.processes['wattled'].pid}/fd")
+        self.assertLess(len(list(files.iterdir())), FILES * 4 // 5, "some are left for the journal")
+        # None of them is closed at this end: the daemon closes what shows no certificate.
+        eventually(lambda: site.run("ada", "queue", "--deadline", "5").returncode == 0,
+                   "a client is served", 30)
+        site.submit("bob", site.job_file("meanwhile", steps=2))
+        self.assertEqual(site.show(job)["state"], "RUNNING")
+        self.assertIn("connections are closed at once", site.log())
+
+    def test_a_socket_that_is_no_listening_one_any_more(self):
+        """wattled does not live on deaf: it ends and says why, and a new start goes on."""
+        site = self.cluster(agents=0)
+        daemon = site.processes["wattled"]
+        with listening_socket(daemon.pid, int(site.address.split(":")[1])) as link:
+            link.shutdown(socket.SHUT_RDWR)
+        self.assertEqual(daemon.wait(30), 1)
+        self.assertIn("[critical] nobody can connect any more: listen: " + site.address, site.log())
+        site.start("wattled")
+        eventually(lambda: site.run("eve", "queue").returncode == 0, "it is back", 30)
+
+    def test_too_few_open_files_to_begin_with(self):
+        site = Cluster(agents=0, **self.limited(64, 1024))
+        self.addCleanup(site.__exit__)
+        site.start("wattled")
+        self.assertEqual(site.processes["wattled"].wait(30), 2)
+        self.assertIn("open files: expected a hard limit of at least 4096, got 1024", site.log())
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ std::string short_of_joules(const State& state, const Job& job) {
       time_text(state.joules.period_end_seconds(tenant)));
 }
 
-std::string never_fits(State& state, const Job& job) {
+std::string never_fits(const State& state, const Job& job, double now_seconds) {
   if (state.types.empty()) return "";  // no node has registered: nothing can be said yet
   const double start = std::max(1.0, least_start_joules(state, job));
   if (job.request.energy_budget_joules.value_or(start) < start) {
@@ -139,7 +139,7 @@ std::string never_fits(State& state, const Job& job) {
         *job.request.energy_budget_joules, start, job.rank_counts.front());
   }
   const std::vector<int>& devices = state.installed;
-  double cap = state.hard_cap.highest_from(state.now_seconds);
+  double cap = state.hard_cap.highest_from(now_seconds);
   const bool all_run = all_can_run(state, state.installed, cap);
   for (const Node& node : state.nodes) {
     if (!node.removed) cap -= node.idle_watts;  // those out of reach may come back

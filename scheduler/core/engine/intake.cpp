@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <string_view>
+#include <variant>
 
 #include "common/error.h"
 #include "scheduler/core/domain/rank_counts.h"
@@ -89,7 +90,7 @@ bool resolve(const State& state, const std::string& tenant, const std::string& n
 }
 
 /// "" or why not, with job.rank_counts.
-std::string check(State& state, Job& job) {
+std::string check(const State& state, Job& job, double now_seconds) {
   JobRequest& request = job.request;
   job.rank_counts = planned_counts(request.work.rank_counts, request.min_ranks, request.max_ranks);
   if (job.rank_counts.empty()) {
@@ -101,11 +102,11 @@ std::string check(State& state, Job& job) {
                        request.max_ranks);
   }
   if (!request.work.rank_counts.empty()) request.work.rank_counts = job.rank_counts;
-  if (request.deadline_seconds.value_or(state.now_seconds) < state.now_seconds) {
+  if (request.deadline_seconds.value_or(now_seconds) < now_seconds) {
     return fmt::format("job.deadline: is over since {:.0f} s",
-                       state.now_seconds - *request.deadline_seconds);
+                       now_seconds - *request.deadline_seconds);
   }
-  return never_fits(state, job);
+  return never_fits(state, job, now_seconds);
 }
 
 /// "" or whose jobs would be too many.
@@ -194,8 +195,9 @@ std::vector<std::vector<std::string>> points_of(const Submit& event) {
 }
 
 /// The jobs of a request, checked. Throws Error(kConfig) that says why it is refused.
-std::vector<Job> jobs_of(State& state, const Submit& event,
-                         std::vector<std::vector<std::string>> points, bool are_dependent) {
+std::vector<Job> jobs_of(const State& state, const Submit& event,
+                         std::vector<std::vector<std::string>> points, bool are_dependent,
+                         double now_seconds) {
   std::vector<Job> jobs;
   for (size_t i = 0; i < points.size(); ++i) {
     Job job;
@@ -204,33 +206,66 @@ std::vector<Job> jobs_of(State& state, const Submit& event,
     job.submit_id = event.request_id;
     job.is_dependent = are_dependent;
     job.profile = ProfileBook::page_name(job);
-    job.submitted_seconds = job.eligible_seconds = state.now_seconds;
-    refuse_if(check(state, job));
+    job.submitted_seconds = job.eligible_seconds = now_seconds;
+    refuse_if(check(state, job, now_seconds));
     jobs.push_back(std::move(job));
   }
   return jobs;
 }
 
+/// A request's jobs, checked, and what each of them waits for.
+struct Intake {
+  std::vector<Job> jobs;
+  std::vector<JobId> after;
+};
+
+/// What comes of a request at a moment, in words or as jobs.
+std::variant<Refused, Intake> intake_of(const State& state, const Submit& event,
+                                        double now_seconds) {
+  try {
+    auto points = points_of(event);
+    if (const std::string wrong = too_many(state, event, points.size()); !wrong.empty()) {
+      return Refused{event.request_id, wrong, std::nullopt, true};
+    }
+    Intake intake;
+    intake.after = after_of(state, event, points.size());
+    intake.jobs = jobs_of(state, event, std::move(points), !intake.after.empty(), now_seconds);
+    return intake;
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::kConfig) throw;
+    return Refused{event.request_id, e.what(), std::nullopt};
+  }
+}
+
+/// Nothing for a job that can be cancelled.
+std::optional<Refused> refusal_of(const State& state, const Cancel& event) {
+  const auto found = state.jobs.find(event.job);
+  if (found != state.jobs.end() && !is_finished(found->second.state)) return std::nullopt;
+  const std::string id = std::to_string(event.job);
+  return Refused{id, fmt::format("job {} is finished, or there is none", id), {}};
+}
+
 }  // namespace
+
+std::optional<Decisions> answer_without_change(const State& state, const Submit& event,
+                                               double now_seconds) {
+  if (state.jobs_of_request.contains(event.request_id)) return Decisions{};
+  auto intake = intake_of(state, event, now_seconds);
+  auto* refused = std::get_if<Refused>(&intake);
+  return refused ? std::optional(Decisions{std::move(*refused)}) : std::nullopt;
+}
+
+std::optional<Decisions> answer_without_change(const State& state, const Cancel& event, double) {
+  auto refused = refusal_of(state, event);
+  return refused ? std::optional(Decisions{std::move(*refused)}) : std::nullopt;
+}
 
 void on(Round& round, const Submit& event) {
   State& state = round.state;
   if (state.jobs_of_request.contains(event.request_id)) return;
-  std::vector<Job> jobs;
-  std::vector<JobId> after;
-  try {
-    auto points = points_of(event);
-    if (const std::string wrong = too_many(state, event, points.size()); !wrong.empty()) {
-      round.decide(0, Refused{event.request_id, wrong, std::nullopt, true}, "");
-      return;
-    }
-    after = after_of(state, event, points.size());
-    jobs = jobs_of(state, event, std::move(points), !after.empty());
-  } catch (const Error& e) {
-    if (e.code() != ErrorCode::kConfig) throw;
-    round.decide(0, Refused{event.request_id, e.what(), std::nullopt}, "");
-    return;
-  }
+  auto intake = intake_of(state, event, state.now_seconds);
+  if (auto* refused = std::get_if<Refused>(&intake)) return round.decide(0, *refused, "");
+  auto& [jobs, after] = std::get<Intake>(intake);
   std::vector<JobId> ids;
   for (Job& job : jobs) {
     ids.push_back(job.id);
@@ -245,13 +280,8 @@ void on(Round& round, const Submit& event) {
 }
 
 void on(Round& round, const Cancel& event) {
-  auto found = round.state.jobs.find(event.job);
-  if (found == round.state.jobs.end() || is_finished(found->second.state)) {
-    const std::string id = std::to_string(event.job);
-    round.decide(0, Refused{id, fmt::format("job {} is finished, or there is none", id), {}}, "");
-    return;
-  }
-  Job& job = found->second;
+  if (auto refused = refusal_of(round.state, event)) return round.decide(0, *refused, "");
+  Job& job = round.state.jobs.at(event.job);
   round.state.note_change();
   if (job.run) {
     job.run->stop_reason =

@@ -145,6 +145,12 @@ struct Round {
 // intake.cpp: what users ask for
 void on(Round& round, const Submit& event);
 void on(Round& round, const Cancel& event);
+/// What would be decided if that changes nothing: why it is refused, or not a word about a request
+/// that is known. Nothing if it is to be applied.
+std::optional<Decisions> answer_without_change(const State& state, const Submit& event,
+                                               double now_seconds);
+std::optional<Decisions> answer_without_change(const State& state, const Cancel& event,
+                                               double now_seconds);
 
 // waiting.cpp: jobs that wait for others
 /// The new jobs of a request begin to wait for others; `after` ascends and may be empty.
@@ -240,7 +246,7 @@ void keep_acceptance(State& state, const Job& job, Accepted accepted);
 /// Nothing for a job that is not there.
 std::optional<Accepted> acceptance_of(const State& state, JobId job);
 /// "" or why the job can never run.
-std::string never_fits(State& state, const Job& job);
+std::string never_fits(const State& state, const Job& job, double now_seconds);
 /// The joules that a start takes: 30 s at the type's lowest limit, for start-up and a checkpoint.
 double start_joules(const State& state, int type, int ranks);
 /// Those of the job's cheapest start on the devices that are installed.

@@ -100,6 +100,7 @@ int64_t JournalledCore::take(Event& event, const Attachment& attach,
 
 void JournalledCore::add(StoreBatch& batch) {
   append(batch_.submissions, batch.submissions);
+  append(batch_.named, batch.named);
   append(batch_.energy, batch.energy);
   append(batch_.audit, batch.audit);
   append(batch_.checkpoints, batch.checkpoints);
@@ -111,7 +112,14 @@ std::vector<Decision> JournalledCore::apply(EventBody body, const Attachment& at
   int64_t ticket = 0;
   {
     const std::lock_guard lock(mutex_);
-    ticket = enqueue(std::move(body), attach, &decisions);
+    if (!halted_.empty()) throw CoreHalted(halted_);
+    Event event{now(), std::move(body)};
+    if (auto answer = core_->answer_without_change(event)) {
+      decisions = std::move(*answer);
+      ticket = last_ticket_;  // it may rest on what is not durable yet
+    } else {
+      ticket = enqueue(std::move(event.body), attach, &decisions);
+    }
   }
   wait_for(ticket);
   return decisions;

@@ -58,7 +58,8 @@ class JournalledCore {
   JournalledCore(const JournalledCore&) = delete;
   JournalledCore& operator=(const JournalledCore&) = delete;
 
-  /// Returns when the decisions are durable and delivered.
+  /// Returns when the decisions are durable and delivered. What a user asks for that changes
+  /// nothing is answered as the core would, without a record, and without `attach`.
   std::vector<Decision> apply(EventBody body, const Attachment& attach = {});
   /// The same without waiting.
   void post(EventBody body, const Attachment& attach = {});

@@ -54,7 +54,8 @@ void Housekeeping::remove_dropped_files() {
     if (dropped.empty()) return;
     const std::set<std::string> in_use = store.checkpoint_contents();
     std::ranges::copy_if(dropped, std::back_inserter(unused), [&](const DroppedFile& file) {
-      return !in_use.contains(file.sha256) && !store.is_owned(file.sha256);
+      return !in_use.contains(file.sha256) && !store.is_owned(file.sha256) &&
+             !store.is_waiting(file.sha256);
     });
   });
   // Whoever wants one of them meanwhile sends it again, and so it is renewed.

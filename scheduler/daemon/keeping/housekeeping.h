@@ -13,10 +13,9 @@ namespace wattle::scheduler {
 /// Removes from the daemon's disk what nothing needs any more:
 ///
 ///   at once        a checkpoint when a newer one is stored, or its job has ended
-///   once an hour   what was uploaded and never used, after a day; and of what has not been used
-///   for
-///                  the length of the history: inputs of jobs that have ended, logs and files of
-///                  jobs that the core has forgotten
+///   once an hour   what was uploaded and no job has named, after a day; and of what has not been
+///                  used for the length of the history: inputs of jobs that have ended, logs and
+///                  files of jobs that the core has forgotten
 ///
 /// One thread.
 class Housekeeping {

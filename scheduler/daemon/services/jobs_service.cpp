@@ -9,6 +9,7 @@
 #include "common/text.h"
 #include "scheduler/daemon/services/calls/caller.h"
 #include "scheduler/daemon/services/calls/file_chunks.h"
+#include "scheduler/daemon/services/calls/upload_room.h"
 #include "scheduler/daemon/services/queue_page.h"
 #include "scheduler/daemon/services/submit/submit_request.h"
 #include "scheduler/daemon/services/views.h"
@@ -73,6 +74,7 @@ class JobsService : public v1::Jobs::Service {
   explicit JobsService(Daemon& daemon)
       : daemon_(daemon),
         uploads_(static_cast<int>(daemon.options().uploads_per_user)),
+        upload_room_(daemon),
         streams_(static_cast<int>(daemon.options().streams_per_user)),
         submits_(kMostSubmits),
         large_submits_(kMostLargeSubmits) {}
@@ -98,9 +100,13 @@ class JobsService : public v1::Jobs::Service {
     return caller.answer([&] {
       caller.require(Role::kUser);
       const Places::Place place = caller.place_among(uploads_, "files on their way");
-      *response = receive_file(daemon_, *context, *reader, KnownContent::kIsSent);
+      const std::string& tenant = caller.identity().tenant;
+      std::optional<UploadRoom::Share> share;
+      *response =
+          receive_file(daemon_, *context, *reader, KnownContent::kIsSent,
+                       [&](const v1::FileRef& file) { upload_room_.take(share, tenant, file); });
       daemon_.core().read_store(
-          [&](Store& store) { store.own_file(caller.identity().tenant, response->sha256()); });
+          [&](Store& store) { store.keep_upload(tenant, to_stored(*response)); });
     });
   }
 
@@ -171,6 +177,7 @@ class JobsService : public v1::Jobs::Service {
           });
           if (!is_new) return;
           batch.submissions.push_back(checked.kept);
+          batch.named.push_back({caller.identity().tenant, checked.kept.inputs});
           batch.audit.push_back({now, caller.name(), "Submit " + brief(id), "accepted"});
         });
     Acceptances acceptances(response);
@@ -215,7 +222,7 @@ class JobsService : public v1::Jobs::Service {
     for (const StoredFile& file : kept.inputs) {
       const bool is_there =
           daemon_.files().renew(file.sha256) && daemon_.core().read_store([&](Store& store) {
-            return store.owns_file(caller.identity().tenant, file.sha256);
+            return store.has_sent(caller.identity().tenant, file.sha256);
           });
       if (is_there) continue;
       throw Refusal(RefusalCode::kPrecondition,
@@ -364,6 +371,7 @@ class JobsService : public v1::Jobs::Service {
 
   Daemon& daemon_;
   Places uploads_;
+  UploadRoom upload_room_;
   Places streams_;
   Places submits_;
   Places large_submits_;  ///< of those, which take memory to read

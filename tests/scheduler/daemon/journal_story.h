@@ -71,6 +71,14 @@ class JournalStory : public testing::Test {
     return found;
   }
 
+  /// "" or why the core refuses what an event asks for.
+  static std::string why_refused(JournalledCore& core, EventBody event) {
+    for (const Decision& decision : core.apply(std::move(event))) {
+      if (const auto* refused = std::get_if<Refused>(&decision)) return refused->why;
+    }
+    return "";
+  }
+
   /// "" or why the core does not take an event.
   static std::string fault_of(JournalledCore& core, EventBody event,
                               const JournalledCore::Attachment& attach = {}) {

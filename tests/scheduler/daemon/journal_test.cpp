@@ -80,6 +80,26 @@ TEST_F(JournalTest, AfterAnEventThatThrowsNothingIsTakenAndAStartGoesOnBeforeIt)
   EXPECT_EQ(fault(), "");
 }
 
+TEST_F(JournalTest, WhatChangesNothingIsAnsweredWithoutARecord) {
+  live([&](JournalledCore& core) {
+    core.apply(node(1));
+    submit(core, 1, 1);
+    const auto events = [&] { return core.read([](const Core& c) { return c.state().events; }); };
+    const int64_t before = events();
+    Submit wide = job(2), late = job(3);
+    wide.spec.ranks = {5, 5};
+    late.spec.deadline = "2001-01-01T00:00:00Z";
+    EXPECT_THAT(why_refused(core, wide), HasSubstr("it needs at least 5 devices"));
+    EXPECT_THAT(why_refused(core, late), HasSubstr("job.deadline: is over"));
+    EXPECT_THAT(why_refused(core, Cancel{99}), HasSubstr("job 99 is finished, or there is none"));
+    EXPECT_THAT(core.apply(job(1)), testing::IsEmpty()) << "the same request";
+    EXPECT_EQ(events(), before);
+    submit(core, 2, 1);
+    EXPECT_EQ(events(), before + 1);
+  });
+  EXPECT_THAT(records(), testing::ElementsAre(1, 2, 3));
+}
+
 TEST_F(JournalTest, AnEventWhoseRecordsCantBeMadeIsNotTakenInHalf) {
   std::string state;
   live([&](JournalledCore& core) {

@@ -38,6 +38,14 @@ class RequestsTest : public DaemonTest {
     return upload;
   }
 
+  int64_t database_bytes() {
+    int64_t bytes = 0;
+    for (const char* file : {"state/wattle.db", "state/wattle.db-wal"}) {
+      bytes += static_cast<int64_t>(std::filesystem::file_size(folder_.path(file)));
+    }
+    return bytes;
+  }
+
   std::vector<AuditRecord> audit() {
     std::vector<AuditRecord> records;
     Database database(folder_.path("state/wattle.db"));
@@ -200,6 +208,27 @@ TEST_F(RequestsTest, RefusalsAreWrittenDownShortAndNotWithoutEnd) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   EXPECT_THAT(audit().back().outcome, HasSubstr(fmt::format("{} more", 2 * Refusals::kMost)));
+}
+
+TEST_F(RequestsTest, RefusedAndRepeatedSubmitsTakeNoRoom) {
+  const std::string sweep = fmt::format(
+      "sweep: {{grid: {{data.path: [{}{}]}}}}",
+      fmt::join(std::views::iota(0, 50), std::string(4000, 'x') + ", "), std::string(4000, 'y'));
+  const auto yaml = [&](const std::string& after) {
+    return fmt::format("run: {{output_dir: out}}\njob: {{{}{}}}\n", after, sweep);
+  };
+  v1::SubmitResponse answer;
+  ASSERT_TRUE(submit("taken", yaml(""), answer).ok());
+  const int64_t before = database_bytes();
+  for (int i = 0; i < 10; ++i) {
+    const grpc::Status refused = submit(std::to_string(i), yaml("after: [nobody], "), answer);
+    EXPECT_EQ(refused.error_code(), StatusCode::FAILED_PRECONDITION) << refused.error_message();
+    EXPECT_THAT(refused.error_message(), HasSubstr("has no job 'nobody'"));
+    v1::SubmitResponse again;
+    ASSERT_TRUE(submit("taken", yaml(""), again).ok());
+    EXPECT_EQ(again.jobs(0).job(), 1);
+  }
+  EXPECT_LT(database_bytes() - before, 500'000);
 }
 
 TEST_F(RequestsTest, NamesAreShortAndPrintable) {

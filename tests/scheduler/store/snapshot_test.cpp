@@ -51,7 +51,8 @@ class SnapshotTest : public testing::Test {
   /// As the version before there were pieces left it.
   void make_older(const std::string& state) {
     edit(
-        "DELETE FROM snapshot; DROP TABLE snapshot_piece; ALTER TABLE snapshot DROP COLUMN bytes; "
+        "DELETE FROM snapshot; DROP TABLE snapshot_piece; DROP TABLE upload; ALTER TABLE snapshot "
+        "DROP COLUMN bytes; "
         "PRAGMA user_version = 8; INSERT INTO snapshot(number, time_seconds, program, reason, "
         "sha256, state) VALUES(3, 2.5, 'older', 'end', '" +
         sha256_of(state) + "', '" + state + "')");

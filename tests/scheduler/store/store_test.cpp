@@ -222,7 +222,8 @@ TEST_F(StoreTest, AnOlderDatabaseKeepsItsJoules) {
       "job, "
       "source, tenant, joules, tokens FROM energy; DROP TABLE energy; ALTER TABLE old RENAME TO "
       "energy; CREATE INDEX energy_by_job ON energy(job); DROP TABLE estimate; DROP TABLE "
-      "snapshot_piece; ALTER TABLE snapshot DROP COLUMN bytes; PRAGMA user_version = 6");
+      "snapshot_piece; DROP TABLE upload; ALTER TABLE snapshot DROP COLUMN bytes; PRAGMA "
+      "user_version = 6");
   EXPECT_EQ(told({}), "team-a: 1 jobs estimated:model 5 J 10 tokens\n");
   EXPECT_EQ(Store(path()).accounts().of_job(1).at(0).tokens, 10);
 }

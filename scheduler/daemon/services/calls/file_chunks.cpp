@@ -60,12 +60,14 @@ StoredFile to_stored(const v1::FileRef& file) {
 }
 
 v1::FileRef receive_file(Daemon& daemon, grpc::ServerContext& context,
-                         grpc::ServerReader<v1::FileChunk>& reader, KnownContent known) {
+                         grpc::ServerReader<v1::FileChunk>& reader, KnownContent known,
+                         const std::function<void(const v1::FileRef&)>& admit) {
   Pieces pieces(daemon, context, reader);
   const v1::FileChunk* piece = pieces.next();
   const v1::FileRef file = announced(piece);
   if (known == KnownContent::kIsNotSent && daemon.files().renew(file.sha256())) return file;
   daemon.require_room(file.size_bytes());
+  if (admit) admit(file);
   FileStore::Incoming incoming(daemon.files(), to_stored(file));
   int64_t received = 0, checked = 0;
   for (; piece; piece = pieces.next()) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 
 #include "scheduler/rpc/wattle.pb.h"
 #include "scheduler/store/file_store.h"
@@ -22,11 +23,13 @@ inline constexpr int64_t kMostFileBytes = int64_t{64} << 30;
 /// others have.
 enum class KnownContent { kIsSent, kIsNotSent };
 
-/// Takes one file into the store, as long as the disk has room for what is announced. Throws
-/// Refusal for a stream that names no file or has stalled (then the call is cancelled, too), Error
-/// as Daemon::require_room() and FileStore::Incoming do.
+/// Takes one file into the store, as long as the disk has room for what is announced. `admit` is
+/// told of that, and throws if it is not to come. Throws Refusal for a stream that names no file or
+/// has stalled (then the call is cancelled, too), Error as Daemon::require_room() and
+/// FileStore::Incoming do.
 v1::FileRef receive_file(Daemon& daemon, grpc::ServerContext& context,
-                         grpc::ServerReader<v1::FileChunk>& reader, KnownContent known);
+                         grpc::ServerReader<v1::FileChunk>& reader, KnownContent known,
+                         const std::function<void(const v1::FileRef&)>& admit = {});
 
 StoredFile to_stored(const v1::FileRef& file);
 
