@@ -19,6 +19,9 @@ inline constexpr size_t kMostSweepKeys = 64;           ///< of one job of a swee
 inline constexpr size_t kMostOverrideBytes = 4096;     ///< of one a.b=c
 inline constexpr size_t kMostSweepBytes = 8ull << 20;  ///< of all jobs' overrides together
 
+/// Devices of one node, of all types together; each runs one rank.
+inline constexpr int64_t kMostNodeDevices = 1024;
+
 /// How many ranks a job runs with: all of them or none (a gang), any feasible count in between.
 struct RankRange {
   int64_t min = 1;

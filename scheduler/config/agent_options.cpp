@@ -7,12 +7,12 @@
 #include <set>
 
 #include "common/config/config_file.h"
+#include "common/job_spec.h"
 
 namespace wattle::scheduler {
 namespace {
 
 constexpr double kMostWatts = 1e9;
-constexpr int64_t kMostDevices = 4096;
 
 /// Reads one key of a device group; false if it has the wrong type.
 bool read_key(const std::string& key, const YAML::Node& value, AgentDeviceOptions& device) {
@@ -30,8 +30,8 @@ bool read_key(const std::string& key, const YAML::Node& value, AgentDeviceOption
 
 std::string fault_of(const AgentDeviceOptions& d) {
   if (d.type.empty()) return "type: is required";
-  if (d.count < 1 || d.count > kMostDevices) {
-    return fmt::format("count: expected 1 to {}, got {}", kMostDevices, d.count);
+  if (d.count < 1 || d.count > kMostNodeDevices) {
+    return fmt::format("count: expected 1 to {}, got {}", kMostNodeDevices, d.count);
   }
   if (!(d.idle_watts >= 0 && d.idle_watts < d.max_watts && d.max_watts <= kMostWatts)) {
     return fmt::format("expected 0 <= idle_watts < max_watts, got {} and {}", d.idle_watts,
@@ -71,9 +71,15 @@ std::string read_devices(const YAML::Node& node, std::vector<AgentDeviceOptions>
   if (!node.IsSequence() || node.size() == 0) {
     return "expected auto, or a list of {type, count, idle_watts, max_watts}";
   }
+  int64_t count = 0;
   for (size_t i = 0; i < node.size(); ++i) {
     const std::string wrong = read_device(node[i], devices.emplace_back());
     if (!wrong.empty()) return fmt::format("{}: {}", i, wrong);
+    count += devices.back().count;
+    if (count > kMostNodeDevices) {
+      return fmt::format("{}: count: expected at most {} devices of all types, got {}", i,
+                         kMostNodeDevices, count);
+    }
   }
   return "";
 }
@@ -94,9 +100,10 @@ void write_devices(const std::vector<AgentDeviceOptions>& devices, YAML::Node& n
 /// The schema has no "a word or a list": this one key brings its own reader and writer.
 void describe_devices(Fields& f, std::vector<AgentDeviceOptions>& devices) {
   std::vector<std::string> unused;
-  Field& field = f("devices", unused,
-                   "what the node has, one rank a device: its GPUs, else its processors as one "
-                   "device; or a list, safe_limit_watts may stand there, too");
+  Field& field =
+      f("devices", unused,
+        "what the node has, at most 1024, one rank a device: its GPUs, else its processors "
+        "as one device; or a list, safe_limit_watts may stand there, too");
   field.type = "auto or list of {type, count, idle_watts, max_watts}";
   field.default_text = "auto";
   field.read = [&devices](const YAML::Node& node) { return read_devices(node, devices); };

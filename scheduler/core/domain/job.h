@@ -127,6 +127,7 @@ struct Job {
   std::vector<int> rank_counts;  ///< feasible counts, ascending
   std::string profile;           ///< its page in the profile book
   std::optional<Run> run;
+  int resize_ranks = 0;  ///< that it is stopped for, until it has them; 0 = for no others
   double units_done = 0;
   int node_failures = 0;
   int fruitless_runs = 0;           ///< in a row: stopped of themselves or for joules, no unit done

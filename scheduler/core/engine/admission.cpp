@@ -190,9 +190,9 @@ Accepted expect(State& state, const Job& job) {
   }
   if (accepted.run_seconds) accepted.joules = *accepted.run_seconds * p.watts;
   expect_start(state, job, *option, accepted);
-  accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each (± {:.0f} %)",
+  accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each ({})",
                              option->point.ranks, state.types[option->point.type].name,
-                             option->point.limit_watts, 100 * p.uncertainty);
+                             option->point.limit_watts, uncertainty_text(p));
   expect_joules(state, job, accepted);
   return accepted;
 }

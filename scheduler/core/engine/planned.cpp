@@ -32,6 +32,7 @@ void move_run(Round& round, Job& job, const PlannedJob& choice) {
                                          choice.point->ranks > run.point.ranks ? "grows" : "moves",
                                          run.point.ranks, choice.point->ranks, choice.why);
   round.decide(job.id, Resize{job.id, run.point.ranks, choice.point->ranks, choice.why}, remark);
+  job.resize_ranks = choice.point->ranks;
   stop_run(round, job, Reason::kResize, choice.why);
 }
 

@@ -57,19 +57,35 @@ bool can_pay(const State& state, const Job& job, PlanRequest& request) {
   return false;
 }
 
+/// Whether a job is between two runs: told to stop, or stopped, for other ranks.
+bool is_resizing(const State& state, const Job& job) {
+  if (!job.run) return job.resize_ranks > 0 || job.reason == Reason::kResize;
+  const Run& run = *job.run;
+  return run.phase == Run::Phase::kStopping && run.stop_reason == Reason::kResize &&
+         !run.node_failed && std::ranges::all_of(run.shares, [&](const NodeShare& share) {
+           return share.gone || in_reach(state, share);
+         });
+}
+
 JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
   JobView view;
   view.id = job.id;
   view.tenant = tenant;
   view.options = state.profiles.options(state.types, job);
   view.weight = weight_of(state, job, *view.options, now_seconds);
-  if (job.run) {
+  view.resizing = is_resizing(state, job);
+  if (job.run && !view.resizing) {
     view.current = job.run->point;
   } else {
     view.options = payable(state, job, std::move(view.options));
-    view.waited_seconds = std::max(0.0, now_seconds - job.eligible_seconds);
+    view.waited_seconds = job.run ? 0 : std::max(0.0, now_seconds - job.eligible_seconds);
   }
-  view.resizing = !job.run && job.reason == Reason::kResize;
+  if (view.resizing) {
+    // Older versions did not know the ranks.
+    view.claim.ranks = job.resize_ranks > 0 ? job.resize_ranks : job.rank_counts.front();
+    if (job.run) view.claim.type = job.run->point.type;
+    if (!job.run && job.last_run) view.claim.type = job.last_run->type;
+  }
   if (job.request.work.units > 0) {
     view.units_left = std::max(0.0, job.request.work.units - job.units_done);
   }
@@ -105,11 +121,8 @@ double base_watts(const State& state) {
   return watts;
 }
 
-/// With a soft cap, limits may exceed it by the slack: what devices were measured to draw less.
-double cap_for_plan(const State& state, double now_seconds) {
-  double cap = planning_cap(state, now_seconds);
-  const double soft = planning_soft_cap(state, now_seconds);
-  if (std::isinf(soft)) return cap;
+/// What devices were measured to draw less than their limits.
+double measured_slack(const State& state) {
   double slack = 0;
   for (JobId id : state.running) {
     const Run& run = *state.jobs.at(id).run;
@@ -119,7 +132,21 @@ double cap_for_plan(const State& state, double now_seconds) {
       slack += std::max(0.0, limit - share.watts);
     }
   }
-  return std::min(cap, soft * (1 - state.options.soft_reserve) + slack);
+  return slack;
+}
+
+/// What the limits may sum up to.
+struct PlanCap {
+  double watts = 0;
+  double slack_watts = 0;  ///< of them; with a soft cap, limits may exceed it by the slack
+};
+
+PlanCap cap_for_plan(const State& state, double now_seconds) {
+  const double cap = planning_cap(state, now_seconds);
+  const double soft = planning_soft_cap(state, now_seconds) * (1 - state.options.soft_reserve);
+  if (std::isinf(soft)) return {cap, 0};
+  const double watts = std::min(cap, soft + measured_slack(state));
+  return {watts, watts - std::min(cap, soft)};
 }
 
 std::vector<TypeView> capacities(const State& state) {
@@ -173,7 +200,7 @@ std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request, d
   };
   for (JobId id : state.running) {
     const Job& job = state.jobs.at(id);
-    if (steerable(state, job)) add(job);
+    if (steerable(state, job) || is_resizing(state, job)) add(job);
   }
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
@@ -236,8 +263,9 @@ bool stays(const State& state, const Job& job) {
 Snapshot make_snapshot(const State& state, double now_seconds) {
   Snapshot snapshot;
   snapshot.now_seconds = now_seconds;
-  const double watts = cap_for_plan(state, now_seconds) - base_watts(state);
-  snapshot.watts = std::max(0.0, watts) + kRoundingWatts;
+  const PlanCap cap = cap_for_plan(state, now_seconds);
+  snapshot.watts = std::max(0.0, cap.watts - base_watts(state)) + kRoundingWatts;
+  snapshot.slack_watts = cap.slack_watts;
   snapshot.types = capacities(state);
   snapshot.tenants = tenants_of(state, now_seconds);
   return snapshot;
@@ -275,7 +303,8 @@ Planned make_plan(const PlanRequest& request) {
   Plan plan = request.policy->plan(snapshot);
   for (size_t i = 0; i < plan.choices.size(); ++i) {
     Choice& choice = plan.choices[i];
-    if (!is_news(snapshot.jobs[i], choice)) continue;
+    const bool still_stops = request.tokens[i] != 0 && !snapshot.jobs[i].current;
+    if (still_stops || !is_news(snapshot.jobs[i], choice)) continue;
     if (choice.point) {
       const auto apart = request.apart.find(choice.point->type);
       if (apart != request.apart.end()) choice.point->type = apart->second;

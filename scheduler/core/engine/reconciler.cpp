@@ -290,6 +290,7 @@ void start_run(Round& round, Job& job, const PendingStart& pending, Place place)
       fmt::format("started on {} of {} at {:.0f} W each ({}): {}", run.point.ranks,
                   start.device_type, limit_watts, start.shares.front().node, pending.why);
   run.units_before = job.units_done;
+  job.resize_ranks = 0;
   job.kept_bytes += kBytesOfRun;
   job.run = std::move(run);
   round.decide(job.id, std::move(start), remark);

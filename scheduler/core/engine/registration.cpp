@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/job_spec.h"
 #include "common/text.h"
 #include "scheduler/core/engine/state.h"
 
@@ -16,15 +17,14 @@ constexpr double kForever = std::numeric_limits<double>::infinity();
 constexpr double kJoiningSeconds = 15;
 
 std::string wrong_with(const std::vector<DeviceGroup>& groups) {
-  constexpr int64_t kMostDevices = 1024;
   if (groups.empty()) return "has no devices";
   int64_t devices = 0;
   for (const DeviceGroup& group : groups) {
     const DeviceType& t = group.type;
     devices += group.count;
-    if (group.count < 1 || devices > kMostDevices) {
+    if (group.count < 1 || devices > kMostNodeDevices) {
       return fmt::format("{}: expected at least one device, and at most {} of all types, got {}",
-                         t.name, kMostDevices, group.count);
+                         t.name, kMostNodeDevices, group.count < 1 ? group.count : devices);
     }
     if (!(0 <= t.idle_watts && t.idle_watts <= t.min_limit_watts &&
           t.min_limit_watts <= t.max_limit_watts && t.max_limit_watts > 0)) {

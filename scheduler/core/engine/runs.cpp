@@ -115,6 +115,7 @@ void finish_run(Round& round, Job& job) {
   if (!is_finished(end.state)) rest_if_fruitless(state, job, end);
   if (job.run->node_failed) ++job.node_failures;
   if (end.reason == Reason::kNodeStartFailure) ++job.start_failures;
+  if (end.reason != Reason::kResize) job.resize_ranks = 0;
   job.last_run = past_run(*job.run, state.now_seconds);
   job.exit_code = job.run->exit_code.value_or(kExitFailed);
   state.job_of_token.erase(job.run->token);

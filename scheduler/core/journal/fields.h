@@ -109,7 +109,7 @@ void visit(Is<Job> auto& s, V&& v) {
   v("start_failures", s.start_failures), v("last_run", s.last_run);
   v("ended_seconds", s.ended_seconds), v("exit_code", s.exit_code);
   v("fruitless_runs", s.fruitless_runs), v("not_before_seconds", s.not_before_seconds);
-  v("kept_bytes", s.kept_bytes);
+  v("kept_bytes", s.kept_bytes), v("resize_ranks", s.resize_ranks);
 }
 
 // power/, profile/, plan/, policy/

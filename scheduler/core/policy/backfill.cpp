@@ -30,14 +30,16 @@ Plan BackfillPolicy::plan(const Snapshot& snapshot) const {
   planner.keep_running();
   size_t head = 0;
   for (; head < snapshot.jobs.size(); ++head) {
-    if (!snapshot.jobs[head].current && !planner.start(head)) break;
+    if (!planner.is_settled(head) && !planner.start(head)) break;
   }
-  if (head == snapshot.jobs.size()) return planner.finish();
+  if (head == snapshot.jobs.size()) {
+    planner.grow();
+    return planner.finish();
+  }
   std::optional<Reservation> kept = reserve(snapshot, head, planner.runs());
   const double start_seconds = kept ? kept->start_seconds.value_or(snapshot.now_seconds) : 0;
   for (size_t i = head + 1; i < snapshot.jobs.size(); ++i) {
-    const JobView& job = snapshot.jobs[i];
-    if (job.current) continue;
+    if (planner.is_settled(i)) continue;
     if (!kept) {  // the head would not fit if nothing else ran
       planner.start(i);
       continue;
@@ -50,6 +52,7 @@ Plan BackfillPolicy::plan(const Snapshot& snapshot) const {
     planner.hold(i, Reason::kPriority,
                  "would delay the first job of the queue, which has reserved");
   }
+  kept ? planner.grow_within(kept->spare) : planner.grow();
   return planner.finish();
 }
 

@@ -8,14 +8,14 @@ Plan FifoPolicy::plan(const Snapshot& snapshot) const {
   planner.keep_running();
   bool blocked = false;
   for (size_t i = 0; i < snapshot.jobs.size(); ++i) {
-    const JobView& job = snapshot.jobs[i];
-    if (job.current) continue;
+    if (planner.is_settled(i)) continue;
     if (blocked) {
       planner.hold(i, Reason::kPriority, "waits behind the first job of the queue");
     } else {
       blocked = !planner.start(i);
     }
   }
+  if (!blocked) planner.grow();
   return planner.finish();
 }
 

@@ -33,6 +33,7 @@ struct JobView {
   std::shared_ptr<const Options> options;
   std::optional<OperatingPoint> current;  ///< as it runs; absent while it waits
   bool resizing = false;                  ///< stopped to run again on other ranks: keeps its claim
+  OperatingPoint claim;                   ///< if so: the ranks, and the type that it ran on
   std::optional<double> units_left;       ///< none = unknown
   std::optional<double> joules_left;      ///< of its own budget
   Reason last_reason = Reason::kNone;     ///< a text is made only for a reason that is new
@@ -45,6 +46,8 @@ struct Snapshot {
   /// For runs, above the idle watts of all devices, which count with their own or with those of
   /// their TypeView, whichever are more: a run never takes more of the cap than run_watts().
   double watts = 0;
+  /// Of them, what is there only as long as runs draw less than their limits (a soft cap).
+  double slack_watts = 0;
   std::vector<TypeView> types;
   std::vector<TenantView> tenants;
   std::vector<JobView> jobs;

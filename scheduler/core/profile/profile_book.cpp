@@ -49,9 +49,28 @@ LimitSample& sample_at(std::vector<LimitSample>& samples, double limit_watts) {
 
 constexpr const char* kOwnPage = "job:";
 
+/// Whether all that a page with measurements knows comes from others.
+bool is_unmeasured(const Job& job) {
+  return ProfileBook::is_shared(job.profile) && job.units_done <= 0;
+}
+
+/// What others of its kind have measured, for a job that has not.
+Performance for_similar(Performance p) {
+  if (p.basis == Basis::kPrior) return p;
+  p.uncertainty += kSimilarUncertainty;
+  p.basis = Basis::kSimilar;
+  return p;
+}
+
 std::string own_page(const Job& job) { return fmt::format("{}{}", kOwnPage, job.id); }
 
 }  // namespace
+
+std::string uncertainty_text(const Performance& performance) {
+  const bool is_similar = performance.basis == Basis::kSimilar;
+  return fmt::format("± {:.0f} %{}", 100 * performance.uncertainty,
+                     is_similar ? ", from jobs of its kind" : "");
+}
 
 std::string ProfileBook::page_name(const Job& job) {
   const std::string& kind = job.request.work.kind;
@@ -85,7 +104,7 @@ void ProfileBook::record(const Types& types, const Job& job, const OperatingPoin
   add_interval(sample_at(series.samples, point.limit_watts), units_per_second / point.ranks,
                watts / point.ranks);
   fit(types, point.type, series);
-  page.cached.clear();
+  page.cached = {};
 }
 
 void ProfileBook::fit(const Types& types, int type, Series& series) {
@@ -98,7 +117,7 @@ void ProfileBook::refit(const Types& types) {
     for (auto& [key, series] : page.series) {
       fit(types, key.first, series);
     }
-    page.cached.clear();
+    page.cached = {};
   }
 }
 
@@ -151,7 +170,7 @@ void ProfileBook::notice(const Types& types, Page& page) {
   if (newest_types_ != types) newest_types_ = types, ++types_version_;
   if (page.types_version == types_version_) return;
   page.types_version = types_version_;
-  page.cached.clear();
+  page.cached = {};
   for (auto& [key, series] : page.series) {
     if (series.fitted_idle_watts != types[key.first].idle_watts) fit(types, key.first, series);
   }
@@ -160,7 +179,8 @@ void ProfileBook::notice(const Types& types, Page& page) {
 std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Job& job) {
   Page& page = page_of(job);
   notice(types, page);
-  std::shared_ptr<const Options>& cached = page.cached[job.rank_counts];
+  const bool is_similar = is_unmeasured(job);
+  std::shared_ptr<const Options>& cached = page.cached[is_similar][job.rank_counts];
   if (cached) return cached;
   Options options;
   for (int type = 0; type < static_cast<int>(types.size()); ++type) {
@@ -168,7 +188,8 @@ std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Jo
     for (int ranks : job.rank_counts) {
       for (double limit : limit_levels(types[type])) {
         const OperatingPoint point{type, ranks, limit};
-        options.push_back({point, predict(types, page, point)});
+        const Performance known = predict(types, page, point);
+        options.push_back({point, is_similar ? for_similar(known) : known});
       }
     }
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -25,11 +26,18 @@ using Options = std::vector<Option>;
 
 using Types = std::vector<DeviceType>;
 
+/// How far jobs of one kind differ: added to the uncertainty of what only others have measured.
+inline constexpr double kSimilarUncertainty = 0.1;
+
+/// The uncertainty for people: "± 13 %, from jobs of its kind".
+std::string uncertainty_text(const Performance& performance);
+
 /// What is known of every kind of job at every operating point. Jobs of one kind share what was
-/// measured; a job without a kind has its own page. Measured online, predicted until then: at other
-/// limits by the curve, at other rank counts by the scaling seen (T ∝ ranks^α, α = 0.9 unseen), on
-/// other device types by their prior. All members take the
-/// cluster's device types, which points name by their index.
+/// measured; a job without a kind has its own page. Measured online, predicted until then: from
+/// jobs of its kind for one that has done nothing yet (Basis::kSimilar), at other limits by the
+/// curve, at other rank counts by the scaling seen (T ∝ ranks^α, α = 0.9 unseen), on other device
+/// types by their prior. All members take the cluster's device types, which points name by their
+/// index.
 class ProfileBook {
  public:
   /// The page of a job: set as Job::profile when it is taken.
@@ -40,9 +48,10 @@ class ProfileBook {
   void record(const Types& types, const Job& job, const OperatingPoint& point,
               double units_per_second, double watts);
 
-  /// The options of a job on all device types that are installed. Shared between jobs of a kind,
-  /// and valid until the next measurement of that kind or another figure of a type; the pointer
-  /// stays alive as long as it is held.
+  /// The options of a job on all device types that are installed. Shared between jobs of a kind
+  /// that have been measured themselves, and between those that have not, and valid until the next
+  /// measurement of that kind or another figure of a type; the pointer stays alive as long as it is
+  /// held.
   std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
   /// Whether other jobs may have the same page.
@@ -75,8 +84,9 @@ class ProfileBook {
   struct Page {
     std::map<std::pair<int, int>, Series> series;  ///< (type, ranks)
     double units_per_second_hint = 0;              ///< one rank at full power
-    std::map<std::vector<int>, std::shared_ptr<const Options>> cached;
-    int64_t types_version = 0;  ///< for which `cached` was made
+    using Cache = std::map<std::vector<int>, std::shared_ptr<const Options>>;  ///< by rank counts
+    std::array<Cache, 2> cached;  ///< [1] = for jobs that were never measured themselves
+    int64_t types_version = 0;    ///< for which `cached` was made
     template <class Self, class V>
     static void visit(Self& s, V&& v) {
       v("series", s.series), v("units_per_second_hint", s.units_per_second_hint);

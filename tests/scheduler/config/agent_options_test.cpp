@@ -1,5 +1,6 @@
 #include "scheduler/config/agent_options.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "common/config/config_file.h"
@@ -72,6 +73,21 @@ TEST_F(AgentOptionsTest, RefusesDevicesThatCanNotBe) {
               HasSubstr("safe_limit_watts"));
   EXPECT_THAT(fault("devices: [{type: a, idle_watts: 5, max_watts: 50, safe_limit_watts: 51}]\n"),
               HasSubstr("safe_limit_watts"));
+}
+
+TEST_F(AgentOptionsTest, TakesAsManyDevicesAsTheDaemonTakes) {
+  const auto devices = [](int first, int second) {
+    return fmt::format(
+        "devices:\n"
+        "  - {{type: a, count: {}, max_watts: 50}}\n"
+        "  - {{type: b, count: {}, max_watts: 50}}\n",
+        first, second);
+  };
+  EXPECT_EQ(fault(devices(1000, 24)), "");
+  EXPECT_THAT(fault(devices(1025, 1)),
+              HasSubstr("agent.yaml:6:3: devices: 0: count: expected 1 to 1024, got 1025"));
+  EXPECT_THAT(fault(devices(1000, 25)),
+              HasSubstr("devices: 1: count: expected at most 1024 devices of all types, got 1025"));
 }
 
 TEST_F(AgentOptionsTest, ATraceNeedsItsMeterAndTheOtherWayRound) {

@@ -29,9 +29,8 @@ Assignment solve(const Problem& problem) {
 
 std::string why_chosen(const JobView& job, const OperatingPoint& point) {
   const Performance p = performance_at(*job.options, point);
-  return fmt::format(
-      "most progress for the watts: {:.4g} units/s at {:.0f} W (weight {:.3g}, ± {:.0f} %)",
-      p.units_per_second, p.watts, job.weight, 100 * p.uncertainty);
+  return fmt::format("most progress for the watts: {:.4g} units/s at {:.0f} W (weight {:.3g}, {})",
+                     p.units_per_second, p.watts, job.weight, uncertainty_text(p));
 }
 
 /// What the runs of a plan leave.
