@@ -8,12 +8,6 @@
 namespace wattle::scheduler {
 namespace {
 
-/// Draw above idle of the fewest ranks at the lowest limit.
-double least_watts(const State& state, const Job& job, int type) {
-  const DeviceType& t = state.types[type];
-  return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
-}
-
 /// The option that a job would run at, were it alone: the fastest one that the cap allows.
 const Option* best_alone(const State& state, const Options& options, double cap_watts) {
   double busy_watts = cap_watts;
@@ -69,19 +63,12 @@ void expect_joules(const State& state, const Job& job, Accepted& accepted) {
   }
 }
 
-void expect_start(const State& state, const Job& job, const Option& option, Accepted& accepted) {
-  if (job.is_dependent) return;
-  const Outlook& outlook = state.outlook;
-  const int type = option.point.type;
-  if (static_cast<size_t>(type) >= outlook.capacity.size() || outlook.capacity[type] == 0) return;
-  const auto slot =
-      outlook.timeline.earliest(type, job.rank_counts.front(), least_watts(state, job, type));
-  if (!slot) return;
-  const double queue = outlook.queued_device_seconds[type] / outlook.capacity[type];
-  accepted.start_seconds = std::max(slot->start_seconds, state.now_seconds + queue);
-}
-
 }  // namespace
+
+double least_watts(const State& state, const Job& job, int type) {
+  const DeviceType& t = state.types[type];
+  return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
+}
 
 double start_joules(const State& state, int type, int ranks) {
   constexpr double kStartSeconds = 30;
@@ -189,7 +176,7 @@ Accepted expect(State& state, const Job& job) {
     accepted.run_seconds = job.request.work.units / p.units_per_second;
   }
   if (accepted.run_seconds) accepted.joules = *accepted.run_seconds * p.watts;
-  expect_start(state, job, *option, accepted);
+  if (!job.is_dependent) accepted.start_seconds = expected_start(state, job, option->point.type);
   accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each (± {:.0f} %)",
                              option->point.ranks, state.types[option->point.type].name,
                              option->point.limit_watts, 100 * p.uncertainty);
