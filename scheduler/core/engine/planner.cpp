@@ -105,11 +105,8 @@ double base_watts(const State& state) {
   return watts;
 }
 
-/// With a soft cap, limits may exceed it by the slack: what devices were measured to draw less.
-double cap_for_plan(const State& state, double now_seconds) {
-  double cap = planning_cap(state, now_seconds);
-  const double soft = planning_soft_cap(state, now_seconds);
-  if (std::isinf(soft)) return cap;
+/// What devices were measured to draw less than their limits.
+double measured_slack(const State& state) {
   double slack = 0;
   for (JobId id : state.running) {
     const Run& run = *state.jobs.at(id).run;
@@ -119,7 +116,14 @@ double cap_for_plan(const State& state, double now_seconds) {
       slack += std::max(0.0, limit - share.watts);
     }
   }
-  return std::min(cap, soft * (1 - state.options.soft_reserve) + slack);
+  return slack;
+}
+
+/// With a soft cap, limits may exceed it by the slack.
+double cap_for_plan(const State& state, double at_seconds, double slack_watts) {
+  const double soft = planning_soft_cap(state, at_seconds);
+  const double lent = soft * (1 - state.options.soft_reserve) + slack_watts;
+  return std::min(planning_cap(state, at_seconds), lent);
 }
 
 std::vector<TypeView> capacities(const State& state) {
@@ -139,26 +143,27 @@ std::vector<TypeView> capacities(const State& state) {
   return types;
 }
 
-/// See IdleDraw.
-void choose_idle_draws(const State& state, Snapshot& snapshot) {
-  double idle = 0, beyond_idle = 0;
-  for (size_t type = 0; type < state.types.size(); ++type) {
-    const IdleDraw& draw = state.idle_draws[type];
-    idle += draw.up_watts;
-    beyond_idle += state.up[type] * draw.highest_watts - draw.up_watts;
-  }
-  if (!all_can_run(state, state.up, snapshot.watts + idle)) return;
-  snapshot.watts -= beyond_idle;
+/// See IdleDraw: of so many devices by type, what draws nothing but idle watts together.
+void choose_idle_draws(const State& state, const std::vector<int>& devices, double idle_watts,
+                       Snapshot& snapshot) {
+  if (!all_can_run(state, devices, snapshot.watts + idle_watts)) return;
+  snapshot.watts += idle_watts;
   for (size_t type = 0; type < snapshot.types.size(); ++type) {
-    snapshot.types[type].type.idle_watts = state.idle_draws[type].highest_watts;
+    const double highest = state.idle_draws[type].highest_watts;
+    snapshot.watts -= devices[type] * highest;
+    snapshot.types[type].type.idle_watts = highest;
   }
+}
+
+TenantView tenant_of(const State& state, const std::string& name, double now_seconds) {
+  return {name, state.joules.tenant_left(name),
+          state.joules.period_end_seconds(name) - now_seconds};
 }
 
 std::vector<TenantView> tenants_of(const State& state, double now_seconds) {
   std::vector<TenantView> tenants;
   for (const auto& [name, tenant] : state.tenants) {
-    tenants.push_back({name, state.joules.tenant_left(name),
-                       state.joules.period_end_seconds(name) - now_seconds});
+    tenants.push_back(tenant_of(state, name, now_seconds));
   }
   return tenants;
 }
@@ -236,17 +241,37 @@ bool stays(const State& state, const Job& job) {
 Snapshot make_snapshot(const State& state, double now_seconds) {
   Snapshot snapshot;
   snapshot.now_seconds = now_seconds;
-  const double watts = cap_for_plan(state, now_seconds) - base_watts(state);
+  const double cap = cap_for_plan(state, now_seconds, measured_slack(state));
+  const double watts = cap - base_watts(state);
   snapshot.watts = std::max(0.0, watts) + kRoundingWatts;
   snapshot.types = capacities(state);
   snapshot.tenants = tenants_of(state, now_seconds);
   return snapshot;
 }
 
+Snapshot make_snapshot_alone(State& state, const Job& job, double at_seconds) {
+  Snapshot snapshot;
+  snapshot.now_seconds = at_seconds;
+  const double watts = cap_for_plan(state, at_seconds, 0) - state.least_cap_watts;
+  snapshot.watts = std::max(0.0, watts) + kRoundingWatts;
+  for (const DeviceType& type : state.types) {
+    const size_t index = snapshot.types.size();
+    snapshot.types.push_back({type, state.installed[index], state.widest[index]});
+  }
+  choose_idle_draws(state, state.installed, state.least_cap_watts, snapshot);
+  snapshot.tenants.push_back(tenant_of(state, job.request.tenant, at_seconds));
+  JobView view = view_of(state, job, 0, at_seconds);
+  if (view.options->empty()) view.options = state.profiles.options(state.types, job);
+  snapshot.jobs.push_back(std::move(view));
+  return snapshot;
+}
+
 PlanRequest request_plan(State& state, double now_seconds) {
   PlanRequest request;
   Snapshot& snapshot = request.snapshot = make_snapshot(state, now_seconds);
-  choose_idle_draws(state, snapshot);
+  double idle_watts = 0;
+  for (const IdleDraw& draw : state.idle_draws) idle_watts += draw.up_watts;
+  choose_idle_draws(state, state.up, idle_watts, snapshot);
   std::unordered_map<std::string_view, int> tenant_index;
   for (const TenantView& tenant : snapshot.tenants) {
     tenant_index.emplace(tenant.name, static_cast<int>(tenant_index.size()));

@@ -230,6 +230,8 @@ bool is_plan_due(const State& state, double now_seconds);
 PlanRequest request_plan(State& state, double now_seconds);
 /// Everything but the jobs.
 Snapshot make_snapshot(const State& state, double now_seconds);
+/// The whole cluster at a moment under the caps that are known, with nothing to run but this job.
+Snapshot make_snapshot_alone(State& state, const Job& job, double at_seconds);
 /// A run that can be moved now: it is not stopping, and all of its nodes are in reach.
 bool steerable(const State& state, const Job& job);
 /// Whether a run is on a drained node. It goes on there; its devices are nobody else's.
