@@ -8,35 +8,12 @@
 namespace wattle::scheduler {
 namespace {
 
-/// Draw above idle of the fewest ranks at the lowest limit.
-double least_watts(const State& state, const Job& job, int type) {
-  const DeviceType& t = state.types[type];
-  return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
-}
-
-/// The option that a job would run at, were it alone: the fastest one that the cap allows.
-const Option* best_alone(const State& state, const Options& options, double cap_watts) {
-  double busy_watts = cap_watts;
-  for (size_t type = 0; type < state.types.size(); ++type) {
-    busy_watts -= state.installed[type] * state.idle_draws[type].highest_watts;
-  }
-  const bool all_run = all_can_run(state, state.installed, cap_watts);
-  const auto fits = [&](const OperatingPoint& p) {
-    const auto takes = [&](double idle) { return p.ranks * (p.limit_watts - idle); };
-    return takes(state.types[p.type].idle_watts) <=
-               cap_watts - state.least_cap_watts + kRoundingWatts ||
-           (all_run &&
-            takes(state.idle_draws[p.type].highest_watts) <= busy_watts + kRoundingWatts);
-  };
-  const Option* best = nullptr;
-  for (const Option& option : options) {
-    const OperatingPoint& p = option.point;
-    if (p.ranks > state.widest[p.type] || !fits(p)) continue;
-    if (!best || option.performance.units_per_second > best->performance.units_per_second) {
-      best = &option;
-    }
-  }
-  return best;
+/// What the policy would let a job run at, were it alone; nothing if the cap does not let it.
+std::optional<Option> choice_alone(State& state, const Job& job, double at_seconds) {
+  const Plan plan = state.policy->plan(make_snapshot_alone(state, job, at_seconds));
+  const std::optional<OperatingPoint>& point = plan.choices.front().point;
+  if (!point) return std::nullopt;
+  return Option{*point, state.profiles.at(state.types, job, *point)};
 }
 
 /// When the job's tenant, which is short of joules now, can pay a start; nothing if never.
@@ -69,19 +46,12 @@ void expect_joules(const State& state, const Job& job, Accepted& accepted) {
   }
 }
 
-void expect_start(const State& state, const Job& job, const Option& option, Accepted& accepted) {
-  if (job.is_dependent) return;
-  const Outlook& outlook = state.outlook;
-  const int type = option.point.type;
-  if (static_cast<size_t>(type) >= outlook.capacity.size() || outlook.capacity[type] == 0) return;
-  const auto slot =
-      outlook.timeline.earliest(type, job.rank_counts.front(), least_watts(state, job, type));
-  if (!slot) return;
-  const double queue = outlook.queued_device_seconds[type] / outlook.capacity[type];
-  accepted.start_seconds = std::max(slot->start_seconds, state.now_seconds + queue);
-}
-
 }  // namespace
+
+double least_watts(const State& state, const Job& job, int type) {
+  const DeviceType& t = state.types[type];
+  return job.rank_counts.front() * (t.min_limit_watts - t.idle_watts);
+}
 
 double start_joules(const State& state, int type, int ranks) {
   constexpr double kStartSeconds = 30;
@@ -172,8 +142,7 @@ Accepted expect(State& state, const Job& job) {
   accepted.job = job.id;
   accepted.name = job.request.name;
   accepted.overrides = job.request.overrides;
-  const auto options = state.profiles.options(state.types, job);
-  const Option* option = best_alone(state, *options, planning_cap(state, state.now_seconds));
+  const std::optional<Option> option = choice_alone(state, job, state.now_seconds);
   if (!option) {
     accepted.why = state.types.empty()
                        ? "no node has registered yet: nothing can be foretold"
@@ -189,7 +158,7 @@ Accepted expect(State& state, const Job& job) {
     accepted.run_seconds = job.request.work.units / p.units_per_second;
   }
   if (accepted.run_seconds) accepted.joules = *accepted.run_seconds * p.watts;
-  expect_start(state, job, *option, accepted);
+  if (!job.is_dependent) accepted.start_seconds = expected_start(state, job, option->point.type);
   accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each ({})",
                              option->point.ranks, state.types[option->point.type].name,
                              option->point.limit_watts, uncertainty_text(p));

@@ -132,7 +132,9 @@ void take(Round& round, Job job) {
     state.joules.set_job_budget(job.id, *job.request.energy_budget_joules);
   }
   state.tenants.try_emplace(job.request.tenant, Tenant{job.request.tenant, 1});
+  look_ahead(state);
   Accepted accepted = expect(state, job);
+  join_queue(state, job);
   accepted.request_id = job.submit_id;
   const std::string why = accepted.why;
   keep_acceptance(state, job, accepted);

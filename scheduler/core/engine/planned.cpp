@@ -57,55 +57,6 @@ void carry_out(Round& round, const Planned& event) {
   }
 }
 
-double seconds_left(const Job& job, const Options& options, const OperatingPoint& point) {
-  auto found = std::find_if(options.begin(), options.end(),
-                            [&](const Option& option) { return option.point == point; });
-  const Performance& p = (found == options.end() ? options.front() : *found).performance;
-  const double units = std::max(0.0, job.request.work.units - job.units_done);
-  return p.units_per_second > 0 ? units / p.units_per_second : 0;
-}
-
-/// With many jobs, what comes free when changes slowly against the whole of it.
-constexpr double kOutlookSecondsPerJob = 1e-3;
-
-/// For those who ask at submit time when a job can start.
-void look_ahead(State& state) {
-  const auto jobs = static_cast<double>(state.running.size() + state.waiting.size());
-  if (state.now_seconds < state.outlook.made_seconds + kOutlookSecondsPerJob * jobs) return;
-  state.outlook.made_seconds = state.now_seconds;
-  const Snapshot snapshot = make_snapshot(state, state.now_seconds);
-  Outlook& outlook = state.outlook;
-  outlook.capacity.clear();
-  outlook.queued_device_seconds.assign(snapshot.types.size(), 0);
-  Amount free{{}, snapshot.watts};
-  for (const TypeView& type : snapshot.types) {
-    free.devices.push_back(type.capacity);
-    outlook.capacity.push_back(type.capacity);
-  }
-  std::vector<Release> releases;
-  auto options_of = [&](const Job& job) { return state.profiles.options(state.types, job); };
-  for (JobId id : state.running) {
-    const Job& job = state.jobs.at(id);
-    if (!steerable(state, job)) continue;
-    const OperatingPoint& point = job.run->point;
-    const double watts = run_watts(snapshot, point);
-    const int ranks = stays(state, job) ? 0 : point.ranks;  // that come free
-    free.devices[point.type] -= ranks;
-    free.watts -= watts;
-    if (job.request.work.units <= 0) continue;
-    const double end = state.now_seconds + seconds_left(job, *options_of(job), point);
-    releases.push_back({end, point.type, ranks, watts});
-  }
-  for (JobId id : state.waiting) {
-    const Job& job = state.jobs.at(id);
-    const auto options = options_of(job);
-    if (job.is_dependent || options->empty() || !has_joules(state, job, 0)) continue;
-    const OperatingPoint& point = options->front().point;
-    outlook.queued_device_seconds[point.type] += seconds_left(job, *options, point) * point.ranks;
-  }
-  outlook.timeline = Timeline(state.now_seconds, std::move(free), std::move(releases));
-}
-
 }  // namespace
 
 void on(Round& round, const Planned& event) {
@@ -121,7 +72,6 @@ void on(Round& round, const Planned& event) {
   if (event.cap_watts > planning_cap(state, state.now_seconds)) return;
   if (!event.part) state.pending_starts.clear();
   carry_out(round, event);
-  if (!event.part) look_ahead(state);
 }
 
 }  // namespace wattle::scheduler

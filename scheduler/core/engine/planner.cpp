@@ -141,11 +141,11 @@ struct PlanCap {
   double slack_watts = 0;  ///< of them; with a soft cap, limits may exceed it by the slack
 };
 
-PlanCap cap_for_plan(const State& state, double now_seconds) {
-  const double cap = planning_cap(state, now_seconds);
-  const double soft = planning_soft_cap(state, now_seconds) * (1 - state.options.soft_reserve);
+PlanCap cap_for_plan(const State& state, double at_seconds, double slack_watts) {
+  const double cap = planning_cap(state, at_seconds);
+  const double soft = planning_soft_cap(state, at_seconds) * (1 - state.options.soft_reserve);
   if (std::isinf(soft)) return {cap, 0};
-  const double watts = std::min(cap, soft + measured_slack(state));
+  const double watts = std::min(cap, soft + slack_watts);
   return {watts, watts - std::min(cap, soft)};
 }
 
@@ -166,26 +166,27 @@ std::vector<TypeView> capacities(const State& state) {
   return types;
 }
 
-/// See IdleDraw.
-void choose_idle_draws(const State& state, Snapshot& snapshot) {
-  double idle = 0, beyond_idle = 0;
-  for (size_t type = 0; type < state.types.size(); ++type) {
-    const IdleDraw& draw = state.idle_draws[type];
-    idle += draw.up_watts;
-    beyond_idle += state.up[type] * draw.highest_watts - draw.up_watts;
-  }
-  if (!all_can_run(state, state.up, snapshot.watts + idle)) return;
-  snapshot.watts -= beyond_idle;
+/// See IdleDraw: of so many devices by type, what draws nothing but idle watts together.
+void choose_idle_draws(const State& state, const std::vector<int>& devices, double idle_watts,
+                       Snapshot& snapshot) {
+  if (!all_can_run(state, devices, snapshot.watts + idle_watts)) return;
+  snapshot.watts += idle_watts;
   for (size_t type = 0; type < snapshot.types.size(); ++type) {
-    snapshot.types[type].type.idle_watts = state.idle_draws[type].highest_watts;
+    const double highest = state.idle_draws[type].highest_watts;
+    snapshot.watts -= devices[type] * highest;
+    snapshot.types[type].type.idle_watts = highest;
   }
+}
+
+TenantView tenant_of(const State& state, const std::string& name, double now_seconds) {
+  return {name, state.joules.tenant_left(name),
+          state.joules.period_end_seconds(name) - now_seconds};
 }
 
 std::vector<TenantView> tenants_of(const State& state, double now_seconds) {
   std::vector<TenantView> tenants;
   for (const auto& [name, tenant] : state.tenants) {
-    tenants.push_back({name, state.joules.tenant_left(name),
-                       state.joules.period_end_seconds(name) - now_seconds});
+    tenants.push_back(tenant_of(state, name, now_seconds));
   }
   return tenants;
 }
@@ -263,7 +264,7 @@ bool stays(const State& state, const Job& job) {
 Snapshot make_snapshot(const State& state, double now_seconds) {
   Snapshot snapshot;
   snapshot.now_seconds = now_seconds;
-  const PlanCap cap = cap_for_plan(state, now_seconds);
+  const PlanCap cap = cap_for_plan(state, now_seconds, measured_slack(state));
   snapshot.watts = std::max(0.0, cap.watts - base_watts(state)) + kRoundingWatts;
   snapshot.slack_watts = cap.slack_watts;
   snapshot.types = capacities(state);
@@ -271,10 +272,29 @@ Snapshot make_snapshot(const State& state, double now_seconds) {
   return snapshot;
 }
 
+Snapshot make_snapshot_alone(State& state, const Job& job, double at_seconds) {
+  Snapshot snapshot;
+  snapshot.now_seconds = at_seconds;
+  const double watts = cap_for_plan(state, at_seconds, 0).watts - state.least_cap_watts;
+  snapshot.watts = std::max(0.0, watts) + kRoundingWatts;
+  for (const DeviceType& type : state.types) {
+    const size_t index = snapshot.types.size();
+    snapshot.types.push_back({type, state.installed[index], state.widest[index]});
+  }
+  choose_idle_draws(state, state.installed, state.least_cap_watts, snapshot);
+  snapshot.tenants.push_back(tenant_of(state, job.request.tenant, at_seconds));
+  JobView view = view_of(state, job, 0, at_seconds);
+  if (view.options->empty()) view.options = state.profiles.options(state.types, job);
+  snapshot.jobs.push_back(std::move(view));
+  return snapshot;
+}
+
 PlanRequest request_plan(State& state, double now_seconds) {
   PlanRequest request;
   Snapshot& snapshot = request.snapshot = make_snapshot(state, now_seconds);
-  choose_idle_draws(state, snapshot);
+  double idle_watts = 0;
+  for (const IdleDraw& draw : state.idle_draws) idle_watts += draw.up_watts;
+  choose_idle_draws(state, state.up, idle_watts, snapshot);
   std::unordered_map<std::string_view, int> tenant_index;
   for (const TenantView& tenant : snapshot.tenants) {
     tenant_index.emplace(tenant.name, static_cast<int>(tenant_index.size()));

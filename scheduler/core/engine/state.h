@@ -37,11 +37,18 @@ struct PendingStart {
   std::string why;
 };
 
+/// Jobs of one priority that wait, as a new one finds them before it.
+struct QueueAhead {
+  std::vector<double> device_seconds;  ///< by type; infinite where one's length is unknown
+  Amount claimed;                      ///< of what is free at once
+  bool holds_all = false;              ///< the policy lets nothing pass one of them
+};
+
 /// What admission needs to say when a job may start.
 struct Outlook {
-  Timeline timeline{0, {}, {}};
-  std::vector<double> queued_device_seconds;  ///< by type
-  std::vector<int> capacity;                  ///< by type
+  Timeline timeline{0, {}, {}};     ///< without those that wait, but for starts that are planned
+  std::map<int, QueueAhead> queue;  ///< by priority
+  std::vector<int> capacity;        ///< by type
   double made_seconds = -std::numeric_limits<double>::infinity();
 };
 
@@ -128,7 +135,7 @@ struct State {
   double planned_seconds = 0;
   double planned_cap_watts = 0;
   double planned_soft_cap_watts = std::numeric_limits<double>::infinity();
-  Outlook outlook;  ///< as of the newest plan
+  Outlook outlook;  ///< as of a recent submit, and with what was taken since
 };
 
 /// What the engine's functions work on: the state, and where decisions go.
@@ -229,6 +236,8 @@ bool is_plan_due(const State& state, double now_seconds);
 PlanRequest request_plan(State& state, double now_seconds);
 /// Everything but the jobs.
 Snapshot make_snapshot(const State& state, double now_seconds);
+/// The whole cluster at a moment under the caps that are known, with nothing to run but this job.
+Snapshot make_snapshot_alone(State& state, const Job& job, double at_seconds);
 /// A run that can be moved now: it is not stopping, and all of its nodes are in reach.
 bool steerable(const State& state, const Job& job);
 /// Whether a run is on a drained node. It goes on there; its devices are nobody else's.
@@ -239,8 +248,19 @@ void reconcile(Round& round);
 bool is_resend_due(const State& state, double now_seconds);
 bool is_cap_overdue(const State& state, double now_seconds);
 
+// outlook.cpp: when a new job can start
+/// Makes State::outlook anew, unless it is as good as new: with many jobs, what comes free changes
+/// slowly against the whole of it.
+void look_ahead(State& state);
+/// A job that has been taken waits, too.
+void join_queue(State& state, const Job& job);
+/// When the job is expected to start on a type; nothing if that can't be told.
+std::optional<double> expected_start(const State& state, const Job& job, int type);
+
 // admission.cpp: what a new job is expected to use
 Accepted expect(State& state, const Job& job);
+/// Draw above idle of the fewest ranks of a job at the type's lowest limit.
+double least_watts(const State& state, const Job& job, int type);
 /// Keeps what was answered, for a request that comes again; what stands in the job does so once.
 void keep_acceptance(State& state, const Job& job, Accepted accepted);
 /// Nothing for a job that is not there.

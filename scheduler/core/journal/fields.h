@@ -167,8 +167,12 @@ void visit(Is<PendingStart> auto& s, V&& v) {
   v("job", s.job), v("point", s.point), v("why", s.why);
 }
 template <class V>
+void visit(Is<QueueAhead> auto& s, V&& v) {
+  v("device_seconds", s.device_seconds), v("claimed", s.claimed), v("holds_all", s.holds_all);
+}
+template <class V>
 void visit(Is<Outlook> auto& s, V&& v) {
-  v("timeline", s.timeline), v("queued_device_seconds", s.queued_device_seconds);
+  v("timeline", s.timeline), v("queue", s.queue);
   v("capacity", s.capacity), v("made_seconds", s.made_seconds);
 }
 template <class V>

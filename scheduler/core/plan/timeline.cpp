@@ -1,6 +1,7 @@
 #include "scheduler/core/plan/timeline.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace wattle::scheduler {
 
@@ -29,6 +30,29 @@ std::optional<Timeline::Slot> Timeline::earliest(int type, int count, double wat
     if (!more_now && fits()) return slot(releases_[i].seconds);
   }
   return std::nullopt;
+}
+
+std::optional<double> Timeline::earliest_behind(double device_seconds, int type, int count,
+                                                double watts) const {
+  if (static_cast<size_t>(type) >= free_.devices.size() || count < 1) return std::nullopt;
+  Amount free = free_;
+  const double device_watts = watts / count;
+  double since = now_seconds_;
+  for (size_t i = 0;; ++i) {
+    double usable = std::max(0, free.devices[type]);
+    if (device_watts > 0) usable = std::clamp(free.watts / device_watts, 0.0, usable);
+    const bool is_last = i == releases_.size();
+    const double until = is_last ? std::numeric_limits<double>::infinity() : releases_[i].seconds;
+    if (free.devices[type] >= count && free.watts + 1e-9 >= watts) {
+      const double start = since + device_seconds / usable;
+      if (start < until) return start;
+    }
+    if (is_last) return std::nullopt;
+    device_seconds = std::max(0.0, device_seconds - usable * (until - since));
+    free.devices[releases_[i].type] += releases_[i].count;
+    free.watts += releases_[i].watts;
+    since = until;
+  }
 }
 
 }  // namespace wattle::scheduler

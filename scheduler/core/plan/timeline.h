@@ -31,6 +31,12 @@ class Timeline {
     Amount spare;
   };
   std::optional<Slot> earliest(int type, int count, double watts) const;
+  /// The same behind others that have so many device-seconds of the type first: once as many were
+  /// free, as far as the watts that one device needs were free as well.
+  std::optional<double> earliest_behind(double device_seconds, int type, int count,
+                                        double watts) const;
+
+  const Amount& free() const { return free_; }  ///< at once
 
   /// Its fields, for the journal.
   template <class Self, class V>

@@ -196,4 +196,10 @@ std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Jo
   return cached = std::make_shared<const Options>(std::move(options));
 }
 
+Performance ProfileBook::at(const Types& types, const Job& job, const OperatingPoint& point) {
+  Page& page = page_of(job);
+  notice(types, page);
+  return predict(types, page, point);
+}
+
 }  // namespace wattle::scheduler

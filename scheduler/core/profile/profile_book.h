@@ -54,6 +54,9 @@ class ProfileBook {
   /// held.
   std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
+  /// What a job is expected to do at a point, be it among its options or not.
+  Performance at(const Types& types, const Job& job, const OperatingPoint& point);
+
   /// Whether other jobs may have the same page.
   static bool is_shared(const std::string& page);
   /// Nothing is known of these pages any more. One that a plan may yet ask for must stay: plans are

@@ -1,0 +1,171 @@
+#include <algorithm>
+#include <string_view>
+
+#include "scheduler/core/engine/state.h"
+
+namespace wattle::scheduler {
+namespace {
+
+constexpr double kForever = std::numeric_limits<double>::infinity();
+
+/// An outlook is good for so long, for each job and node that it was made from.
+constexpr double kSecondsPerEntry = 1e-3;
+
+/// Until the job is done at a point; nothing if that is unknown.
+std::optional<double> seconds_left(const Job& job, const Performance& p) {
+  if (job.request.work.units <= 0 || p.units_per_second <= 0) return std::nullopt;
+  return std::max(0.0, job.request.work.units - job.units_done) / p.units_per_second;
+}
+
+/// Takes what runs hold, or starts that are planned, until they are expected to end.
+class Holdings {
+ public:
+  Holdings(State& state, const Snapshot& snapshot) : state_(state), snapshot_(snapshot) {
+    free_.watts = snapshot.watts;
+    for (const TypeView& type : snapshot.types) free_.devices.push_back(type.capacity);
+  }
+
+  /// `ranks` of them come free.
+  void take(const Job& job, const OperatingPoint& point, int ranks) {
+    const double watts = run_watts(snapshot_, point);
+    free_.devices[point.type] -= ranks;
+    free_.watts -= watts;
+    const Performance p = state_.profiles.at(state_.types, job, point);
+    const auto seconds = seconds_left(job, p);
+    if (seconds) releases_.push_back({state_.now_seconds + *seconds, point.type, ranks, watts});
+  }
+  Timeline timeline() { return {state_.now_seconds, std::move(free_), std::move(releases_)}; }
+
+ private:
+  State& state_;
+  const Snapshot& snapshot_;
+  Amount free_;
+  std::vector<Release> releases_;
+};
+
+/// What those of at least a priority have before a new job, together.
+QueueAhead ahead_of(const Outlook& outlook, int priority) {
+  QueueAhead sum;
+  const size_t types = outlook.capacity.size();
+  sum.device_seconds.resize(types);
+  sum.claimed.devices.resize(types);
+  for (auto level = outlook.queue.lower_bound(priority); level != outlook.queue.end(); ++level) {
+    const QueueAhead& queued = level->second;
+    sum.holds_all = sum.holds_all || queued.holds_all;
+    sum.claimed.watts += queued.claimed.watts;
+    for (size_t type = 0; type < types; ++type) {
+      sum.device_seconds[type] += queued.device_seconds[type];
+      sum.claimed.devices[type] += queued.claimed.devices[type];
+    }
+  }
+  return sum;
+}
+
+/// Whether the job finds its devices and watts free now, beside those before it.
+bool is_free_now(const State& state, const Job& job, int type, const QueueAhead& ahead) {
+  if (ahead.holds_all) return false;
+  const auto slot =
+      state.outlook.timeline.earliest(type, job.rank_counts.front() + ahead.claimed.devices[type],
+                                      least_watts(state, job, type) + ahead.claimed.watts);
+  return slot && slot->start_seconds <= state.now_seconds;
+}
+
+/// A job's part of what a new one finds before it.
+struct QueuedJob {
+  int type = 0;
+  double device_seconds = 0;
+  int claimed_devices = 0;  ///< 0 = it finds too few free now
+  double claimed_watts = 0;
+};
+
+/// Nothing for a job that waits for something else than its turn.
+std::optional<QueuedJob> queued(State& state, const Job& job, const QueueAhead& ahead) {
+  const auto options = state.profiles.options(state.types, job);
+  if (job.is_dependent || options->empty() || !has_joules(state, job, 0)) return std::nullopt;
+  const int ranks = job.rank_counts.front();
+  std::optional<QueuedJob> found;
+  for (int type = 0; type < static_cast<int>(state.outlook.capacity.size()); ++type) {
+    if (ranks > std::min(state.outlook.capacity[type], state.widest[type])) continue;
+    if (!found) found = QueuedJob{type};
+    if (job.not_before_seconds > state.now_seconds || !is_free_now(state, job, type, ahead))
+      continue;
+    found = QueuedJob{type, 0, ranks, least_watts(state, job, type)};
+    break;
+  }
+  if (!found) return std::nullopt;
+  const auto option = std::ranges::find_if(
+      *options, [&](const Option& option) { return option.point.type == found->type; });
+  found->device_seconds = ranks * seconds_left(job, option->performance).value_or(kForever);
+  return found;
+}
+
+void add(const State& state, const QueuedJob& job, QueueAhead& queue) {
+  queue.device_seconds.resize(state.outlook.capacity.size());
+  queue.claimed.devices.resize(state.outlook.capacity.size());
+  queue.device_seconds[job.type] += job.device_seconds;
+  queue.claimed.devices[job.type] += job.claimed_devices;
+  queue.claimed.watts += job.claimed_watts;
+  const bool holds_all =
+      job.claimed_devices == 0 && std::string_view(state.policy->name()) == "fifo";
+  queue.holds_all = queue.holds_all || holds_all;
+}
+
+/// Those that wait, without those that are about to start.
+void look_at_queue(State& state, const std::set<JobId>& waiting) {
+  std::vector<const Job*> jobs;
+  for (JobId id : waiting) jobs.push_back(&state.jobs.at(id));
+  std::ranges::stable_sort(jobs, {}, [](const Job* job) { return -job->request.priority; });
+  QueueAhead ahead = ahead_of(state.outlook, 0);
+  for (const Job* job : jobs) {
+    const auto share = queued(state, *job, ahead);
+    if (!share) continue;
+    add(state, *share, ahead);
+    add(state, *share, state.outlook.queue[job->request.priority]);
+  }
+}
+
+}  // namespace
+
+void look_ahead(State& state) {
+  Outlook& outlook = state.outlook;
+  const size_t entries = state.running.size() + state.waiting.size() + state.nodes.size();
+  const double fresh_seconds = kSecondsPerEntry * static_cast<double>(entries);
+  if (state.now_seconds < outlook.made_seconds + fresh_seconds) return;
+  const Snapshot snapshot = make_snapshot(state, state.now_seconds);
+  outlook = {};
+  outlook.made_seconds = state.now_seconds;
+  for (const TypeView& type : snapshot.types) outlook.capacity.push_back(type.capacity);
+  Holdings holdings(state, snapshot);
+  for (JobId id : state.running) {
+    const Job& job = state.jobs.at(id);
+    if (steerable(state, job)) {
+      holdings.take(job, job.run->point, stays(state, job) ? 0 : job.run->point.ranks);
+    }
+  }
+  std::set<JobId> waiting = state.waiting;
+  for (const PendingStart& start : state.pending_starts) {
+    const Job& job = state.jobs.at(start.job);
+    if (waiting.erase(job.id) > 0) holdings.take(job, start.point, start.point.ranks);
+  }
+  outlook.timeline = holdings.timeline();
+  look_at_queue(state, waiting);
+}
+
+void join_queue(State& state, const Job& job) {
+  const int priority = job.request.priority;
+  const auto share = queued(state, job, ahead_of(state.outlook, priority));
+  if (share) add(state, *share, state.outlook.queue[priority]);
+}
+
+std::optional<double> expected_start(const State& state, const Job& job, int type) {
+  const Outlook& outlook = state.outlook;
+  if (static_cast<size_t>(type) >= outlook.capacity.size()) return std::nullopt;
+  const QueueAhead ahead = ahead_of(outlook, job.request.priority);
+  if (is_free_now(state, job, type, ahead)) return state.now_seconds;
+  const auto start = outlook.timeline.earliest_behind(
+      ahead.device_seconds[type], type, job.rank_counts.front(), least_watts(state, job, type));
+  if (!start) return std::nullopt;
+  return std::max(*start, state.now_seconds);
+}
+
+}  // namespace wattle::scheduler
