@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 namespace wattle::scheduler {
@@ -13,12 +14,17 @@ constexpr double kUnseenScaling = 0.9;
 /// Old intervals fade: at most this many count, so that a job's change of pace is seen.
 constexpr double kMostIntervals = 50;
 
-void add_interval(LimitSample& s, double units_per_second, double watts) {
+/// Plans give any whole watts: limits that differ by no more than this share of the highest are
+/// one.
+constexpr double kSameLimit = 0.02;
+
+void add_interval(LimitSample& s, double limit_watts, double units_per_second, double watts) {
   if (s.weight >= kMostIntervals) {
     s.square_deviation *= (kMostIntervals - 1) / s.weight;
     s.weight = kMostIntervals - 1;
   }
   s.weight += 1;
+  s.limit_watts += (limit_watts - s.limit_watts) / s.weight;
   const double deviation = units_per_second - s.units_per_second;
   s.units_per_second += deviation / s.weight;
   s.square_deviation += deviation * (units_per_second - s.units_per_second);
@@ -37,14 +43,17 @@ void join(LimitSample& s, const LimitSample& other) {
   s.weight = weight;
 }
 
-/// The sample of a limit, of those that are sorted by it; a new one where there is none.
-LimitSample& sample_at(std::vector<LimitSample>& samples, double limit_watts) {
-  auto at = std::lower_bound(samples.begin(), samples.end(), limit_watts - 0.5,
-                             [](const LimitSample& s, double l) { return s.limit_watts < l; });
-  if (at == samples.end() || at->limit_watts > limit_watts + 0.5) {
-    at = samples.insert(at, LimitSample{limit_watts});
-  }
-  return *at;
+/// The sample nearest to a limit, at most so far from it, of those that are sorted by it; a new one
+/// where there is none.
+LimitSample& sample_at(std::vector<LimitSample>& samples, double limit_watts, double most_watts) {
+  const auto next =
+      std::lower_bound(samples.begin(), samples.end(), limit_watts,
+                       [](const LimitSample& s, double limit) { return s.limit_watts < limit; });
+  const double above = next == samples.end() ? most_watts + 1 : next->limit_watts - limit_watts;
+  const double below =
+      next == samples.begin() ? most_watts + 1 : limit_watts - std::prev(next)->limit_watts;
+  if (std::min(above, below) > most_watts) return *samples.insert(next, LimitSample{limit_watts});
+  return below < above ? *std::prev(next) : *next;
 }
 
 constexpr const char* kOwnPage = "job:";
@@ -101,8 +110,9 @@ void ProfileBook::record(const Types& types, const Job& job, const OperatingPoin
   if (!is_plausible_rate(units_per_second) || !(watts > 0) || !std::isfinite(watts)) return;
   Page& page = page_of(job);
   Series& series = page.series[{point.type, point.ranks}];
-  add_interval(sample_at(series.samples, point.limit_watts), units_per_second / point.ranks,
-               watts / point.ranks);
+  const double same_watts = kSameLimit * types[point.type].max_limit_watts;
+  add_interval(sample_at(series.samples, point.limit_watts, same_watts), point.limit_watts,
+               units_per_second / point.ranks, watts / point.ranks);
   fit(types, point.type, series);
   page.cached = {};
 }
@@ -127,7 +137,7 @@ void ProfileBook::renumber_types(const std::vector<int>& number_now) {
     for (const auto& [key, series] : before) {
       Series& now = page.series[{number_now[key.first], key.second}];
       for (const LimitSample& sample : series.samples) {
-        join(sample_at(now.samples, sample.limit_watts), sample);
+        join(sample_at(now.samples, sample.limit_watts, 0.5), sample);
       }
     }
   }
@@ -165,6 +175,12 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
                 hint * scaling);
 }
 
+Performance ProfileBook::expected(const Types& types, const Page& page, const Job& job,
+                                  const OperatingPoint& point) {
+  const Performance known = predict(types, page, point);
+  return is_unmeasured(job) ? for_similar(known) : known;
+}
+
 /// What was made for other types, or other figures of theirs, is made anew.
 void ProfileBook::notice(const Types& types, Page& page) {
   if (newest_types_ != types) newest_types_ = types, ++types_version_;
@@ -179,8 +195,7 @@ void ProfileBook::notice(const Types& types, Page& page) {
 std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Job& job) {
   Page& page = page_of(job);
   notice(types, page);
-  const bool is_similar = is_unmeasured(job);
-  std::shared_ptr<const Options>& cached = page.cached[is_similar][job.rank_counts];
+  std::shared_ptr<const Options>& cached = page.cached[is_unmeasured(job)][job.rank_counts];
   if (cached) return cached;
   Options options;
   for (int type = 0; type < static_cast<int>(types.size()); ++type) {
@@ -188,8 +203,7 @@ std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Jo
     for (int ranks : job.rank_counts) {
       for (double limit : limit_levels(types[type])) {
         const OperatingPoint point{type, ranks, limit};
-        const Performance known = predict(types, page, point);
-        options.push_back({point, is_similar ? for_similar(known) : known});
+        options.push_back({point, expected(types, page, job, point)});
       }
     }
   }
@@ -199,7 +213,7 @@ std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Jo
 Performance ProfileBook::at(const Types& types, const Job& job, const OperatingPoint& point) {
   Page& page = page_of(job);
   notice(types, page);
-  return predict(types, page, point);
+  return expected(types, page, job, point);
 }
 
 }  // namespace wattle::scheduler

@@ -100,6 +100,8 @@ class ProfileBook {
   void notice(const Types& types, Page& page);
   static void fit(const Types& types, int type, Series& series);
   static Performance predict(const Types& types, const Page& page, const OperatingPoint& point);
+  static Performance expected(const Types& types, const Page& page, const Job& job,
+                              const OperatingPoint& point);
 
   std::unordered_map<std::string, Page> pages_;
   Types newest_types_;
