@@ -32,8 +32,9 @@ class CoreHalted : public Error {
 /// The core with its journal: an event is applied at once, and event and decisions become durable
 /// together, with what they change in the accounts, many events in one transaction; only then are
 /// the decisions carried out and the caller told. At the start the newest snapshot is taken and
-/// what came after it replayed; what the journal says must be what the core decides now. The state
-/// is kept again after many events, for another version of the program, and at the end.
+/// what came after it replayed; what the journal says must be what the core decides now, but for
+/// rounding. The state is kept again after many events, for another version of the program, and at
+/// the end.
 ///
 /// If the store fails (a full disk), nothing is carried out and nobody is told until it works
 /// again: it is tried every half second.

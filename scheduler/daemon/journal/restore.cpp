@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "common/error.h"
+#include "scheduler/core/journal/alike.h"
 #include "scheduler/core/journal/journal.h"
 #include "scheduler/core/journal/state_text.h"
 
@@ -38,6 +41,36 @@ void require_empty(Journal& journal) {
   });
 }
 
+/// Applies a record, and gives what the core decides now.
+std::string decide_again(Core& core, const JournalRecord& record) {
+  if (record.number != core.state().events + 1) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("the journal: record {} is missing", core.state().events + 1));
+  }
+  return decision_lines(core.apply(event_from_line(record.event)));
+}
+
+[[noreturn]] void refuse(const JournalRecord& record, const std::string& decided) {
+  throw Error(ErrorCode::kFormat,
+              fmt::format("the journal's record {} can't be replayed: the core decides\n{}where "
+                          "the journal says\n{}",
+                          record.number, decided, record.decisions));
+}
+
+/// Warns of the first record alone.
+void replay_all(Journal& journal, RestoredCore& restored) {
+  bool is_warned = false;
+  journal.read(restored.snapshot.number, [&](const JournalRecord& record) {
+    const bool is_same = replay_but_for_rounding(*restored.core, record);
+    ++restored.replayed;
+    if (is_same || std::exchange(is_warned, true)) return;
+    spdlog::warn(
+        "the journal's record {} has numbers that are rounded otherwise now: another processor or "
+        "library has made them; goes on with those of now",
+        record.number);
+  });
+}
+
 }  // namespace
 
 std::string decision_lines(const std::vector<Decision>& decisions) {
@@ -47,16 +80,15 @@ std::string decision_lines(const std::vector<Decision>& decisions) {
 }
 
 void replay(Core& core, const JournalRecord& record) {
-  if (record.number != core.state().events + 1) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("the journal: record {} is missing", core.state().events + 1));
-  }
-  const std::string decided = decision_lines(core.apply(event_from_line(record.event)));
-  if (decided == record.decisions) return;
-  throw Error(ErrorCode::kFormat,
-              fmt::format("the journal's record {} can't be replayed: the core decides\n{}where "
-                          "the journal says\n{}",
-                          record.number, decided, record.decisions));
+  const std::string decided = decide_again(core, record);
+  if (decided != record.decisions) refuse(record, decided);
+}
+
+bool replay_but_for_rounding(Core& core, const JournalRecord& record) {
+  const std::string decided = decide_again(core, record);
+  if (decided == record.decisions) return true;
+  if (!alike_but_for_rounding(decided, record.decisions)) refuse(record, decided);
+  return false;
 }
 
 RestoredCore restore_core(Journal& journal, const CoreOptions& first_options) {
@@ -70,10 +102,7 @@ RestoredCore restore_core(Journal& journal, const CoreOptions& first_options) {
   restored.snapshot = *head;
   restored.is_kept_by_this_core = head->program == core_fingerprint();
   try {
-    journal.read(head->number, [&](const JournalRecord& record) {
-      replay(*restored.core, record);
-      ++restored.replayed;
-    });
+    replay_all(journal, restored);
   } catch (const Error& e) {
     if (restored.is_kept_by_this_core || e.code() != ErrorCode::kFormat) throw;
     throw Error(ErrorCode::kFormat,

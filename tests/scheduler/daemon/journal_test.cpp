@@ -139,6 +139,48 @@ TEST_F(JournalTest, WhatAnotherVersionDecidedOtherwiseSaysHowToGoOn) {
   EXPECT_THAT(start_fault(), HasSubstr("end it with SIGTERM"));
 }
 
+/// A submit whose expected seconds, with all their digits, come from pow() and cbrt().
+class JournalOfAnotherProcessor : public JournalTest {
+ protected:
+  JournalOfAnotherProcessor() {
+    state_ = live([this](JournalledCore& core) {
+      core.apply(node(1));
+      submit(core, 0, 2);
+    });
+    forget_the_end();
+  }
+
+  /// Record 3 says so many times the number.
+  void scale_run_seconds(double factor) {
+    std::string decisions = decisions_of(3);
+    const size_t begin = decisions.find(kKey) + kKey.size(), end = decisions.find(',', begin);
+    const std::string seconds = decisions.substr(begin, end - begin);
+    decisions.replace(begin, end - begin, fmt::format("{}", std::stod(seconds) * factor));
+    edit(fmt::format("UPDATE journal SET decisions = '{}' WHERE number = 3", decisions));
+  }
+  std::string decisions_of(int64_t number) {
+    Database database(path());
+    Statement one(database, fmt::format("SELECT decisions FROM journal WHERE number = {}", number));
+    EXPECT_TRUE(one.step());
+    return one.text(0);
+  }
+
+  const std::string kKey = "\"run_seconds\":";
+  std::string state_;
+};
+
+TEST_F(JournalOfAnotherProcessor, StartsThoughItsNumbersAreRoundedOtherwise) {
+  scale_run_seconds(1 + 1e-12);
+  EXPECT_THAT(fault(), HasSubstr("record 3 can't be replayed")) << "what is checked is every byte";
+  EXPECT_EQ(live(), state_) << "with the numbers of now";
+}
+
+TEST_F(JournalOfAnotherProcessor, DoesNotStartWithOtherDecisions) {
+  scale_run_seconds(1 + 1e-3);
+  EXPECT_THAT(fault(), HasSubstr("record 3 can't be replayed"));
+  EXPECT_THAT(start_fault(), HasSubstr("record 3 can't be replayed"));
+}
+
 TEST_F(JournalTest, KeepsAStateAfterSoManyEventsAndDropsWhatIsOlderThanItShouldBe) {
   limits_ = {10, /*keep_seconds=*/0};
   int jobs = 0;
