@@ -121,7 +121,8 @@ int wait_for(JobsClient& client, const v1::SubmitResponse& response, bool quiet)
     const std::string nodes =
         job.nodes_size() > 0 ? fmt::format(" on {}", fmt::join(job.nodes(), ",")) : "";
     fmt::print(stderr, "job {} {}{}{}\n", job.job(), state_text(job.state()), nodes,
-               job.reason().empty() ? "" : " (" + printable(job.reason()) + ")");
+               reason.empty() ? "" : " (" + reason + ")");
+    const std::string reason = printable(reason_text(job));
   });
   return good ? kExitDone : kExitFailed;
 }

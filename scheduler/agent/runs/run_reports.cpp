@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/text.h"
+#include "scheduler/agent/files/log_cause.h"
 #include "scheduler/agent/runs/run.h"
 
 /// What a run tells the daemon.
@@ -22,6 +23,7 @@ constexpr uintmax_t kLeastRoomBytes = 16 << 20;
 constexpr size_t kLongestCauseFile = 64 << 10;
 
 /// The first cause, as the trainer has noted it; "" if there is none. The file is the user's:
+constexpr const char* kDiskIsFull = "No space left on the disk of the jobs' folders";
 /// anything may lie there.
 std::string first_cause(const JobFiles& files, const std::optional<Account>& account) {
   const AsUser as_user(account);
@@ -98,6 +100,8 @@ v1::RunExited Run::exit_report(bool with_checkpoint) const {
     if (cause.empty()) cause = failure;
   }
   v1::RunExited exited = exit_of(cause, fault);
+  // A node's fault is told to all tenants: a job's words are for its own.
+  if (ending_->fault == StartFault::kNone && fault == StartFault::kNode) cause = kDiskIsFull;
   if (with_checkpoint) {
     for (const v1::FileRef& file : checkpoints_.stored()) *exited.add_checkpoint() = file;
   }

@@ -30,6 +30,18 @@ class FaultsTest(AgentTest):
         self.assertIsNone(agent.process.poll(), agent.log())
 
     def test_a_first_cause_has_a_bound(self):
+    def test_a_rank_that_was_killed_says_so(self):
+        self.agent(train_program=self.program("echo step 1/9\nkill -9 $$\n"))
+        self.daemon.launch(1, self.yaml())
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertRegex(exited.error, "exited on signal 9")
+
+    def test_what_a_program_prints_is_no_cause(self):
+        self.agent(train_program=self.program("echo step 1/9\nexit 1\n"))
+        self.daemon.launch(1, self.yaml())
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.error), (1, ""))
+
         self.agent(train_program=self.program("exit 1\n"))
         long = self.fail_with(1, "out/error.json", '{"message": "' + "ä" * 20000 + '"}')
         self.assertTrue(long.error.startswith("ää") and long.error.endswith("ä..."))
