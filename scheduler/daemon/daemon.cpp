@@ -238,6 +238,7 @@ void Daemon::welcome(const NodeUp& event) {
   registered.set_heartbeat_seconds(options_.heartbeat_seconds);
   registered.set_report_seconds(options_.report_seconds);
   for (const HeldRun& held : event.runs) {
+  registered.set_log_bytes(options_.log_bytes_per_run);
     const JobId job = core_->read([&](const Core& core) {
       const auto& jobs = core.state().owner_of_token;
       const auto found = jobs.find(held.token);

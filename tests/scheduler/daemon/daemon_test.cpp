@@ -26,7 +26,9 @@ TEST_F(DaemonTest, RunsAJobAndChargesItsJoules) {
   v1::SubmitResponse answer;
   ASSERT_TRUE(submit("a", kYaml, answer).ok());
   ScriptedAgent agent(channel_, "node-1");
-  EXPECT_EQ(agent.await(v1::Command::kRegistered).registered().lease_seconds(), 6);
+  const v1::Registered registered = agent.await(v1::Command::kRegistered).registered();
+  EXPECT_EQ(registered.lease_seconds(), 6);
+  EXPECT_EQ(registered.log_bytes(), options_.log_bytes_per_run);
   const v1::Launch launch = agent.await(v1::Command::kLaunch).launch();
   EXPECT_EQ(launch.yaml(), kYaml);
   EXPECT_EQ(launch.hosts(0).node(), "node-1");
