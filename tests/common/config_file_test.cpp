@@ -1,5 +1,6 @@
 #include "common/config/config_file.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "common/error.h"
@@ -181,3 +182,37 @@ TEST(ConfigFile, TextThatIsNoYamlNamesTheLine) {
 
 }  // namespace
 }  // namespace wattle
+struct Reads {
+  std::string path = "default.txt", tokenizer = "bytes";
+  std::string output = "run";
+  void describe(Fields& f) {
+    f("path", path, "read").type = kInputPath;
+    f("tokenizer", tokenizer, "read, too").type = fmt::format("bytes or {}", kInputPath);
+    f("output", output, "written");
+  }
+};
+
+struct RootOfReads {
+  Reads data;
+  std::vector<Reads> more;
+  void describe(Fields& f) {
+    f("data", data, "");
+    f("more", more, "");
+  }
+};
+
+TEST(ConfigFile, SaysWhatItNamesAsInputs) {
+  RootOfReads root;
+  Fields fields = fields_of(root);
+  Diagnostics diagnostics;
+  const std::vector<NamedInput> inputs =
+      read_config_text("data: {tokenizer: bytes, output: out}\nmore: [{path: a.txt}]\n", "run.yaml",
+                       fields, {{"data.path=b.txt"}, {}}, diagnostics)
+          .inputs;
+  ASSERT_EQ(inputs.size(), 2U);
+  EXPECT_EQ(inputs[0].place, "--set data.path=b.txt");
+  EXPECT_EQ(inputs[0].key + " " + inputs[0].path, "data.path b.txt");
+  EXPECT_EQ(inputs[1].place, "run.yaml:2:15");
+  EXPECT_EQ(inputs[1].key + " " + inputs[1].path, "more.0.path a.txt");
+}
+
