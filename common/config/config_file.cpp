@@ -95,6 +95,12 @@ Location Reader::location_of(const YAML::Node& node, const std::string& path) co
     if (prefix.find('.') == std::string::npos) break;
   }
   const YAML::Mark mark = node.Mark();
+  if (mark.is_null()) {  // an override of something below has made it
+    const auto below = overridden_.lower_bound(path + ".");
+    if (below != overridden_.end() && below->first.starts_with(path + ".")) {
+      return {"--set " + below->second, 0, 0};
+    }
+  }
   return {file_, std::max(0, mark.line) + 1, std::max(0, mark.column) + 1};
 }
 

@@ -86,6 +86,14 @@ TEST(ConfigFile, ReadsEveryTypeAndKeepsDefaults) {
   EXPECT_EQ(r.root.compression[0].prune->final_sparsity, 0.25);
 }
 
+TEST(ConfigFile, ASectionThatAnOverrideMakesIsThatOverrides) {
+  Reading r("name: a\n", {"shedule.warmup_steps=1"});
+  ASSERT_EQ(r.errors().size(), 1U);
+  EXPECT_THAT(r.errors()[0], HasSubstr("--set shedule.warmup_steps=1: shedule: unknown key"));
+  Reading listed("name: a\nshedule: {slope: 1}\n", {"shedule.warmup_steps=1"});
+  EXPECT_THAT(listed.errors(), ElementsAre(HasSubstr("run.yaml:2:1: shedule: unknown key")));
+}
+
 TEST(ConfigFile, NothingWhereSomethingIsRequiredIsSaidOnce) {
   for (const char* text : {"", "# soon\n"}) {
     EXPECT_THAT([&] { Reading r(text); },
@@ -180,8 +188,6 @@ TEST(ConfigFile, TextThatIsNoYamlNamesTheLine) {
   }
 }
 
-}  // namespace
-}  // namespace wattle
 struct Reads {
   std::string path = "default.txt", tokenizer = "bytes";
   std::string output = "run";
@@ -216,3 +222,5 @@ TEST(ConfigFile, SaysWhatItNamesAsInputs) {
   EXPECT_EQ(inputs[1].key + " " + inputs[1].path, "more.0.path a.txt");
 }
 
+}  // namespace
+}  // namespace wattle

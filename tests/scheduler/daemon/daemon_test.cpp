@@ -265,6 +265,23 @@ TEST_F(DaemonTest, TheFilesCapCountsAnewWhenItHasChanged) {
   EXPECT_EQ(cap_after_start(), 150);
 }
 
+TEST_F(DaemonTest, ACapOfTheFileThatIsRefusedIsNamedWithItsPlace) {
+  {
+    ScriptedAgent agent(channel_, "node-1");
+    agent.await(v1::Command::kRegistered);
+  }
+  stop();
+  cap_watts_ = 3;
+  options_.places = {{"cap_watts", "cluster.yaml:4:12"}};
+  try {
+    start();
+    FAIL() << "less than idle devices draw";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kConfig);
+    EXPECT_THAT(e.what(), testing::StartsWith("cluster.yaml:4:12: cap_watts: "));
+  }
+}
+
 /// Others lower their limits first, within the moments that the registration waits.
 TEST_F(DaemonTest, ANodeThatWaitedForRoomGetsItsCommandsOnTheSameStream) {
   stop();
