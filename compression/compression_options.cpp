@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/config/config_file.h"
 #include "common/error.h"
 #include "compression/formats/grid_format.h"
 
@@ -246,7 +247,8 @@ void QuantizeOptions::describe_report(Fields& f) {
   f("float_run", float_run,
     "a run of the same training in float, as model.init_from: rounded after training, it is what "
     "the report says was gained over; absent: the one that float_run trains, or the report knows "
-    "only this run's own float weights. One entry may name it");
+    "only this run's own float weights. One entry may name it")
+      .type = kInputPath;
   f("calibration_samples", calibration_samples,
     "training samples on which that quantisation calibrates the ranges of activations, and this "
     "run "

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "common/config/config_file.h"
+
 namespace wattle {
 namespace {
 
@@ -76,7 +78,8 @@ void EnergyOptions::describe(Fields& f) {
            "where joules come from; auto takes GPU counters, then processor counters, then the "
            "model, and says why the others are absent");
   f("trace_path", trace_path,
-    "power curve to replay with meter: trace (CSV: seconds,watts[,device])");
+    "power curve to replay with meter: trace (CSV: seconds,watts[,device])")
+      .type = kInputPath;
   f("idle_watts", idle_watts, "what the host draws without work, for the model")
       .unit("W")
       .default_is("from a table of processors")

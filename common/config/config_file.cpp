@@ -42,7 +42,8 @@ class Reader {
 
   void apply_overrides(YAML::Node& root);
   void read(const YAML::Node& node, Fields& fields, const std::string& path, int depth);
-  void run_checks(Fields& fields, const std::string& path);
+  void run_checks(const Fields& fields) const;
+  GivenKeys given_keys(const Fields& fields) const;
 
  private:
   friend class SectionChecker;
@@ -66,7 +67,8 @@ class Reader {
 
 class SectionChecker : public Checker {
  public:
-  SectionChecker(Reader& reader, std::string path) : reader_(reader), path_(std::move(path)) {}
+  SectionChecker(const Reader& reader, std::string path)
+      : reader_(reader), path_(std::move(path)) {}
   void require(bool holds, const std::string& key, const std::string& message) override {
     if (holds) return;
     const std::string path = join_key(path_, key);
@@ -81,7 +83,7 @@ class SectionChecker : public Checker {
   }
 
  private:
-  Reader& reader_;
+  const Reader& reader_;
   std::string path_;
 };
 
@@ -93,6 +95,12 @@ Location Reader::location_of(const YAML::Node& node, const std::string& path) co
     if (prefix.find('.') == std::string::npos) break;
   }
   const YAML::Mark mark = node.Mark();
+  if (mark.is_null()) {  // an override of something below has made it
+    const auto below = overridden_.lower_bound(path + ".");
+    if (below != overridden_.end() && below->first.starts_with(path + ".")) {
+      return {"--set " + below->second, 0, 0};
+    }
+  }
   return {file_, std::max(0, mark.line) + 1, std::max(0, mark.column) + 1};
 }
 
@@ -253,75 +261,57 @@ void Reader::read(const YAML::Node& node, Fields& fields, const std::string& pat
   }
 }
 
-void Reader::run_checks(Fields& fields, const std::string& path) {
-  SectionChecker checker(*this, path);
-  for (const auto& check : fields.checks()) check(checker);
+/// Calls `visit(section, path)` for a section and all those below it that are there.
+template <class Visit>
+void visit_sections(const Fields& fields, const std::string& path, const Visit& visit) {
+  visit(fields, path);
   for (const auto& field : fields.all()) {
     if (!field->section || (field->present && !field->present())) continue;
     const std::string field_path = join_key(path, field->key);
     if (field->elements) {
-      std::vector<Fields> elements = field->elements();
+      const std::vector<Fields> elements = field->elements();
       for (size_t i = 0; i < elements.size(); ++i) {
-        run_checks(elements[i], fmt::format("{}.{}", field_path, i));
+        visit_sections(elements[i], fmt::format("{}.{}", field_path, i), visit);
       }
     } else {
-      run_checks(*field->section, field_path);
+      visit_sections(*field->section, field_path, visit);
     }
   }
 }
 
-/// Asks the checks of a written section which of its keys a file could not give: those that belong
-/// to another choice (the momentum of an optimizer that has none).
-class WrittenChecker : public Checker {
- public:
-  explicit WrittenChecker(const YAML::Node& section) : section_(section) {}
-  void require(bool holds, const std::string& key, const std::string&) override {
-    if (!holds) refused_.insert(key);
-  }
-  void warn(const std::string&, const std::string&) override {}
-  bool given(const std::string& key) const override { return section_[key].IsDefined(); }
-  const std::set<std::string>& refused() const { return refused_; }
-
- private:
-  const YAML::Node section_;  // const, so that a look-up makes no key
-  std::set<std::string> refused_;
-};
-
-YAML::Node node_of(const Fields& fields) {
-  YAML::Node node(YAML::NodeType::Map);
-  for (const auto& field : fields.all()) {
-    if (field->present && !field->present()) continue;
-    YAML::Node value;
-    if (field->elements) {
-      for (const Fields& element : field->elements()) value.push_back(node_of(element));
-    } else if (field->section) {
-      value = node_of(*field->section);
-      if (value.size() == 0) continue;
-    } else {
-      field->write(value);
-    }
-    node[field->key] = value;
-  }
-  WrittenChecker checker(node);
-  for (const auto& check : fields.checks()) check(checker);
-  for (const std::string& key : checker.refused()) node.remove(key);
-  return node;
+void Reader::run_checks(const Fields& fields) const {
+  visit_sections(fields, "", [this](const Fields& section, const std::string& path) {
+    SectionChecker checker(*this, path);
+    for (const auto& check : section.checks()) check(checker);
+  });
 }
 
-void add_rows(const Fields& fields, const std::string& path, std::string& rows) {
-  for (const auto& field : fields.all()) {
-    const std::string key = join_key(path, field->key);
-    if (field->section) {
-      rows += fmt::format("| `{}` | {} | | | {} |\n", key, field->type, field->meaning);
-      add_rows(*field->section, field->append ? key + "[]" : key, rows);
-      continue;
+/// "" where the key names none.
+std::string input_of(const Field& field) {
+  if (!field.type.ends_with(kInputPath)) return "";
+  YAML::Node value;
+  field.write(value);
+  std::error_code unknown;
+  const bool is_one = field.type == kInputPath || std::filesystem::exists(value.Scalar(), unknown);
+  return is_one ? value.Scalar() : "";
+}
+
+std::string place_of(const Location& at) {
+  return at.line > 0 ? fmt::format("{}:{}:{}", at.file, at.line, at.column) : at.file;
+}
+
+GivenKeys Reader::given_keys(const Fields& fields) const {
+  GivenKeys keys;
+  for (const auto& [key, at] : given_) keys.places[key] = place_of(at);
+  visit_sections(fields, "", [&](const Fields& section, const std::string& path) {
+    for (const auto& field : section.all()) {
+      const auto place = keys.places.find(join_key(path, field->key));
+      if (place == keys.places.end()) continue;
+      const std::string input = input_of(*field);
+      if (!input.empty()) keys.inputs.push_back({place->second, place->first, input});
     }
-    const std::string shown = field->is_required            ? "required"
-                              : field->default_text.empty() ? ""
-                                                            : "`" + field->default_text + "`";
-    rows += fmt::format("| `{}` | {} | {} | {} | {} |\n", key, field->type, shown, field->unit_text,
-                        field->meaning);
-  }
+  });
+  return keys;
 }
 
 /// Null for a text without any. What follows a second "---" would be dropped silently.
@@ -346,8 +336,8 @@ YAML::Node load_document(const std::string& text, const std::string& name) {
 
 }  // namespace
 
-void read_config_text(const std::string& text, const std::string& name, Fields& fields,
-                      const ReadOptions& options, Diagnostics& diagnostics) {
+GivenKeys read_config_text(const std::string& text, const std::string& name, Fields& fields,
+                           const ReadOptions& options, Diagnostics& diagnostics) {
   if (text.size() > kMostBytes) {
     throw Error(ErrorCode::kConfig, fmt::format("{}: has {} bytes; a configuration has at most {}",
                                                 name, text.size(), kMostBytes));
@@ -363,11 +353,12 @@ void read_config_text(const std::string& text, const std::string& name, Fields& 
   Reader reader(name, options, diagnostics);
   reader.apply_overrides(root);
   reader.read(root, fields, "", 0);
-  if (diagnostics.ok()) reader.run_checks(fields, "");
+  if (diagnostics.ok()) reader.run_checks(fields);
+  return diagnostics.ok() ? reader.given_keys(fields) : GivenKeys{};
 }
 
-void read_config(const std::string& path, Fields& fields, const ReadOptions& options,
-                 Diagnostics& diagnostics) {
+GivenKeys read_config(const std::string& path, Fields& fields, const ReadOptions& options,
+                      Diagnostics& diagnostics) {
   const auto refuse = [&path](const std::string& what) {
     throw Error(ErrorCode::kConfig, fmt::format("{}: {}", path, what));
   };
@@ -377,19 +368,7 @@ void read_config(const std::string& path, Fields& fields, const ReadOptions& opt
   std::ifstream file(path, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(file), {});
   if (!file) refuse("can't be read: is there such a file?");
-  read_config_text(text, path, fields, options, diagnostics);
-}
-
-std::string write_config(const Fields& fields) {
-  YAML::Emitter emitter;
-  emitter << node_of(fields);
-  return std::string(emitter.c_str()) + "\n";
-}
-
-std::string reference_table(const Fields& fields) {
-  std::string rows = "| key | type | default | unit | meaning |\n|---|---|---|---|---|\n";
-  add_rows(fields, "", rows);
-  return rows;
+  return read_config_text(text, path, fields, options, diagnostics);
 }
 
 }  // namespace wattle

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,16 +20,35 @@ struct ReadOptions {
   std::vector<std::string> shared_sections = {};
 };
 
+/// The type of a key that names a file or a folder which is read:
+///   f("path", path, "the file").type = kInputPath;
+/// Where a type only ends with it ("bytes or input path"), the key names one if it is there.
+inline constexpr std::string_view kInputPath = "input path";
+
+/// A file or a folder that a configuration names and that is read.
+struct NamedInput {
+  std::string place;  ///< "run.yaml:4:33", or the override
+  std::string key;
+  std::string path;
+};
+
+/// Of the keys that a configuration gives.
+struct GivenKeys {
+  std::map<std::string, std::string> places;  ///< of each: "run.yaml:4:33", or the override
+  std::vector<NamedInput> inputs;             ///< what keys of kInputPath name
+};
+
 /// Reads a YAML file into the struct behind `fields`, strictly: unknown and duplicate keys, wrong
 /// types, unknown values, broken constraints and failed checks are all collected in `diagnostics`,
 /// structural errors first; semantic checks run only on a file that is structurally right.
+/// What it returns is empty if there are errors.
 /// Throws Error(kConfig) if the file can't be read or is not one YAML document.
-void read_config(const std::string& path, Fields& fields, const ReadOptions& options,
-                 Diagnostics& diagnostics);
+GivenKeys read_config(const std::string& path, Fields& fields, const ReadOptions& options,
+                      Diagnostics& diagnostics);
 
 /// The same for text that is already here; `name` stands for the file in messages.
-void read_config_text(const std::string& text, const std::string& name, Fields& fields,
-                      const ReadOptions& options, Diagnostics& diagnostics);
+GivenKeys read_config_text(const std::string& text, const std::string& name, Fields& fields,
+                           const ReadOptions& options, Diagnostics& diagnostics);
 
 /// The section as YAML text, every key with the value it has now, but for keys that a file like
 /// this one may not give: what is written can be read again, to the same values.

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "common/config/config_file.h"
+
 namespace wattle {
 
 void DistilOptions::describe(Fields& f) {
   f("teacher", teacher,
     "the float model to learn from, as model.init_from: a GGUF file, a folder with safetensors, or "
     "a checkpoint (its master weights); it has the same vocabulary or classes. Absent: the one "
-    "that float_run trains");
+    "that float_run trains")
+      .type = kInputPath;
   f("temperature", temperature,
     "divides both models' logits before their distributions are compared")
       .greater_than(0);

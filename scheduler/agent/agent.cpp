@@ -43,6 +43,7 @@ Agent::Agent(Settings settings, NodeMeter& meter, std::shared_ptr<grpc::Channel>
              transfer_,
              [this] { return lease_->read(); },
              [this](v1::AgentMessage message) { send(std::move(message)); },
+             [this](size_t most) { return is_registered_ && link_->has_room(stream_, most); },
              [](const std::string& text) { fmt::print(stderr, "wattle-agent: {}\n", text); }},
       instance_id_(scheduler::random_id()),
       newest_sequence_(settings_.devices.size(), 0),

@@ -39,6 +39,7 @@ class Agent {
   /// What the daemon said when it took the registration.
   struct Terms {
     double lease_seconds = 0, orphan_grace_seconds = 0, heartbeat_seconds = 1, report_seconds = 1;
+    int64_t log_bytes = 0;
   };
 
   void lock_folder();

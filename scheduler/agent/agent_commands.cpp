@@ -61,7 +61,7 @@ void Agent::handle(const v1::Command& command) {
 void Agent::registered(const v1::Registered& registered) {
   terms_ = {registered.lease_seconds(), registered.orphan_grace_seconds(),
             std::clamp(registered.heartbeat_seconds(), 0.1, 60.0),
-            std::clamp(registered.report_seconds(), 0.1, 600.0)};
+            std::clamp(registered.report_seconds(), 0.1, 600.0), registered.log_bytes()};
   is_registered_ = true;
   last_break_.clear();
   heartbeats_sent_.clear();
@@ -77,7 +77,7 @@ void Agent::registered(const v1::Registered& registered) {
     for (const auto& log : registered.logs()) {
       if (log.token() == token) log_bytes = log.bytes();
     }
-    run->registered(log_bytes);
+    run->registered(log_bytes, terms_.log_bytes);
   }
   send_ends();
 }
@@ -139,7 +139,7 @@ void Agent::launch(const v1::Launch& launch) {
     return refuse(launch.token(), could_not_start(e));
   }
   for (int device : launch.devices()) note_sequence(device, launch.sequence());
-  runs_.at(launch.token())->registered(0);
+  runs_.at(launch.token())->registered(0, terms_.log_bytes);
   acknowledge(launch.sequence());
 }
 

@@ -170,13 +170,19 @@ void ClusterOptions::describe(Fields& f) {
   });
 }
 
+std::string ClusterOptions::named(const std::string& key) const {
+  const auto place = places.find(key);
+  return place == places.end() ? key : fmt::format("{}: {}", place->second, key);
+}
+
 ClusterOptions read_cluster_options(const std::string& path,
                                     const std::vector<std::string>& overrides) {
   ClusterOptions options;
   Fields fields = fields_of(options);
   Diagnostics diagnostics;
-  read_config(path, fields, {overrides, {}}, diagnostics);
+  GivenKeys given = read_config(path, fields, {overrides, {}}, diagnostics);
   diagnostics.throw_if_errors();
+  options.places = std::move(given.places);
   return options;
 }
 

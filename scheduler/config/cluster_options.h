@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -74,7 +75,11 @@ struct ClusterOptions {
   int64_t history_megabytes = 64;
   std::vector<std::string> shared_paths;
   ClusterJournalOptions journal;
+  std::map<std::string, std::string> places;  ///< of the keys that the file gives
   void describe(Fields& f);
+
+  /// A key as an error names it: with its place, where the file gives it.
+  std::string named(const std::string& key) const;
 };
 
 /// Throws Error(kConfig) with all that is wrong, a line each, each with its place in the file.

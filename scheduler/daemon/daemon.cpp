@@ -58,7 +58,7 @@ Configured configured(const CoreOptions& core) {
           core.policy.reserve_after_seconds};
 }
 
-/// Throws Error(kConfig) that names the key if what it says was refused.
+/// Throws Error(kConfig) that begins with `key` if what it says was refused.
 void require_taken(const std::vector<Decision>& decisions, const std::string& subject,
                    const std::string& key) {
   for (const Decision& decision : decisions) {
@@ -140,7 +140,8 @@ void Daemon::take_options() {
     core_->apply(now, audited(to_line(Event{this->now(), now})));
   }
   take_cap();
-  for (const ClusterTenantOptions& tenant : options_.tenants) {
+  for (size_t i = 0; i < options_.tenants.size(); ++i) {
+    const ClusterTenantOptions& tenant = options_.tenants[i];
     BudgetSet event{tenant.name, std::nullopt,
                     duration_seconds(tenant.period).value_or(30 * 86400.0), tenant.weight};
     if (tenant.budget_kwh) event.joules = *tenant.budget_kwh * 3.6e6;
@@ -149,7 +150,7 @@ void Daemon::take_options() {
         fmt::format("{} {} {}", event.joules.value_or(-1), event.period_seconds, event.weight);
     if (setting(key) == text) continue;
     require_taken(core_->apply(event, audited(to_line(Event{this->now(), event}))), tenant.name,
-                  "tenants." + tenant.name);
+                  options_.named(fmt::format("tenants.{}", i)));
     core_->read_store([&](Store& store) { store.set_setting(key, text); });
   }
 }
@@ -162,7 +163,7 @@ void Daemon::take_cap() {
   if (!before.empty()) {
     require_taken(core_->apply(CapSet{"cluster.yaml", options_.cap_watts, CapTier::kHard, {}, {}},
                                audited(fmt::format("cap_watts {}", text))),
-                  "cluster.yaml", "cap_watts");
+                  "cluster.yaml", options_.named("cap_watts"));
   }
   core_->read_store([&](Store& store) { store.set_setting("cap_watts", text); });
 }
@@ -237,6 +238,7 @@ void Daemon::welcome(const NodeUp& event) {
   registered.set_orphan_grace_seconds(options_.orphan_grace_seconds);
   registered.set_heartbeat_seconds(options_.heartbeat_seconds);
   registered.set_report_seconds(options_.report_seconds);
+  registered.set_log_bytes(options_.log_bytes_per_run);
   for (const HeldRun& held : event.runs) {
     const JobId job = core_->read([&](const Core& core) {
       const auto& jobs = core.state().owner_of_token;

@@ -1,5 +1,6 @@
 #include "common/config/config_file.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "common/error.h"
@@ -83,6 +84,14 @@ TEST(ConfigFile, ReadsEveryTypeAndKeepsDefaults) {
   EXPECT_EQ(r.root.schedule.kind, Kind::kLinear);
   ASSERT_EQ(r.root.compression.size(), 1u);
   EXPECT_EQ(r.root.compression[0].prune->final_sparsity, 0.25);
+}
+
+TEST(ConfigFile, ASectionThatAnOverrideMakesIsThatOverrides) {
+  Reading r("name: a\n", {"shedule.warmup_steps=1"});
+  ASSERT_EQ(r.errors().size(), 1U);
+  EXPECT_THAT(r.errors()[0], HasSubstr("--set shedule.warmup_steps=1: shedule: unknown key"));
+  Reading listed("name: a\nshedule: {slope: 1}\n", {"shedule.warmup_steps=1"});
+  EXPECT_THAT(listed.errors(), ElementsAre(HasSubstr("run.yaml:2:1: shedule: unknown key")));
 }
 
 TEST(ConfigFile, NothingWhereSomethingIsRequiredIsSaidOnce) {
@@ -177,6 +186,40 @@ TEST(ConfigFile, TextThatIsNoYamlNamesTheLine) {
     EXPECT_EQ(e.code(), ErrorCode::kConfig);
     EXPECT_THAT(e.what(), HasSubstr("run.yaml:2:"));
   }
+}
+
+struct Reads {
+  std::string path = "default.txt", tokenizer = "bytes";
+  std::string output = "run";
+  void describe(Fields& f) {
+    f("path", path, "read").type = kInputPath;
+    f("tokenizer", tokenizer, "read, too").type = fmt::format("bytes or {}", kInputPath);
+    f("output", output, "written");
+  }
+};
+
+struct RootOfReads {
+  Reads data;
+  std::vector<Reads> more;
+  void describe(Fields& f) {
+    f("data", data, "");
+    f("more", more, "");
+  }
+};
+
+TEST(ConfigFile, SaysWhatItNamesAsInputs) {
+  RootOfReads root;
+  Fields fields = fields_of(root);
+  Diagnostics diagnostics;
+  const std::vector<NamedInput> inputs =
+      read_config_text("data: {tokenizer: bytes, output: out}\nmore: [{path: a.txt}]\n", "run.yaml",
+                       fields, {{"data.path=b.txt"}, {}}, diagnostics)
+          .inputs;
+  ASSERT_EQ(inputs.size(), 2U);
+  EXPECT_EQ(inputs[0].place, "--set data.path=b.txt");
+  EXPECT_EQ(inputs[0].key + " " + inputs[0].path, "data.path b.txt");
+  EXPECT_EQ(inputs[1].place, "run.yaml:2:15");
+  EXPECT_EQ(inputs[1].key + " " + inputs[1].path, "more.0.path a.txt");
 }
 
 }  // namespace

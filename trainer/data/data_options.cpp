@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "common/config/config_file.h"
 #include "common/error.h"
 
 namespace wattle {
@@ -78,7 +79,8 @@ void describe_sequences(DataOptions& o, Fields& f) {
   f("sequence_length", o.sequence_length, "tokens a sample; targets are the next tokens")
       .at_least(2)
       .unit("tokens");
-  f("tokenizer", o.tokenizer, "bytes, or the path of a GGUF file or a tokenizer.json");
+  f("tokenizer", o.tokenizer, "bytes, or the path of a GGUF file or a tokenizer.json").type =
+      fmt::format("bytes or {}", kInputPath);
   f("cache", o.cache, "folder that keeps texts as tokens").default_is(".tokens beside the text");
   f("tokenize_command", o.tokenize_command,
     "program that tokenises with a tokenizer that is not bytes, and its first arguments")
@@ -137,11 +139,12 @@ void DataOptions::describe(Fields& f) {
            "tokens: shards of tokens (docs/DATA.md); text: a text file; digits: images of 8 x 8 "
            "from scikit-learn's digits.csv.gz; csv: a table of numbers; random: made up")
       .required();
-  f("path", path, "the file; for tokens also a folder of shards");
+  f("path", path, "the file; for tokens also a folder of shards").type = kInputPath;
   f("validation", validation,
     "what evaluation uses: a file (tokens, text), a share of the samples (0.1) or a number of "
     "them (100); tokens and text give their end, tables a random part, random data more samples")
-      .default_is("0.1; with random data 100; with folds that fold");
+      .default_is("0.1; with random data 100; with folds that fold")
+      .type = fmt::format("number or {}", kInputPath);
   f("samples", samples, "train on the first so many samples only; with random data: how many")
       .at_least(1)
       .at_most(kMostSamples)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "common/config/config_file.h"
 #include "common/error.h"
 
 namespace wattle {
@@ -153,7 +154,8 @@ ModelLoss ModelOptions::resolved_loss() const {
 void ModelOptions::describe(Fields& f) {
   f.choice("family", family, families(), "what kind of model");
   f("init_from", init_from,
-    "model to start from: a GGUF file, a folder with safetensors, a checkpoint; its shape too");
+    "model to start from: a GGUF file, a folder with safetensors, a checkpoint; its shape too")
+      .type = kInputPath;
   describe_tokens(*this, f);
   f("inputs", inputs, "features of a row (mlp), channels of an image (resnet, vgg)")
       .at_least(1)

@@ -24,6 +24,14 @@ Json verdict(bool valid, const std::string& errors, const std::vector<std::strin
   return {{"valid", valid}, {"errors", lines_of(errors)}, {"warnings", warnings}};
 }
 
+Json inputs_json(const std::vector<NamedInput>& inputs) {
+  Json json = Json::array();
+  for (const NamedInput& input : inputs) {
+    json.push_back({{"place", input.place}, {"key", input.key}, {"path", input.path}});
+  }
+  return json;
+}
+
 void print_for_people(const Json& plan, const std::string& resolved) {
   std::cout << resolved << "\n";
   for (const auto& [key, value] : plan.items()) {
@@ -41,8 +49,9 @@ void print_for_people(const Json& plan, const std::string& resolved) {
 
 int plan_command(const PlanRequest& request) {
   std::vector<std::string> warnings;
+  std::vector<NamedInput> inputs;
   try {
-    const RunConfig config = read_run_config(request.config, request.overrides, warnings);
+    const RunConfig config = read_run_config(request.config, request.overrides, warnings, &inputs);
     for (const std::string& warning : warnings) std::cerr << "warning: " << warning << '\n';
     const Json plan = to_json(make_run_plan(config, request.ranks));
     RunConfig resolved = config;
@@ -53,6 +62,7 @@ int plan_command(const PlanRequest& request) {
     }
     Json answer = verdict(true, "", warnings);
     answer.update(plan);
+    answer["inputs"] = inputs_json(inputs);
     answer["resolved"] = text;
     std::cout << answer.dump() << std::endl;
     return kExitDone;

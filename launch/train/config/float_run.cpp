@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "common/error.h"
+#include "common/paths.h"
 #include "launch/train/config/run_config.h"
 
 namespace wattle {
@@ -39,7 +40,23 @@ void FloatRunOptions::describe(Fields& f) {
     "what the float run has otherwise: key=value each, as --set takes them (optimizer.lr=5.0e-5)");
 }
 
-RunConfig config_of_float_run(const RunConfig& config) {
+namespace {
+
+/// What `float_run.set` names is read as well, what the float run makes needs not be there before.
+void add_inputs(const RunConfig& config, const std::vector<NamedInput>& of_float_run,
+                std::vector<NamedInput>& inputs) {
+  std::erase_if(inputs, [&config](const NamedInput& input) {
+    return is_below(input.path, folder_of(config));
+  });
+  for (const NamedInput& input : of_float_run) {
+    const bool is_set = input.place.starts_with("--set");
+    if (is_set) inputs.push_back({"float_run.set", input.key, input.path});
+  }
+}
+
+}  // namespace
+
+RunConfig config_of_float_run(const RunConfig& config, std::vector<NamedInput>* inputs) {
   RunConfig without = config;
   without.compression.clear();
   without.exports.clear();
@@ -53,10 +70,13 @@ RunConfig config_of_float_run(const RunConfig& config) {
   RunConfig changed;
   Fields fields = fields_of(changed);
   Diagnostics diagnostics;
-  read_config_text(write_config(fields_of(without)), "float_run", fields,
-                   {config.float_run->set, alternative_keys()}, diagnostics);
+  const std::vector<NamedInput> named =
+      read_config_text(write_config(fields_of(without)), "float_run", fields,
+                       {config.float_run->set, alternative_keys()}, diagnostics)
+          .inputs;
   diagnostics.throw_if_errors();
   check_is_the_first(changed, without);
+  if (inputs) add_inputs(config, named, *inputs);
   return changed;
 }
 

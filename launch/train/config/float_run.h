@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "common/config/schema.h"
+#include "common/config/config_file.h"
 
 namespace wattle {
 
@@ -19,8 +19,9 @@ struct FloatRunOptions {
 };
 
 /// The run that comes first, in the folder "float" of the run's. Throws Error(kConfig) with all
-/// that is wrong with float_run.set, a line each: also another folder, compression, ranks.
-RunConfig config_of_float_run(const RunConfig& config);
+/// that is wrong with float_run.set, a line each: also another folder, compression, ranks. `inputs`
+/// has what the run's file names: what `set` names is added, what this run makes is taken out.
+RunConfig config_of_float_run(const RunConfig& config, std::vector<NamedInput>* inputs = nullptr);
 
 /// The run itself, with that folder as quantize.float_run and distil.teacher where they are absent.
 RunConfig after_float_run(RunConfig config);

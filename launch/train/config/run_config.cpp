@@ -152,15 +152,17 @@ std::vector<std::pair<std::string, std::string>> alternative_keys() {
 }
 
 RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides,
-                          std::vector<std::string>& warnings) {
+                          std::vector<std::string>& warnings, std::vector<NamedInput>* inputs) {
   RunConfig config;
   Fields fields = fields_of(config);
   Diagnostics diagnostics;
-  read_config(path, fields, {overrides, alternative_keys()}, diagnostics);
+  std::vector<NamedInput> named =
+      read_config(path, fields, {overrides, alternative_keys()}, diagnostics).inputs;
   diagnostics.throw_if_errors();
   warnings.insert(warnings.end(), diagnostics.warnings().begin(), diagnostics.warnings().end());
   derive_defaults(config);
-  if (config.float_run) config_of_float_run(config);  // throws
+  if (config.float_run) config_of_float_run(config, &named);  // throws
+  if (inputs) inputs->insert(inputs->end(), named.begin(), named.end());
   return config;
 }
 

@@ -39,9 +39,11 @@ struct RunConfig {
 };
 
 /// Reads a run's file with `--set` overrides. Throws Error(kConfig) with all that is wrong, a line
-/// each; warnings are appended to `warnings`.
+/// each; warnings are appended to `warnings`, and what the run reads besides to `inputs`, but for
+/// what its own float run makes.
 RunConfig read_run_config(const std::string& path, const std::vector<std::string>& overrides,
-                          std::vector<std::string>& warnings);
+                          std::vector<std::string>& warnings,
+                          std::vector<NamedInput>* inputs = nullptr);
 
 /// Keys of which a file may give one, as ReadOptions has them.
 std::vector<std::pair<std::string, std::string>> alternative_keys();

@@ -13,6 +13,7 @@
 #include "common/config/config_file.h"
 #include "common/error.h"
 #include "common/job_spec.h"
+#include "launch/wattle/client/sent_inputs.h"
 #include "launch/wattle/client/trainer_plan.h"
 
 namespace wattle {
@@ -36,7 +37,7 @@ std::vector<Overrides> points_of(const v1::SubmitRequest& request, const std::st
   ReadOptions options;
   options.shared_sections = {""};
   for (const std::string& text : request.overrides()) {
-    if (text.starts_with("job.")) options.overrides.push_back(text);
+    if (text.starts_with("job.") || text.starts_with("job=")) options.overrides.push_back(text);
   }
   Diagnostics diagnostics;
   read_config_text(request.yaml(), file, fields, options, diagnostics);
@@ -51,11 +52,13 @@ struct Planned {
   std::optional<Error> error;
 };
 
-Planned plan_point(const std::string& file, Overrides overrides, const Overrides& point) {
+Planned plan_point(const std::string& file, const std::vector<std::string>& sent,
+                   Overrides overrides, const Overrides& point) {
   overrides.insert(overrides.end(), point.begin(), point.end());
   Planned planned;
   try {
     planned.plan = plan_work(file, overrides);
+    require_sent(planned.plan.inputs, sent);
   } catch (const Error& e) {
     planned.error =
         Error(e.code(), fmt::format("job.sweep: {}: {}", fmt::join(point, " "), e.what()));
@@ -63,13 +66,13 @@ Planned plan_point(const std::string& file, Overrides overrides, const Overrides
   return planned;
 }
 
-std::vector<Planned> plan_points(const std::string& file, const Overrides& overrides,
-                                 const std::vector<Overrides>& points) {
+std::vector<Planned> plan_points(const std::string& file, const std::vector<std::string>& sent,
+                                 const Overrides& overrides, const std::vector<Overrides>& points) {
   std::vector<Planned> planned(points.size());
   std::atomic<size_t> next = 0;
   const auto work = [&] {
     for (size_t i = next++; i < points.size(); i = next++) {
-      planned[i] = plan_point(file, overrides, points[i]);
+      planned[i] = plan_point(file, sent, overrides, points[i]);
     }
   };
   const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
@@ -81,19 +84,22 @@ std::vector<Planned> plan_points(const std::string& file, const Overrides& overr
 
 }  // namespace
 
-void plan_request(const std::string& file, v1::SubmitRequest& request) {
+void plan_request(const std::string& file, const std::vector<std::string>& sent,
+                  v1::SubmitRequest& request) {
   const Overrides overrides(request.overrides().begin(), request.overrides().end());
   const TrainerPlan whole = plan_work(file, overrides);
   *request.mutable_work() = whole.work;
   std::set<std::string> warnings(whole.warnings.begin(), whole.warnings.end());
   const std::vector<Overrides> points = points_of(request, file);
+  const bool is_for_points = !points.empty() && points.size() <= kMostPlannedPoints;
+  if (!is_for_points) require_sent(whole.inputs, sent);
   if (points.size() > kMostPlannedPoints) {
     warnings.insert(
         fmt::format("job.sweep: of its {} points none is planned apart, at most {} are: "
                     "each is expected to be as the file",
                     points.size(), kMostPlannedPoints));
   } else {
-    for (const Planned& planned : plan_points(file, overrides, points)) {
+    for (const Planned& planned : plan_points(file, sent, overrides, points)) {
       if (planned.error) throw Error(*planned.error);
       *request.add_point_work() = planned.plan.work;
       warnings.insert(planned.plan.warnings.begin(), planned.plan.warnings.end());

@@ -84,6 +84,14 @@ v1::WorkEstimate estimate_of(const nlohmann::json& plan) {
   return work;
 }
 
+std::vector<PlannedInput> inputs_of(const nlohmann::json& plan) {
+  std::vector<PlannedInput> inputs;
+  for (const auto& input : plan.at("inputs")) {
+    inputs.push_back({input.at("place"), input.at("key"), input.at("path")});
+  }
+  return inputs;
+}
+
 }  // namespace
 
 TrainerPlan plan_work(const std::string& file, const std::vector<std::string>& overrides) {
@@ -97,7 +105,8 @@ TrainerPlan plan_work(const std::string& file, const std::vector<std::string>& o
     if (!answer.at("valid").get<bool>()) {
       throw Error(ErrorCode::kConfig, joined(answer.at("errors")));
     }
-    return {estimate_of(answer), answer.at("warnings").get<std::vector<std::string>>()};
+    return {estimate_of(answer), inputs_of(answer),
+            answer.at("warnings").get<std::vector<std::string>>()};
   } catch (const nlohmann::json::exception& e) {
     throw Error(ErrorCode::kIo,
                 fmt::format("{} plan ended with status {} and no answer ({}); submit --no-plan "

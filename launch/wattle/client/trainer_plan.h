@@ -7,8 +7,14 @@
 
 namespace wattle {
 
+/// A file or a folder that the run reads besides its YAML file: where that names it, by which key.
+struct PlannedInput {
+  std::string place, key, path;
+};
+
 struct TrainerPlan {
   v1::WorkEstimate work;
+  std::vector<PlannedInput> inputs;
   std::vector<std::string> warnings;
 };
 

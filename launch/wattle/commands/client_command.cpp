@@ -46,6 +46,11 @@ std::string state_text(v1::JobState state) {
   return v1::JobState_Name(state).substr(kPrefix.size());
 }
 
+std::string reason_text(const v1::JobSummary& job) {
+  if (job.reason().empty() || job.why().empty()) return job.reason();
+  return job.reason() + ": " + job.why();
+}
+
 bool is_finished(v1::JobState state) {
   return state != v1::JOB_STATE_PENDING && state != v1::JOB_STATE_RUNNING &&
          state != v1::JOB_STATE_PREEMPTED && state != v1::JOB_STATE_UNSPECIFIED;

@@ -40,6 +40,9 @@ double now_seconds();
 /// RUNNING, PENDING, ...
 std::string state_text(v1::JobState state);
 
+/// Why a job is where it is, with its words where it has failed; "" where there is no reason.
+std::string reason_text(const v1::JobSummary& job);
+
 /// COMPLETED, FAILED, CANCELLED, TIMEOUT, NODE_FAIL: nothing more will come of it.
 bool is_finished(v1::JobState state);
 

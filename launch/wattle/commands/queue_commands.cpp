@@ -57,7 +57,8 @@ std::string progress(const v1::JobSummary& job) {
 std::string nodes_or_reason(const v1::JobSummary& job) {
   const bool is_somewhere = job.state() == v1::JOB_STATE_RUNNING || is_finished(job.state());
   std::string text = is_somewhere ? fmt::format("{}", fmt::join(job.nodes(), ",")) : "";
-  if (!job.reason().empty()) text += fmt::format("{}({})", text.empty() ? "" : " ", job.reason());
+  const std::string reason = reason_text(job);
+  if (!reason.empty()) text += fmt::format("{}({})", text.empty() ? "" : " ", reason);
   return text;
 }
 

@@ -63,14 +63,16 @@ Input parse_input(const std::string& text) {
   return input;
 }
 
-v1::SubmitRequest request_of(const SubmitArguments& arguments) {
+v1::SubmitRequest request_of(const SubmitArguments& arguments, const std::vector<Input>& inputs) {
   v1::SubmitRequest request;
   request.set_request_id(arguments.request_id.empty() ? new_request_id() : arguments.request_id);
   request.set_name(arguments.name);
   request.set_array(arguments.array);
   request.set_yaml(read_yaml(arguments.file));
   for (const std::string& override : arguments.overrides) request.add_overrides(override);
-  if (!arguments.no_plan) plan_request(arguments.file, request);
+  std::vector<std::string> sent;
+  for (const Input& input : inputs) sent.push_back(input.path);
+  if (!arguments.no_plan) plan_request(arguments.file, sent, request);
   return request;
 }
 
@@ -120,8 +122,9 @@ int wait_for(JobsClient& client, const v1::SubmitResponse& response, bool quiet)
     if (quiet) return;
     const std::string nodes =
         job.nodes_size() > 0 ? fmt::format(" on {}", fmt::join(job.nodes(), ",")) : "";
+    const std::string reason = printable(reason_text(job));
     fmt::print(stderr, "job {} {}{}{}\n", job.job(), state_text(job.state()), nodes,
-               job.reason().empty() ? "" : " (" + printable(job.reason()) + ")");
+               reason.empty() ? "" : " (" + reason + ")");
   });
   return good ? kExitDone : kExitFailed;
 }
@@ -129,7 +132,7 @@ int wait_for(JobsClient& client, const v1::SubmitResponse& response, bool quiet)
 int submit(const SubmitArguments& arguments) {
   std::vector<Input> inputs;
   for (const std::string& text : arguments.inputs) inputs.push_back(parse_input(text));
-  v1::SubmitRequest request = request_of(arguments);
+  v1::SubmitRequest request = request_of(arguments, inputs);
   JobsClient client(arguments.client.connect());
   for (const Input& input : inputs) *request.add_inputs() = client.upload(input.file, input.path);
   const v1::SubmitResponse response = client.submit(request);

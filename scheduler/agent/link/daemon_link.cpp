@@ -136,6 +136,11 @@ void DaemonLink::send(int64_t stream, v1::AgentMessage message) {
   wake_.notify_all();
 }
 
+bool DaemonLink::has_room(int64_t stream, size_t most) const {
+  const std::lock_guard lock(mutex_);
+  return stream_ && stream_->number == stream && outgoing_.size() < most;
+}
+
 void DaemonLink::drop(int64_t stream) {
   const std::lock_guard lock(mutex_);
   if (stream_ && stream_->number == stream) stream_->context.TryCancel();

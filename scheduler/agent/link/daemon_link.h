@@ -49,6 +49,8 @@ class DaemonLink {
   /// Sends in order, without waiting. What is sent on a stream that is not the present one is
   /// dropped: its like comes with the next registration.
   void send(int64_t stream, v1::AgentMessage message);
+  /// Whether fewer messages than `most` wait to be sent on this stream, the present one.
+  bool has_room(int64_t stream, size_t most) const;
   /// Ends a stream that seems to hang.
   void drop(int64_t stream);
 

@@ -340,9 +340,10 @@ void Run::close(v1::RunExited exited) {
   send_remote_end();
 }
 
-void Run::registered(int64_t log_bytes) {
+void Run::registered(int64_t log_bytes, int64_t most_log_bytes) {
   is_log_sent_ = false;
   log_sent_ = is_first() ? log_bytes : std::max<int64_t>(log_sent_, 0);
+  most_log_bytes_ = is_first() ? most_log_bytes : 0;
   is_start_reported_ = false;
   send_remote_end();
   if (remotes_) remotes_->send_again();

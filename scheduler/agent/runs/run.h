@@ -26,6 +26,8 @@ struct RunParts {
   std::function<Lease()> lease;
   /// Sends to the daemon, or drops it while there is no registration.
   std::function<void(v1::AgentMessage)> send;
+  /// Whether there is a registration, and fewer messages than this wait to be sent.
+  std::function<bool(size_t most)> has_room;
   std::function<void(const std::string&)> say;  ///< the agent's log
 };
 
@@ -56,9 +58,9 @@ class Run {
   /// What the daemon has to know in each reporting interval.
   void report();
 
-  /// There is a registration: goes on with the log at `log_bytes`, sends its requests again, sets
-  /// its limit again.
-  void registered(int64_t log_bytes);
+  /// There is a registration: goes on with the log at `log_bytes`, of which the daemon keeps
+  /// `most_log_bytes` (0: all), sends its requests again, sets its limit again.
+  void registered(int64_t log_bytes, int64_t most_log_bytes);
   v1::HeldRun held(bool is_cut_off) const;
   /// The lease has run out: from now on its limit is the safe one. (The keeper lowers what runs.)
   void fall_to_safe();
@@ -99,6 +101,8 @@ class Run {
   void hold_back(double seconds, double joules, bool is_cut_off);
   void move_stop();
   bool send_log();
+  void send_log_piece(const std::string& piece);
+  std::string next_log_piece() const;
   void send_remote_end();
   void end(const Ending& ending);
   void finish();
@@ -134,6 +138,7 @@ class Run {
   bool is_start_reported_ = false, has_new_checkpoint_ = false, is_log_sent_ = false;
   double metrics_at_ = 0, reported_at_ = 0, reported_joules_ = 0;
   int64_t log_sent_ = -1;  // -1: no registration yet
+  int64_t most_log_bytes_ = 0;
 };
 
 /// The end of a run that an exception kept from starting. Wrong launches (kConfig) are the job's

@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/text.h"
+#include "scheduler/agent/files/log_cause.h"
 #include "scheduler/agent/runs/run.h"
 
 /// What a run tells the daemon.
@@ -17,8 +18,12 @@ namespace wattle::agent {
 namespace {
 
 constexpr size_t kLogBytes = 64 << 10;
+/// Pieces of logs that may wait to be sent. The devices of a run that has ended are free when its
+/// log is sent; but heartbeats come behind what waits.
+constexpr size_t kMostWaiting = 32;
 /// A disk with less is full.
 constexpr uintmax_t kLeastRoomBytes = 16 << 20;
+constexpr const char* kDiskIsFull = "No space left on the disk of the jobs' folders";
 constexpr size_t kLongestCauseFile = 64 << 10;
 
 /// The first cause, as the trainer has noted it; "" if there is none. The file is the user's:
@@ -89,10 +94,14 @@ v1::RunExited Run::exit_report(bool with_checkpoint) const {
   std::string cause = ending_->error;
   if (cause.empty() && is_first() && exit_code != kExitDone && exit_code != kExitStopped) {
     cause = first_cause(files_, account_);
+    // What keeps the trainer from its folder, or a rank from a word, stands in no such file.
+    if (cause.empty()) cause = cause_in_log_file(folder_ + "/log", exit_code);
   }
   const StartFault fault = ending_->fault != StartFault::kNone || exit_code != kExitFailed
                                ? ending_->fault
                                : fault_of_disk(files_, cause);
+  // A node's fault is told to all tenants: a job's words are for its own.
+  if (ending_->fault == StartFault::kNone && fault == StartFault::kNode) cause = kDiskIsFull;
   if (const std::string& failure = checkpoints_.failure(); with_checkpoint && !failure.empty()) {
     parts_.say(fmt::format("run {}: {}", record_.launch.token(), failure));
     if (cause.empty()) cause = failure;
@@ -193,11 +202,31 @@ void Run::report() {
   parts_.send(std::move(message));
 }
 
-/// Sends the next piece; whether there may be more.
+/// Sends the next piece, or as much as the stream takes when nothing comes any more; whether there
+/// may be more.
 bool Run::send_log() {
   if (log_sent_ < 0) return false;
-  const std::string piece = read_piece(folder_ + "/log", log_sent_, kLogBytes);
-  if (piece.empty()) return false;
+  const bool is_over = ending_ || has_ended();
+  do {
+    const std::string piece = next_log_piece();
+    if (piece.empty()) return false;
+    if (!parts_.has_room(kMostWaiting)) return true;
+    send_log_piece(piece);
+  } while (is_over);
+  return true;
+}
+
+/// Empty where there is nothing more that the daemon would keep.
+std::string Run::next_log_piece() const {
+  size_t most = kLogBytes;
+  if (most_log_bytes_ > 0) {
+    const int64_t wanted = most_log_bytes_ + 1 - log_sent_;  // one tells that there was more
+    most = static_cast<size_t>(std::clamp<int64_t>(wanted, 0, kLogBytes));
+  }
+  return read_piece(folder_ + "/log", log_sent_, most);
+}
+
+void Run::send_log_piece(const std::string& piece) {
   v1::AgentMessage message;
   if (is_first()) {
     v1::LogChunk& chunk = *message.mutable_log_chunk();
@@ -213,7 +242,6 @@ bool Run::send_log() {
   }
   parts_.send(std::move(message));
   log_sent_ += static_cast<int64_t>(piece.size());
-  return true;
 }
 
 }  // namespace wattle::agent

@@ -81,6 +81,8 @@ v1::JobSummary summary_of(const State& state, const Job& job) {
   summary.set_submit_time(job.submitted_seconds);
   if (is_finished(job.state)) summary.set_end_time(job.ended_seconds);
   summary.set_exit_code(job.exit_code);
+  const bool is_failed = is_finished(job.state) && job.state != JobState::kCompleted;
+  if (is_failed) summary.set_why(job.explanation);
   return summary;
 }
 

@@ -150,6 +150,10 @@ TEST_F(Commands, FinishedJobsKeepTheFactsOfTheirRun) {
   job.add_nodes("n1");
   EXPECT_THAT(run({"queue", "-a"}).out,
               testing::ContainsRegex("FAILED +1:30 +2 .*n1 \\(NonZeroExitCode\\)\n"));
+  job.set_why("exit code 2: run.yaml:4:33: data.path: no such file: 'a\x1b'");
+  EXPECT_THAT(run({"queue", "--all"}).out,
+              HasSubstr("n1 (NonZeroExitCode: exit code 2: run.yaml:4:33: data.path: no such file: "
+                        "'a?')\n"));
   const std::string out = run({"show", "1"}).out;
   EXPECT_THAT(out, HasSubstr("2 in the last run, "));
   EXPECT_THAT(out, HasSubstr("Started     2027-"));

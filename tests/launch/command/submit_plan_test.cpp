@@ -1,4 +1,6 @@
 // What `wattle submit` asks the trainer, and sends of it.
+#include <filesystem>
+
 #include "tests/launch/command/commands_story.h"
 
 namespace wattle {
@@ -56,6 +58,90 @@ TEST_F(Commands, OfALargeSweepNoPointIsPlannedApart) {
   EXPECT_THAT(done.err, HasSubstr("of its 65 points none is planned apart"));
   EXPECT_EQ(daemon_->submits.at(0).point_work_size(), 0);
   EXPECT_EQ(daemon_->submits.at(0).work().units(), 30);
+}
+
+class Inputs : public Commands {
+ protected:
+  Inputs() : before_(std::filesystem::current_path()) {
+    folder_.put("text.txt", std::string(5000, 'a'));
+    folder_.put("data/text.txt", std::string(5000, 'b'));
+    folder_.put("watts.csv", "0,10\n1,10\n");
+    std::filesystem::current_path(folder_.path());
+  }
+  ~Inputs() override { std::filesystem::current_path(before_); }
+
+  /// Hands in a run of a text at `path`.
+  Outcome submit(const std::string& path, std::vector<std::string> words = {}) {
+    write("j.yaml",
+          fmt::format("run: {{name: text, output_dir: data, threads: 1}}\n"
+                      "model: {{family: gpt2, layers: 1, width: 16, heads: 2, vocab: 256, "
+                      "positions: 16}}\n"
+                      "train: {{steps: 3, global_batch: 2}}\n"
+                      "data: {{kind: text, path: {}, sequence_length: 16}}\n",
+                      path));
+    words.insert(words.begin(), {"submit", this->path("j.yaml")});
+    return run(words);
+  }
+
+  const std::filesystem::path before_;
+};
+
+TEST_F(Inputs, WhatIsNotSentIsRefusedBeforeAnythingIs) {
+  const Outcome done = submit("text.txt");
+  EXPECT_EQ(done.code, 2);
+  EXPECT_THAT(done.err, HasSubstr("j.yaml:4:26: data.path: 'text.txt' is not sent with the job"));
+  EXPECT_THAT(done.err, HasSubstr("--input text.txt"));
+  EXPECT_THAT(done.err, HasSubstr("absolute path"));
+  EXPECT_TRUE(daemon_->submits.empty());
+}
+
+TEST_F(Inputs, WhatIsSentIsTaken) {
+  EXPECT_EQ(submit("text.txt", {"--input", "text.txt"}).code, 0);
+  EXPECT_EQ(submit("./data/text.txt", {"--input", "data/text.txt"}).code, 0);
+  EXPECT_EQ(submit("text.txt", {"--input", "data/text.txt=text.txt"}).code, 0);
+  EXPECT_EQ(daemon_->submits.size(), 3U);
+}
+
+TEST_F(Inputs, AnotherFileInItsPlaceDoesNotCount) {
+  const Outcome done = submit("data/text.txt", {"--input", "text.txt"});
+  EXPECT_EQ(done.code, 2);
+  EXPECT_THAT(done.err, HasSubstr("--input data/text.txt"));
+}
+
+TEST_F(Inputs, AbsolutePathsAreTheDaemonsToJudge) { EXPECT_EQ(submit(path("text.txt")).code, 0); }
+
+TEST_F(Inputs, APathThatClimbsIsToldHowToBeSent) {
+  std::filesystem::current_path(path("data"));
+  const Outcome done = submit("text.txt", {"--set", "data.path=../text.txt"});
+  EXPECT_EQ(done.code, 2);
+  EXPECT_THAT(done.err, HasSubstr("--set data.path=../text.txt: data.path: '../text.txt'"));
+  EXPECT_THAT(done.err, HasSubstr("--input ../text.txt=text.txt"));
+}
+
+TEST_F(Inputs, EveryKeyThatIsReadCountsAndEachIsNamed) {
+  const std::vector<std::string> more = {"--set", "data.validation=data/text.txt", "--set",
+                                         "energy={meter: trace, trace_path: watts.csv}"};
+  const Outcome done = submit("text.txt", more);
+  EXPECT_EQ(done.code, 2);
+  EXPECT_THAT(done.err, HasSubstr("data.path: 'text.txt'"));
+  EXPECT_THAT(done.err, HasSubstr("data.validation: 'data/text.txt'"));
+  EXPECT_THAT(done.err, HasSubstr("energy.trace_path: 'watts.csv'"));
+}
+
+TEST_F(Inputs, WhatIsNowhereIsRefusedWithItsPlace) {
+  const Outcome done = submit("missing.txt");
+  EXPECT_EQ(done.code, 2);
+  EXPECT_THAT(done.err, HasSubstr("j.yaml:4:26: data.path: no such file: 'missing.txt'"));
+}
+
+TEST_F(Inputs, APointOfASweepIsNamed) {
+  const std::string sweep = "job={sweep: {grid: {data.path: [text.txt, data/text.txt]}}}";
+  const Outcome done = submit("text.txt", {"--set", sweep, "--input", "text.txt"});
+  EXPECT_EQ(done.code, 2);
+  EXPECT_THAT(done.err, HasSubstr("job.sweep: data.path=data/text.txt: "));
+  EXPECT_EQ(
+      submit("text.txt", {"--set", sweep, "--input", "text.txt", "--input", "data/text.txt"}).code,
+      0);
 }
 
 TEST_F(Commands, AFileThatCanNotRunIsNotSent) {

@@ -68,8 +68,9 @@ class RunTest(AgentTest):
         self.agent()
         self.daemon.launch(1, self.yaml().replace("text.txt", "missing.txt"))
         exited = self.daemon.wait_said("run_exited", token=1)
-        self.assertEqual(exited.exit_code, 2)
-        self.assertIn("missing.txt", self.daemon.log(1))
+        self.assertEqual((exited.exit_code, exited.error),
+                         (2, "run.yaml:3:26: data.path: no such file: 'missing.txt'"))
+        self.assertIn(exited.error, self.daemon.log(1))
 
     def test_joules_end_it_with_a_checkpoint(self):
         self.agent()
@@ -328,8 +329,9 @@ class BadInputTest(AgentTest):
         self.assertIn("No space left", self.refused(node_at_fault=True, inputs=[big]))
         self.daemon.launch(2, self.yaml(steps=100), inputs=self.text())
         exited = self.daemon.wait_said("run_exited", token=2)
-        self.assertEqual(exited.exit_code, 1)
-        self.assertIn("No space left", exited.error + self.daemon.log(2))
+        self.assertEqual((exited.exit_code, exited.node_at_fault), (1, True))
+        self.assertIn("No space left", self.daemon.log(2))
+        self.assertEqual(exited.error, "No space left on the disk of the jobs' folders")
 
     @unittest.skipUnless(os.geteuid() == 0, "becomes another account, which needs root")
     def test_runs_as_another_account(self):

@@ -42,6 +42,7 @@ class FakeDaemon:
         self.logs = {}  # token -> bytes
         self.hosts = {}  # token -> nodes, the first one first
         self.renews = True
+        self.log_bytes = 0
         self.records_exits = True
         self.relays = True
         self.refusal = None
@@ -95,7 +96,8 @@ class FakeDaemon:
             old.outgoing.put(None)
         terms = MESSAGES["Command"]()
         terms.registered.epoch = self.epoch
-        for key in ("lease_seconds", "orphan_grace_seconds", "heartbeat_seconds", "report_seconds"):
+        for key in ("lease_seconds", "orphan_grace_seconds", "heartbeat_seconds", "report_seconds",
+                    "log_bytes"):
             setattr(terms.registered, key, getattr(self, key))
         for token, log in self.logs.items():
             terms.registered.logs.add(token=token, bytes=len(log))

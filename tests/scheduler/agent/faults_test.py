@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 import unittest
 
 from agent_runs import AgentTest, SLEEPER, processes_of
@@ -29,6 +30,18 @@ class FaultsTest(AgentTest):
         self.assertEqual([end.error for end in ends], ["no such shape"] + [""] * (len(ends) - 1))
         self.assertIsNone(agent.process.poll(), agent.log())
 
+    def test_a_rank_that_was_killed_says_so(self):
+        self.agent(train_program=self.program("echo step 1/9\nkill -9 $$\n"))
+        self.daemon.launch(1, self.yaml())
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertRegex(exited.error, "exited on signal 9")
+
+    def test_what_a_program_prints_is_no_cause(self):
+        self.agent(train_program=self.program("echo step 1/9\nexit 1\n"))
+        self.daemon.launch(1, self.yaml())
+        exited = self.daemon.wait_said("run_exited", token=1)
+        self.assertEqual((exited.exit_code, exited.error), (1, ""))
+
     def test_a_first_cause_has_a_bound(self):
         self.agent(train_program=self.program("exit 1\n"))
         long = self.fail_with(1, "out/error.json", '{"message": "' + "ä" * 20000 + '"}')
@@ -37,6 +50,25 @@ class FaultsTest(AgentTest):
         self.assertEqual(self.fail_with(2, "out/error.json",
                                         json.dumps({"message": "x" * (5 << 20)})).error, "")
         self.assertEqual(self.daemon.epoch, 1, "it has registered again")
+
+    def prints(self, token: int, mebibytes: int) -> float:
+        """Seconds from the end of a program that prints so much to the report of it."""
+        program = self.program(f"head -c {mebibytes}M /dev/zero | tr '\\0' x\ndate +%s.%N >ended\n")
+        agent = self.agent(train_program=program)
+        self.daemon.launch(token, self.yaml())
+        self.daemon.wait_said("run_exited", token=token)
+        return time.time() - float((agent.job(token) / "ended").read_text())
+
+    def test_what_a_run_has_printed_does_not_hold_its_devices_for_long(self):
+        seconds = self.prints(1, 12)
+        self.assertEqual(len(self.daemon.log(1)), 12 << 20)
+        self.assertLess(seconds, 10)
+
+    def test_what_nobody_keeps_of_a_log_is_not_sent(self):
+        self.daemon.log_bytes = 1 << 20
+        seconds = self.prints(1, 400)
+        self.assertEqual(len(self.daemon.log(1)), (1 << 20) + 1)  # that there is more
+        self.assertLess(seconds, 10)
 
     def test_a_run_that_cannot_go_on_is_ended_alone(self):
         agent = self.agent(train_program=self.program(SLEEPER))

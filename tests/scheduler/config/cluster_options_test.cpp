@@ -150,5 +150,13 @@ TEST_F(ClusterOptionsTest, WhatIsWrittenReadsBackTheSame) {
   EXPECT_THAT(once, HasSubstr("team-b"));
 }
 
+TEST_F(ClusterOptionsTest, KnowsWhereItsKeysStand) {
+  const ClusterOptions options = read(kWhole, {"lease_seconds=9"});
+  EXPECT_THAT(options.named("cap_watts"), testing::EndsWith("cluster.yaml:4:12: cap_watts"));
+  EXPECT_THAT(options.named("tenants.1"), testing::EndsWith("cluster.yaml:8:5: tenants.1"));
+  EXPECT_EQ(options.named("lease_seconds"), "--set lease_seconds=9: lease_seconds");
+  EXPECT_EQ(options.named("history_days"), "history_days");
+}
+
 }  // namespace
 }  // namespace wattle::scheduler

@@ -26,7 +26,9 @@ TEST_F(DaemonTest, RunsAJobAndChargesItsJoules) {
   v1::SubmitResponse answer;
   ASSERT_TRUE(submit("a", kYaml, answer).ok());
   ScriptedAgent agent(channel_, "node-1");
-  EXPECT_EQ(agent.await(v1::Command::kRegistered).registered().lease_seconds(), 6);
+  const v1::Registered registered = agent.await(v1::Command::kRegistered).registered();
+  EXPECT_EQ(registered.lease_seconds(), 6);
+  EXPECT_EQ(registered.log_bytes(), options_.log_bytes_per_run);
   const v1::Launch launch = agent.await(v1::Command::kLaunch).launch();
   EXPECT_EQ(launch.yaml(), kYaml);
   EXPECT_EQ(launch.hosts(0).node(), "node-1");
@@ -261,6 +263,23 @@ TEST_F(DaemonTest, TheFilesCapCountsAnewWhenItHasChanged) {
   EXPECT_EQ(cap_after_start(), 120) << "the file says what it said before";
   cap_watts_ = 150;
   EXPECT_EQ(cap_after_start(), 150);
+}
+
+TEST_F(DaemonTest, ACapOfTheFileThatIsRefusedIsNamedWithItsPlace) {
+  {
+    ScriptedAgent agent(channel_, "node-1");
+    agent.await(v1::Command::kRegistered);
+  }
+  stop();
+  cap_watts_ = 3;
+  options_.places = {{"cap_watts", "cluster.yaml:4:12"}};
+  try {
+    start();
+    FAIL() << "less than idle devices draw";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kConfig);
+    EXPECT_THAT(e.what(), testing::StartsWith("cluster.yaml:4:12: cap_watts: "));
+  }
 }
 
 /// Others lower their limits first, within the moments that the registration waits.

@@ -273,6 +273,7 @@ TEST_F(RequestsTest, TheEndOfAJobSaysWhyAndWhereItRan) {
   EXPECT_EQ(job.summary().state(), v1::JOB_STATE_FAILED);
   EXPECT_THAT(job.explanation(), HasSubstr("exit code 1: loss is?[31m NaN !!!"));
   EXPECT_LT(job.explanation().size(), 600);
+  EXPECT_EQ(job.summary().why(), job.explanation());
   EXPECT_THAT(job.summary().nodes(), testing::ElementsAre("node-1"));
   EXPECT_EQ(job.summary().ranks(), 1);
   EXPECT_GT(job.summary().start_time(), 0);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "common/paths.h"
 #include "common/text.h"
 
 namespace wattle::scheduler {
@@ -15,18 +16,13 @@ namespace fs = std::filesystem;
 
 bool is_free_text(const std::string& key) { return key == "prompt" || key.ends_with(".prompt"); }
 
-bool is_below(const fs::path& path, const fs::path& folder) {
-  const fs::path rest = path.lexically_relative(folder);
-  return !rest.empty() && *rest.begin() != "..";
-}
-
 std::string fault_of(const std::string& text, const std::vector<std::string>& shared_paths) {
   const fs::path path = text;
   const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
   if (!climbs && !path.is_absolute()) return "";
   const bool is_shared =
       !climbs && std::any_of(shared_paths.begin(), shared_paths.end(),
-                             [&](const std::string& folder) { return is_below(path, folder); });
+                             [&](const std::string& folder) { return is_below(text, folder); });
   if (is_shared) return "";
   return fmt::format(
       "'{}' leaves the job's directory; expected a relative path{}: send what the job needs with "
