@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/text.h"
+#include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -18,7 +19,9 @@ constexpr size_t kMostRemarks = 32;
 /// each job that waits for them.
 std::string why_waiting(const State& state, const Job& job) {
   if (job.reason == Reason::kDependency && job.is_dependent) return waits_now(state, job);
-  const std::string joules = job.is_dependent ? "" : short_of_joules(state, job);
+  if (job.is_dependent) return job.explanation;
+  const double kept = JouleClaims(state, state.now_seconds).before(job);
+  const std::string joules = short_of_joules(state, job, kept);
   return joules.empty() ? job.explanation : joules;
 }
 

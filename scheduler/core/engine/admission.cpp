@@ -17,12 +17,23 @@ std::optional<Option> choice_alone(State& state, const Job& job, double at_secon
 }
 
 /// When the job's tenant, which is short of joules now, can pay a start; nothing if never.
-std::optional<double> next_payday(const State& state, const Job& job) {
+std::optional<double> next_payday(const State& state, const Job& job, double start_joules) {
   const std::string& tenant = job.request.tenant;
-  const double least = std::max(1.0, least_start_joules(state, job));
+  const double least = std::max(1.0, start_joules);
   if (state.joules.job_left(job.id).value_or(least) < least) return std::nullopt;
   if (state.joules.tenant_budget(tenant).value_or(least) < least) return std::nullopt;
   return state.joules.period_end_seconds(tenant);
+}
+
+std::string left_of_tenant(const State& state, const Job& job, double kept_joules) {
+  const std::string& tenant = job.request.tenant;
+  std::string text =
+      fmt::format("tenant {} has {:.0f} J left", tenant, *state.joules.tenant_left(tenant));
+  if (kept_joules >= 1) {
+    text += fmt::format(", and {:.0f} J are kept for what its runs are expected to use yet",
+                        kept_joules);
+  }
+  return text;
 }
 
 /// What joules say of the start, and whether they are enough for the whole job.
@@ -32,17 +43,18 @@ void expect_joules(const State& state, const Job& job, Accepted& accepted) {
     accepted.why += fmt::format("; its own {:.0f} J are less than the {:.0f} J expected", *own,
                                 *accepted.joules);
   }
-  if (const std::string why = short_of_joules(state, job); !why.empty()) {
+  const double kept = kept_joules(state, job);
+  if (const std::string why = short_of_joules(state, job, kept); !why.empty()) {
     accepted.why += "; " + why;
-    const auto payday = next_payday(state, job);
+    const auto payday = next_payday(state, job, least_start_joules(state, job));
     if (!payday) accepted.start_seconds.reset();
     if (accepted.start_seconds) accepted.start_seconds = std::max(*accepted.start_seconds, *payday);
     return;
   }
   const auto left = state.joules.tenant_left(job.request.tenant);
-  if (left && accepted.joules && *accepted.joules > *left) {
-    accepted.why += fmt::format("; tenant {} has {:.0f} J left, less than the {:.0f} J expected",
-                                job.request.tenant, *left, *accepted.joules);
+  if (left && accepted.joules && *accepted.joules > *left - kept) {
+    accepted.why += fmt::format("; {}, less than the {:.0f} J expected",
+                                left_of_tenant(state, job, kept), *accepted.joules);
   }
 }
 
@@ -69,16 +81,20 @@ double least_start_joules(const State& state, const Job& job) {
   return least.value_or(0);
 }
 
-bool has_joules(const State& state, const Job& job, double joules) {
+bool has_joules(const State& state, const Job& job, double joules, double kept_joules) {
   const double least = std::max(1.0, joules);
   const auto tenant_left = state.joules.tenant_left(job.request.tenant);
-  if (tenant_left && *tenant_left < least) return false;
+  if (tenant_left && *tenant_left - kept_joules < least) return false;
   return state.joules.job_left(job.id).value_or(least) >= least;
 }
 
-std::string short_of_joules(const State& state, const Job& job) {
-  const double least = std::max(1.0, least_start_joules(state, job));
-  if (has_joules(state, job, least)) return "";
+std::string short_of_joules(const State& state, const Job& job, double kept_joules) {
+  return short_of_joules(state, job, kept_joules, least_start_joules(state, job));
+}
+
+std::string short_of_joules(const State& state, const Job& job, double kept_joules, double joules) {
+  const double least = std::max(1.0, joules);
+  if (has_joules(state, job, least, kept_joules)) return "";
   const auto own = state.joules.job_left(job.id);
   if (own && *own < least) {
     return fmt::format(
@@ -86,17 +102,15 @@ std::string short_of_joules(const State& state, const Job& job) {
         least);
   }
   const std::string& tenant = job.request.tenant;
-  if (!next_payday(state, job)) {
+  if (!next_payday(state, job, least)) {
     return fmt::format(
         "no period of tenant {}, each with {:.0f} J, pays a start, which takes {:.0f} J: it can't "
         "start before the budget is raised",
         tenant, *state.joules.tenant_budget(tenant), least);
   }
-  return fmt::format(
-      "tenant {} has {:.0f} J left, and a start takes {:.0f} J: its next period begins at "
-      "{}",
-      tenant, state.joules.tenant_left(tenant).value_or(0), least,
-      time_text(state.joules.period_end_seconds(tenant)));
+  return fmt::format("{}, and a start takes {:.0f} J: its next period begins at {}",
+                     left_of_tenant(state, job, kept_joules), least,
+                     time_text(state.joules.period_end_seconds(tenant)));
 }
 
 std::string never_fits(const State& state, const Job& job, double now_seconds) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -123,17 +124,28 @@ std::vector<Held> held_by(const State& state, const Run& run) {
   return held;
 }
 
+/// For how long a run gets a lease: where joules are few, others need what it will not.
+double lease_seconds(const State& state, const Job& job) {
+  constexpr double kShortestSeconds = 10, kMargin = 1.1;
+  const double longest = state.options.joule_lease_seconds;
+  const bool has_begun = job.units_done > job.run->units_before;
+  const auto rest = rest_seconds(state, job, job.run->point);
+  return has_begun && rest ? std::min(longest, *rest * kMargin + kShortestSeconds) : longest;
+}
+
 /// Nothing for a run whose leases are long enough, or that needs none.
-std::optional<Renewal> renewal(const State& state, const Job& job) {
+std::optional<Renewal> renewal(const State& state, const Job& job, JouleClaims& claims) {
   const Run& run = *job.run;
   Renewal due{held_by(state, run)};
-  const double need = run.issued_watts * state.options.joule_lease_seconds;  // a device
+  const double need = run.issued_watts * lease_seconds(state, job);  // a device
   const auto has_less = [&](double joules) {
     return [joules](const Held& each) { return each.joules < joules * each.devices(); };
   };
   if (std::ranges::none_of(due.held, has_less(need / 2))) return std::nullopt;
-  const double left = std::min(state.joules.tenant_left(job.request.tenant).value_or(kNoEnd),
-                               state.joules.job_left(job.id).value_or(kNoEnd));
+  const double of_tenant =
+      state.joules.tenant_left(job.request.tenant).value_or(kNoEnd) - claims.before(job);
+  const double left =
+      std::max(0.0, std::min(of_tenant, state.joules.job_left(job.id).value_or(kNoEnd)));
   due.level = level_of(due.held, left, need);
   // What a start was promised is not its last, however much it draws.
   const double promised = start_joules(state, run.point.type, 1);
@@ -143,10 +155,18 @@ std::optional<Renewal> renewal(const State& state, const Job& job) {
   return grows || due.is_last ? std::optional(due) : std::nullopt;
 }
 
-void renew(Round& round, Job& job) {
+std::string why_out_of_joules(const State& state, const Job& job, double kept_joules) {
+  if (state.joules.job_left(job.id).value_or(1) < 1) return "the job has no joules left";
+  const std::string& tenant = job.request.tenant;
+  if (kept_joules < 1) return fmt::format("tenant {} has no joules left", tenant);
+  return fmt::format("tenant {} has {:.0f} J left, kept for runs that go first", tenant,
+                     state.joules.tenant_left(tenant).value_or(0));
+}
+
+void renew(Round& round, Job& job, JouleClaims& claims) {
   State& state = round.state;
   const Token token = job.run->token;
-  const auto due = renewal(state, job);
+  const auto due = renewal(state, job, claims);
   if (!due) return;
   for (const auto& [share, joules] : due->held) {
     const double more = due->level * static_cast<double>(share->devices.size()) - joules;
@@ -154,13 +174,11 @@ void renew(Round& round, Job& job) {
     const double used = std::max(state.joules.reported(token, share->node),
                                  state.joules.leased(token, share->node));
     const double lease = state.joules.lease(token, share->node, used + more);
+    claims.lease(job, lease - used);
     round.decide(job.id, LeaseJoules{job.id, token, state.nodes[share->node].name, lease}, "");
   }
   if (due->is_last) {
-    stop_run(round, job, Reason::kEnergyBudget,
-             fmt::format("{} has no joules left", state.joules.job_left(job.id).value_or(1) < 1
-                                                      ? "the job"
-                                                      : "tenant " + job.request.tenant));
+    stop_run(round, job, Reason::kEnergyBudget, why_out_of_joules(state, job, claims.before(job)));
   }
 }
 
@@ -212,19 +230,21 @@ void on(Round& round, const BudgetSet& event) {
   round.decide(0, Noted{event.tenant, budget}, "");
 }
 
-void lease_start(Round& round, Job& job) { renew(round, job); }
+void lease_start(Round& round, Job& job, JouleClaims& claims) { renew(round, job, claims); }
 
 void renew_leases(Round& round) {
+  JouleClaims claims(round.state, round.state.now_seconds);
   for (JobId id : round.state.running) {
     Job& job = round.state.jobs.at(id);
-    if (job.run->phase != Run::Phase::kStopping) renew(round, job);
+    if (job.run->phase != Run::Phase::kStopping) renew(round, job, claims);
   }
 }
 
 bool is_renewal_due(const State& state) {
+  JouleClaims claims(state, state.now_seconds);
   return std::ranges::any_of(state.running, [&](JobId id) {
     const Job& job = state.jobs.at(id);
-    return job.run->phase != Run::Phase::kStopping && renewal(state, job);
+    return job.run->phase != Run::Phase::kStopping && renewal(state, job, claims);
   });
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -81,7 +82,8 @@ struct QueuedJob {
 /// Nothing for a job that waits for something else than its turn.
 std::optional<QueuedJob> queued(State& state, const Job& job, const QueueAhead& ahead) {
   const auto options = state.profiles.options(state.types, job);
-  if (job.is_dependent || options->empty() || !has_joules(state, job, 0)) return std::nullopt;
+  const bool has_no_turn = job.is_dependent || job.reason == Reason::kEnergyBudget;
+  if (has_no_turn || options->empty() || !has_joules(state, job, 0, 0)) return std::nullopt;
   const int ranks = job.rank_counts.front();
   std::optional<QueuedJob> found;
   for (int type = 0; type < static_cast<int>(state.outlook.capacity.size()); ++type) {
@@ -148,6 +150,7 @@ void look_ahead(State& state) {
     if (waiting.erase(job.id) > 0) holdings.take(job, start.point, start.point.ranks);
   }
   outlook.timeline = holdings.timeline();
+  outlook.kept_joules = JouleClaims(state, state.now_seconds).totals();
   look_at_queue(state, waiting);
 }
 
@@ -155,6 +158,17 @@ void join_queue(State& state, const Job& job) {
   const int priority = job.request.priority;
   const auto share = queued(state, job, ahead_of(state.outlook, priority));
   if (share) add(state, *share, state.outlook.queue[priority]);
+}
+
+double kept_joules(const State& state, const Job& job) {
+  const auto tenant = state.outlook.kept_joules.find(job.request.tenant);
+  if (tenant == state.outlook.kept_joules.end()) return 0;
+  double joules = 0;
+  const auto& levels = tenant->second;
+  for (auto level = levels.lower_bound(job.request.priority); level != levels.end(); ++level) {
+    joules += level->second;
+  }
+  return joules;
 }
 
 std::optional<double> expected_start(const State& state, const Job& job, int type) {

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/engine/weight.h"
 
@@ -30,13 +31,14 @@ bool planned_with(const State& state, const Job& job, const NodeShare& share) {
   return steerable(state, job);
 }
 
-/// What a waiting job can pay the start of. A budget that is nearly spent still starts it on fewer
-/// ranks.
-std::shared_ptr<const Options> payable(const State& state, const Job& job,
+/// What a waiting job can pay the start of, beside what is kept for runs. A budget that is nearly
+/// spent still starts it on fewer ranks.
+std::shared_ptr<const Options> payable(const State& state, const Job& job, double kept_joules,
                                        std::shared_ptr<const Options> options) {
   constexpr double kForever = std::numeric_limits<double>::infinity();
-  const double left = std::min(state.joules.tenant_left(job.request.tenant).value_or(kForever),
-                               state.joules.job_left(job.id).value_or(kForever));
+  const double left =
+      std::min(state.joules.tenant_left(job.request.tenant).value_or(kForever) - kept_joules,
+               state.joules.job_left(job.id).value_or(kForever));
   if (std::isinf(left)) return options;
   const auto is_payable = [&](const Option& option) {
     return start_joules(state, option.point.type, option.point.ranks) <= left;
@@ -48,13 +50,12 @@ std::shared_ptr<const Options> payable(const State& state, const Job& job,
 }
 
 /// Whether a waiting job has the joules to start. If not it takes no part, and is told once.
-bool can_pay(const State& state, const Job& job, PlanRequest& request) {
-  if (has_joules(state, job, least_start_joules(state, job))) return true;
-  if (job.reason != Reason::kEnergyBudget) {
-    request.short_of_joules.push_back(
-        {job.id, 0, std::nullopt, Reason::kEnergyBudget, short_of_joules(state, job)});
+bool can_pay(const State& state, const Job& job, double kept_joules, PlanRequest& request) {
+  const std::string why = short_of_joules(state, job, kept_joules);
+  if (!why.empty() && job.reason != Reason::kEnergyBudget) {
+    request.short_of_joules.push_back({job.id, 0, std::nullopt, Reason::kEnergyBudget, why});
   }
-  return false;
+  return why.empty();
 }
 
 /// Whether a job is between two runs: told to stop, or stopped, for other ranks.
@@ -67,7 +68,7 @@ bool is_resizing(const State& state, const Job& job) {
          });
 }
 
-JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
+JobView view_of(State& state, const Job& job, int tenant, double kept_joules, double now_seconds) {
   JobView view;
   view.id = job.id;
   view.tenant = tenant;
@@ -77,7 +78,7 @@ JobView view_of(State& state, const Job& job, int tenant, double now_seconds) {
   if (job.run && !view.resizing) {
     view.current = job.run->point;
   } else {
-    view.options = payable(state, job, std::move(view.options));
+    view.options = payable(state, job, kept_joules, std::move(view.options));
     view.waited_seconds = job.run ? 0 : std::max(0.0, now_seconds - job.eligible_seconds);
   }
   if (view.resizing) {
@@ -192,7 +193,8 @@ std::vector<TenantView> tenants_of(const State& state, double now_seconds) {
 }
 
 /// In the queue's order.
-std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request, double now_seconds) {
+std::vector<const Job*> jobs_to_plan(const State& state, JouleClaims& claims, PlanRequest& request,
+                                     double now_seconds) {
   using Place = std::tuple<int, double, JobId, const Job*>;
   std::vector<Place> places;
   places.reserve(state.running.size() + state.waiting.size());
@@ -206,7 +208,7 @@ std::vector<const Job*> jobs_to_plan(const State& state, PlanRequest& request, d
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
     if (job.is_dependent || job.not_before_seconds > now_seconds) continue;
-    if (can_pay(state, job, request)) add(job);
+    if (can_pay(state, job, claims.before(job), request)) add(job);
   }
   std::sort(places.begin(), places.end());
   std::vector<const Job*> jobs;
@@ -283,7 +285,7 @@ Snapshot make_snapshot_alone(State& state, const Job& job, double at_seconds) {
   }
   choose_idle_draws(state, state.installed, state.least_cap_watts, snapshot);
   snapshot.tenants.push_back(tenant_of(state, job.request.tenant, at_seconds));
-  JobView view = view_of(state, job, 0, at_seconds);
+  JobView view = view_of(state, job, 0, 0, at_seconds);
   if (view.options->empty()) view.options = state.profiles.options(state.types, job);
   snapshot.jobs.push_back(std::move(view));
   return snapshot;
@@ -299,12 +301,14 @@ PlanRequest request_plan(State& state, double now_seconds) {
   for (const TenantView& tenant : snapshot.tenants) {
     tenant_index.emplace(tenant.name, static_cast<int>(tenant_index.size()));
   }
-  const std::vector<const Job*> jobs = jobs_to_plan(state, request, now_seconds);
+  JouleClaims claims(state, now_seconds);
+  const std::vector<const Job*> jobs = jobs_to_plan(state, claims, request, now_seconds);
   snapshot.jobs.reserve(jobs.size());
   request.tokens.reserve(jobs.size());
   for (const Job* job : jobs) {
     const int tenant = tenant_index.at(job->request.tenant);
-    snapshot.jobs.push_back(view_of(state, *job, tenant, now_seconds));
+    const double kept = job->run ? 0 : claims.before(*job);
+    snapshot.jobs.push_back(view_of(state, *job, tenant, kept, now_seconds));
     request.tokens.push_back(job->run ? job->run->token : 0);
   }
   set_apart(state, request);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -251,14 +252,18 @@ struct Place {
   double limit_watts = 0;         ///< 0 if there are too few watts; the devices are free again then
 };
 
+void give_back(State& state, const Place& place) {
+  for (const NodeShare& share : place.shares) {
+    for (DeviceId device : share.devices) free_device(state, device);
+  }
+}
+
 Place take_place(State& state, const OperatingPoint& point, double free) {
   Place place{state.pool.take(point.type, point.ranks), 0};
   if (place.shares.empty()) return place;
   place.limit_watts = limit_for_now(state, point, place.shares, free);
   if (place.limit_watts > 0) return place;
-  for (const NodeShare& share : place.shares) {
-    for (DeviceId device : share.devices) free_device(state, device);
-  }
+  give_back(state, place);
   return place;
 }
 
@@ -285,6 +290,7 @@ void start_run(Round& round, Job& job, const PendingStart& pending, Place place)
   state.owner_of_token[run.token] = job.id;
   state.waiting.erase(job.id);
   state.running.insert(job.id);
+  if (job.claims_since_seconds == 0) job.claims_since_seconds = state.now_seconds;
   if (limit_watts != run.point.limit_watts) state.to_adjust.insert(job.id);
   const std::string remark =
       fmt::format("started on {} of {} at {:.0f} W each ({}): {}", run.point.ranks,
@@ -295,7 +301,19 @@ void start_run(Round& round, Job& job, const PendingStart& pending, Place place)
   job.run = std::move(run);
   round.decide(job.id, std::move(start), remark);
   round.change(job, JobState::kRunning, Reason::kNone, pending.why);
-  lease_start(round, job);
+}
+
+/// Whether too few joules are left for the start, beside those kept for others: they have been
+/// spent or promised since the plan was asked for.
+bool refuse_for_joules(Round& round, Job& job, const OperatingPoint& point, double kept_joules) {
+  State& state = round.state;
+  const double joules = start_joules(state, point.type, point.ranks);
+  const std::string why = short_of_joules(state, job, kept_joules, joules);
+  if (why.empty()) return false;
+  job.claims_since_seconds = 0;
+  round.change(job, job.state, Reason::kEnergyBudget, why);
+  state.note_change();  // others may have its devices and watts
+  return true;
 }
 
 /// In the plan's order; the first that has devices but no watts holds all behind it.
@@ -303,19 +321,13 @@ void start_pending(Round& round) {
   State& state = round.state;
   if (state.pending_starts.empty()) return;
   std::vector<PendingStart> left;
+  JouleClaims claims(state, state.now_seconds);
   double free = headroom(state);
   bool out_of_watts = false;
   for (PendingStart& pending : state.pending_starts) {
     Job& job = state.jobs.at(pending.job);
     if (job.run || is_finished(job.state)) continue;
-    if (!has_joules(state, job, start_joules(state, pending.point.type, pending.point.ranks))) {
-      const double joules = start_joules(state, pending.point.type, pending.point.ranks);
-      round.change(job, job.state, Reason::kEnergyBudget,
-                   fmt::format("too few joules are left for a start, which takes {:.0f} J: others "
-                               "have them",
-                               joules));
-      continue;
-    }
+    if (refuse_for_joules(round, job, pending.point, 0)) continue;
     Place place;
     if (!out_of_watts) place = take_place(state, pending.point, free);
     if (place.limit_watts == 0) {
@@ -329,7 +341,14 @@ void start_pending(Round& round) {
       left.push_back(std::move(pending));
       continue;
     }
+    // Only now, for it takes a look at all runs.
+    if (refuse_for_joules(round, job, pending.point, claims.before(job))) {
+      give_back(state, place);
+      continue;
+    }
     start_run(round, job, pending, std::move(place));
+    lease_start(round, job, claims);
+    claims.start(job);
     free = headroom(state);
   }
   state.pending_starts = std::move(left);

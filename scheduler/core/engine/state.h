@@ -49,6 +49,8 @@ struct Outlook {
   Timeline timeline{0, {}, {}};     ///< without those that wait, but for starts that are planned
   std::map<int, QueueAhead> queue;  ///< by priority
   std::vector<int> capacity;        ///< by type
+  /// Joules that are kept for runs, by tenant and priority (joule_claims.h).
+  std::map<std::string, std::map<int, double>> kept_joules;
   double made_seconds = -std::numeric_limits<double>::infinity();
 };
 
@@ -149,6 +151,8 @@ struct Round {
   void change(Job& job, JobState to, Reason reason, const std::string& why);
 };
 
+class JouleClaims;
+
 // intake.cpp: what users ask for
 void on(Round& round, const Submit& event);
 void on(Round& round, const Cancel& event);
@@ -176,7 +180,7 @@ void on(Round& round, const BudgetSet& event);
 void on(Round& round, const Configured& event);
 void renew_leases(Round& round);
 /// What a run that has just been started may use, so that no other start counts on it.
-void lease_start(Round& round, Job& job);
+void lease_start(Round& round, Job& job, JouleClaims& claims);
 bool is_renewal_due(const State& state);
 
 // registration.cpp: agents that register
@@ -256,6 +260,8 @@ void look_ahead(State& state);
 void join_queue(State& state, const Job& job);
 /// When the job is expected to start on a type; nothing if that can't be told.
 std::optional<double> expected_start(const State& state, const Job& job, int type);
+/// Joules of its tenant that are kept for runs which go before it.
+double kept_joules(const State& state, const Job& job);
 
 // admission.cpp: what a new job is expected to use
 Accepted expect(State& state, const Job& job);
@@ -271,10 +277,12 @@ std::string never_fits(const State& state, const Job& job, double now_seconds);
 double start_joules(const State& state, int type, int ranks);
 /// Those of the job's cheapest start on the devices that are installed.
 double least_start_joules(const State& state, const Job& job);
-/// Whether neither tenant nor job is short of so many joules.
-bool has_joules(const State& state, const Job& job, double joules);
-/// "" or who is short of the joules of the job's cheapest start, with the numbers.
-std::string short_of_joules(const State& state, const Job& job);
+/// Whether neither tenant nor job is short of so many joules, beside those that are kept for runs
+/// of the tenant which go before it.
+bool has_joules(const State& state, const Job& job, double joules, double kept_joules);
+/// "" or who is short of the joules of a start, the job's cheapest unless said, with the numbers.
+std::string short_of_joules(const State& state, const Job& job, double kept_joules);
+std::string short_of_joules(const State& state, const Job& job, double kept_joules, double joules);
 
 // rebuild.cpp: what follows from the rest, after a state has been read
 void rebuild(State& state);

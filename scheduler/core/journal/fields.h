@@ -110,6 +110,7 @@ void visit(Is<Job> auto& s, V&& v) {
   v("ended_seconds", s.ended_seconds), v("exit_code", s.exit_code);
   v("fruitless_runs", s.fruitless_runs), v("not_before_seconds", s.not_before_seconds);
   v("kept_bytes", s.kept_bytes), v("resize_ranks", s.resize_ranks);
+  v("claims_since_seconds", s.claims_since_seconds);
 }
 
 // power/, profile/, plan/, policy/
@@ -173,7 +174,7 @@ void visit(Is<QueueAhead> auto& s, V&& v) {
 template <class V>
 void visit(Is<Outlook> auto& s, V&& v) {
   v("timeline", s.timeline), v("queue", s.queue);
-  v("capacity", s.capacity), v("made_seconds", s.made_seconds);
+  v("capacity", s.capacity), v("kept_joules", s.kept_joules), v("made_seconds", s.made_seconds);
 }
 template <class V>
 void visit(Is<Joining> auto& s, V&& v) {

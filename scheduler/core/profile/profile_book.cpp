@@ -122,6 +122,12 @@ void ProfileBook::fit(const Types& types, int type, Series& series) {
   series.fitted_idle_watts = types[type].idle_watts;
 }
 
+/// As it is for the type's present idle draw, noticed or not.
+PowerCurve ProfileBook::fit_of(const Types& types, int type, const Series& series) {
+  const bool is_present = series.fitted_idle_watts == types[type].idle_watts;
+  return is_present ? series.fit : fit_curve(types[type], series.samples);
+}
+
 void ProfileBook::refit(const Types& types) {
   for (auto& [name, page] : pages_) {
     for (auto& [key, series] : page.series) {
@@ -151,7 +157,9 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
     return p;
   };
   if (auto found = page.series.find({point.type, point.ranks}); found != page.series.end()) {
-    return scaled(performance_at(found->second.fit, found->second.samples, point.limit_watts), 1);
+    return scaled(performance_at(fit_of(types, point.type, found->second), found->second.samples,
+                                 point.limit_watts),
+                  1);
   }
   // The nearest rank count seen on the same type, scaled; else the prior of the type.
   const Series* nearest = nullptr;
@@ -164,7 +172,8 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
   }
   const double scaling = std::pow(point.ranks / ranks, kUnseenScaling - 1);
   if (nearest) {
-    Performance p = performance_at(nearest->fit, nearest->samples, point.limit_watts);
+    Performance p =
+        performance_at(fit_of(types, point.type, *nearest), nearest->samples, point.limit_watts);
     p.uncertainty += 0.1;
     p.basis = Basis::kFitted;
     return scaled(p, scaling);
@@ -210,9 +219,12 @@ std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Jo
   return cached = std::make_shared<const Options>(std::move(options));
 }
 
-Performance ProfileBook::at(const Types& types, const Job& job, const OperatingPoint& point) {
-  Page& page = page_of(job);
-  notice(types, page);
+Performance ProfileBook::at(const Types& types, const Job& job, const OperatingPoint& point) const {
+  if (const auto page = pages_.find(job.profile); page != pages_.end()) {
+    return expected(types, page->second, job, point);
+  }
+  Page page;
+  page.units_per_second_hint = job.request.work.units_per_second;
   return expected(types, page, job, point);
 }
 

@@ -55,7 +55,7 @@ class ProfileBook {
   std::shared_ptr<const Options> options(const Types& types, const Job& job);
 
   /// What a job is expected to do at a point, be it among its options or not.
-  Performance at(const Types& types, const Job& job, const OperatingPoint& point);
+  Performance at(const Types& types, const Job& job, const OperatingPoint& point) const;
 
   /// Whether other jobs may have the same page.
   static bool is_shared(const std::string& page);
@@ -99,6 +99,7 @@ class ProfileBook {
   Page& page_of(const Job& job);
   void notice(const Types& types, Page& page);
   static void fit(const Types& types, int type, Series& series);
+  static PowerCurve fit_of(const Types& types, int type, const Series& series);
   static Performance predict(const Types& types, const Page& page, const OperatingPoint& point);
   static Performance expected(const Types& types, const Page& page, const Job& job,
                               const OperatingPoint& point);
