@@ -7,7 +7,7 @@ namespace {
 
 // What is kept of an ended job, about: an object in the state's text, without its own texts and
 // lists, and the other places where its number stands.
-constexpr int64_t kJobBytes = 850;
+constexpr int64_t kJobBytes = 905;
 constexpr int64_t kNumberBytes = 8;
 constexpr int64_t kRemarkBytes = 45;
 
