@@ -243,6 +243,10 @@ bool stays(const State& state, const Job& job);
 
 // reconciler.cpp: towards the wanted state, lower before raise
 void reconcile(Round& round);
+/// What limits may be raised by, of the cap that is planned with.
+double headroom(const State& state);
+/// Of these devices on their node.
+std::vector<int> indices_on(const Node& node, const std::vector<DeviceId>& devices);
 bool is_resend_due(const State& state, double now_seconds);
 bool is_cap_overdue(const State& state, double now_seconds);
 
@@ -256,6 +260,11 @@ void join_queue(State& state, const Job& job);
 std::optional<double> expected_start(const State& state, const Job& job, int type);
 /// Joules of its tenant that are kept for runs which go before it.
 double kept_joules(const State& state, const Job& job);
+
+// starts.cpp
+/// Starts what the plan wants, in its order; the first that has devices but no watts holds all
+/// behind it.
+void start_pending(Round& round);
 
 // admission.cpp: what a new job is expected to use
 Accepted expect(State& state, const Job& job);
