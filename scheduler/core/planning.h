@@ -12,9 +12,9 @@ namespace wattle::scheduler {
 /// What a plan is made from: a copy, so that the core can go on meanwhile.
 struct PlanRequest {
   Snapshot snapshot;
-  std::vector<Token> tokens;                ///< of each of its jobs; 0 = it waits
-  std::map<int, int> apart;                 ///< types of runs that stay: what they are to the core
-  std::vector<PlannedJob> short_of_joules;  ///< jobs that take no part
+  std::vector<Token> tokens;         ///< of each of its jobs; 0 = it waits
+  std::map<int, int> apart;          ///< types of runs that stay: what they are to the core
+  std::vector<PlannedJob> left_out;  ///< jobs that take no part, and why
   double cap_watts = 0;
   double soft_cap_watts = 0;
   int64_t seen_events = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/text.h"
+#include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -14,6 +15,51 @@ std::optional<Option> choice_alone(State& state, const Job& job, double at_secon
   const std::optional<OperatingPoint>& point = plan.choices.front().point;
   if (!point) return std::nullopt;
   return Option{*point, state.profiles.at(state.types, job, *point)};
+}
+
+/// How a job would run alone, and from when on a cap lets it.
+struct Alone {
+  Option option;
+  double from_seconds = 0;
+  double cap_watts = 0;
+};
+
+/// Under the cap of now, else under the first later one that holds it.
+std::optional<Alone> first_choice(State& state, const Job& job) {
+  for (const CapChange& cap : state.outlook.caps) {
+    const double from = std::max(cap.seconds, state.now_seconds);
+    const bool is_first = &cap == &state.outlook.caps.front();
+    if (!is_first && !fits_alone(state, job, cap.watts)) continue;
+    const auto option = choice_alone(state, job, from);
+    if (option) return Alone{*option, from, cap.watts};
+  }
+  return std::nullopt;
+}
+
+/// From when on a later cap holds the job again.
+std::optional<double> next_fit(const State& state, const Job& job, double after_seconds) {
+  for (const CapChange& cap : state.outlook.caps) {
+    if (cap.seconds > after_seconds && fits_alone(state, job, cap.watts)) return cap.seconds;
+  }
+  return std::nullopt;
+}
+
+/// Which cap that begins later the job will not outlast.
+void expect_fall(const State& state, const Job& job, Accepted& accepted) {
+  const double start = accepted.start_seconds.value_or(state.now_seconds);
+  const double end = start + accepted.run_seconds.value_or(std::numeric_limits<double>::infinity());
+  for (const CapChange& change : state.hard_cap.changes_after(start)) {
+    if (change.seconds >= end) return;
+    if (fits_alone(state, job, change.watts)) continue;
+    const auto soon = fall_ahead(state, start);
+    const bool is_put_off = soon && !outlasts(state, job, *soon, start);
+    accepted.why += fmt::format(
+        "; a cap of {:.0f} W from {} will not hold it: it will {}", change.watts,
+        time_text(change.seconds),
+        is_put_off ? "not be started so shortly before" : "be stopped at its checkpoint then");
+    if (is_put_off) accepted.start_seconds = next_fit(state, job, change.seconds);
+    return;
+  }
 }
 
 /// When the job's tenant, which is short of joules now, can pay a start; nothing if never.
@@ -59,6 +105,16 @@ void expect_joules(const State& state, const Job& job, Accepted& accepted) {
 }
 
 }  // namespace
+
+bool fits_alone(const State& state, const Job& job, double cap_watts) {
+  const bool all_run = all_can_run(state, state.installed, cap_watts);
+  const double left = cap_watts - state.least_cap_watts + kRoundingWatts;
+  for (int type = 0; type < static_cast<int>(state.installed.size()); ++type) {
+    if (job.rank_counts.front() > state.widest[type]) continue;
+    if (all_run || least_watts(state, job, type) <= left) return true;
+  }
+  return false;
+}
 
 double least_watts(const State& state, const Job& job, int type) {
   const DeviceType& t = state.types[type];
@@ -156,26 +212,32 @@ Accepted expect(State& state, const Job& job) {
   accepted.job = job.id;
   accepted.name = job.request.name;
   accepted.overrides = job.request.overrides;
-  const std::optional<Option> option = choice_alone(state, job, state.now_seconds);
-  if (!option) {
-    accepted.why = state.types.empty()
-                       ? "no node has registered yet: nothing can be foretold"
-                       : "it does not fit under the cap of now; a later one is higher";
+  const std::optional<Alone> alone = first_choice(state, job);
+  if (!alone) {
+    accepted.why = state.types.empty() ? "no node has registered yet: nothing can be foretold"
+                                       : "no cap that is known holds it beside what idle devices "
+                                         "and nodes out of reach may draw";
     expect_joules(state, job, accepted);
     return accepted;
   }
-  const Performance& p = option->performance;
+  const Option& option = alone->option;
+  const Performance& p = option.performance;
   accepted.watts = p.watts;
-  if (job.request.work.units > 0 && p.basis != Basis::kPrior) {
-    accepted.run_seconds = job.request.work.units / p.units_per_second;
-  } else if (job.request.work.units > 0 && job.request.work.units_per_second > 0) {
-    accepted.run_seconds = job.request.work.units / p.units_per_second;
-  }
+  accepted.run_seconds = rest_seconds(state, job, option.point);
   if (accepted.run_seconds) accepted.joules = *accepted.run_seconds * p.watts;
-  if (!job.is_dependent) accepted.start_seconds = expected_start(state, job, option->point.type);
-  accepted.why = fmt::format("alone it would run on {} of {} at {:.0f} W each ({})",
-                             option->point.ranks, state.types[option->point.type].name,
-                             option->point.limit_watts, uncertainty_text(p));
+  if (!job.is_dependent) accepted.start_seconds = expected_start(state, job, option.point.type);
+  const bool is_later = alone->from_seconds > state.now_seconds;
+  if (is_later) {
+    accepted.why = fmt::format("it does not fit under the cap of now; from {} on, under {:.0f} W, ",
+                               time_text(alone->from_seconds), alone->cap_watts);
+    if (accepted.start_seconds) {
+      accepted.start_seconds = std::max(*accepted.start_seconds, alone->from_seconds);
+    }
+  }
+  accepted.why += fmt::format("alone it would run on {} of {} at {:.0f} W each ({})",
+                              option.point.ranks, state.types[option.point.type].name,
+                              option.point.limit_watts, uncertainty_text(p));
+  if (!job.is_dependent) expect_fall(state, job, accepted);
   expect_joules(state, job, accepted);
   return accepted;
 }

@@ -207,6 +207,7 @@ void on(Round& round, const CapSet& event) {
   caps.set(event.watts, std::max(state.now_seconds, event.from_seconds.value_or(0)),
            event.until_seconds.value_or(kNoEnd));
   round.decide(0, Noted{event.request_id, text_of(event)}, "");
+  state.outlook.made_seconds = -kNoEnd;
   state.note_change();
 }
 

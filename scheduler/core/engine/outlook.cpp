@@ -9,7 +9,7 @@ namespace {
 
 constexpr double kForever = std::numeric_limits<double>::infinity();
 
-/// An outlook is good for so long, for each job and node that it was made from.
+/// An outlook is good for so long, for each job, node and change of a cap that it was made from.
 constexpr double kSecondsPerEntry = 1e-3;
 
 /// Until the job is done at a point; nothing if that is unknown.
@@ -34,6 +34,12 @@ class Holdings {
     const Performance p = state_.profiles.at(state_.types, job, point);
     const auto seconds = seconds_left(job, p);
     if (seconds) releases_.push_back({state_.now_seconds + *seconds, point.type, ranks, watts});
+  }
+  /// What a later cap leaves more or less.
+  void change(const std::vector<CapChange>& watts) {
+    for (size_t i = 1; i < watts.size(); ++i) {
+      releases_.push_back({watts[i].seconds, 0, 0, watts[i].watts - watts[i - 1].watts});
+    }
   }
   Timeline timeline() { return {state_.now_seconds, std::move(free_), std::move(releases_)}; }
 
@@ -130,14 +136,17 @@ void look_at_queue(State& state, const std::set<JobId>& waiting) {
 
 void look_ahead(State& state) {
   Outlook& outlook = state.outlook;
-  const size_t entries = state.running.size() + state.waiting.size() + state.nodes.size();
+  const size_t entries =
+      state.running.size() + state.waiting.size() + state.nodes.size() + outlook.caps.size();
   const double fresh_seconds = kSecondsPerEntry * static_cast<double>(entries);
   if (state.now_seconds < outlook.made_seconds + fresh_seconds) return;
   const Snapshot snapshot = make_snapshot(state, state.now_seconds);
   outlook = {};
   outlook.made_seconds = state.now_seconds;
   for (const TypeView& type : snapshot.types) outlook.capacity.push_back(type.capacity);
+  outlook.caps = caps_ahead(state);
   Holdings holdings(state, snapshot);
+  if (!state.types.empty()) holdings.change(watts_ahead(state));
   for (JobId id : state.running) {
     const Job& job = state.jobs.at(id);
     if (steerable(state, job)) {

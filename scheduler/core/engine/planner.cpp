@@ -6,6 +6,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "common/text.h"
 #include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 #include "scheduler/core/engine/weight.h"
@@ -22,14 +23,6 @@ constexpr double kPauseSecondsPerWaitingJob = 1e-3;
 constexpr size_t kJobsOfAPart = 250;
 
 constexpr JobId kNobody = std::numeric_limits<JobId>::max();  ///< behind all others
-
-/// Whether the devices of a share count as the planner's: its run can be moved, or is about to end
-/// and leaves them to others.
-bool planned_with(const State& state, const Job& job, const NodeShare& share) {
-  if (!in_reach(state, share)) return false;
-  if (job.run->phase == Run::Phase::kStopping) return !state.nodes[share.node].drained;
-  return steerable(state, job);
-}
 
 /// What a waiting job can pay the start of, beside what is kept for runs. A budget that is nearly
 /// spent still starts it on fewer ranks.
@@ -49,11 +42,26 @@ std::shared_ptr<const Options> payable(const State& state, const Job& job, doubl
   return kept;
 }
 
+/// Whether a cap that falls soon would stop a waiting job before its run is worth its start. Then
+/// it takes no part, and is told once.
+bool lasts(const State& state, const Job& job, const std::optional<CapChange>& fall,
+           PlanRequest& request, double now_seconds) {
+  if (!fall || outlasts(state, job, *fall, now_seconds)) return true;
+  if (job.reason != Reason::kPowerCap) {
+    request.left_out.push_back(
+        {job.id, 0, std::nullopt, Reason::kPowerCap,
+         fmt::format("a cap of {:.0f} W from {} on will not hold it, and would stop it before it "
+                     "gets anywhere",
+                     fall->watts, time_text(fall->seconds))});
+  }
+  return false;
+}
+
 /// Whether a waiting job has the joules to start. If not it takes no part, and is told once.
 bool can_pay(const State& state, const Job& job, double kept_joules, PlanRequest& request) {
   const std::string why = short_of_joules(state, job, kept_joules);
   if (!why.empty() && job.reason != Reason::kEnergyBudget) {
-    request.short_of_joules.push_back({job.id, 0, std::nullopt, Reason::kEnergyBudget, why});
+    request.left_out.push_back({job.id, 0, std::nullopt, Reason::kEnergyBudget, why});
   }
   return why.empty();
 }
@@ -93,61 +101,6 @@ JobView view_of(State& state, const Job& job, int tenant, double kept_joules, do
   if (job.request.energy_budget_joules) view.joules_left = state.joules.job_left(job.id);
   view.last_reason = job.reason;
   return view;
-}
-
-/// What of the cap is taken before any run that can be planned: idle devices, nodes out of reach,
-/// runs that can't be steered now.
-double base_watts(const State& state) {
-  double watts = 0;
-  auto add = [&](const std::vector<DeviceId>& devices, bool beyond_idle) {
-    for (DeviceId device : devices) {
-      watts += state.ledger.possible_watts(device);
-      if (beyond_idle) watts -= state.devices[device].idle_watts;
-    }
-  };
-  for (const Node& node : state.nodes) {
-    if (node.state != NodeState::kUp) {
-      add(node.devices, false);
-      continue;
-    }
-    watts += node.idle_watts;
-    for (const auto& [token, devices] : node.foreign_runs) add(devices, true);
-  }
-  for (JobId id : state.running) {
-    const Job& job = state.jobs.at(id);
-    for (const NodeShare& share : job.run->shares) {
-      if (in_reach(state, share) && !planned_with(state, job, share)) add(share.devices, true);
-    }
-  }
-  return watts;
-}
-
-/// What devices were measured to draw less than their limits.
-double measured_slack(const State& state) {
-  double slack = 0;
-  for (JobId id : state.running) {
-    const Run& run = *state.jobs.at(id).run;
-    for (const NodeShare& share : run.shares) {
-      if (share.gone || share.watts <= 0) continue;
-      const double limit = issued_watts(state, share) * static_cast<double>(share.devices.size());
-      slack += std::max(0.0, limit - share.watts);
-    }
-  }
-  return slack;
-}
-
-/// What the limits may sum up to.
-struct PlanCap {
-  double watts = 0;
-  double slack_watts = 0;  ///< of them; with a soft cap, limits may exceed it by the slack
-};
-
-PlanCap cap_for_plan(const State& state, double at_seconds, double slack_watts) {
-  const double cap = planning_cap(state, at_seconds);
-  const double soft = planning_soft_cap(state, at_seconds) * (1 - state.options.soft_reserve);
-  if (std::isinf(soft)) return {cap, 0};
-  const double watts = std::min(cap, soft + slack_watts);
-  return {watts, watts - std::min(cap, soft)};
 }
 
 std::vector<TypeView> capacities(const State& state) {
@@ -205,10 +158,12 @@ std::vector<const Job*> jobs_to_plan(const State& state, JouleClaims& claims, Pl
     const Job& job = state.jobs.at(id);
     if (steerable(state, job) || is_resizing(state, job)) add(job);
   }
+  const auto fall = fall_ahead(state, now_seconds);
   for (JobId id : state.waiting) {
     const Job& job = state.jobs.at(id);
     if (job.is_dependent || job.not_before_seconds > now_seconds) continue;
-    if (can_pay(state, job, claims.before(job), request)) add(job);
+    if (!can_pay(state, job, claims.before(job), request)) continue;
+    if (lasts(state, job, fall, request, now_seconds)) add(job);
   }
   std::sort(places.begin(), places.end());
   std::vector<const Job*> jobs;
@@ -255,6 +210,12 @@ bool steerable(const State& state, const Job& job) {
   if (!job.run || job.run->phase == Run::Phase::kStopping) return false;
   return std::ranges::all_of(job.run->shares,
                              [&](const NodeShare& share) { return in_reach(state, share); });
+}
+
+bool planned_with(const State& state, const Job& job, const NodeShare& share) {
+  if (!in_reach(state, share)) return false;
+  if (job.run->phase == Run::Phase::kStopping) return !state.nodes[share.node].drained;
+  return steerable(state, job);
 }
 
 bool stays(const State& state, const Job& job) {
@@ -321,8 +282,7 @@ PlanRequest request_plan(State& state, double now_seconds) {
 
 Planned make_plan(const PlanRequest& request) {
   const Snapshot& snapshot = request.snapshot;
-  Planned planned{request.seen_events, snapshot.now_seconds, request.cap_watts,
-                  request.short_of_joules};
+  Planned planned{request.seen_events, snapshot.now_seconds, request.cap_watts, request.left_out};
   planned.soft_cap_watts = request.soft_cap_watts;
   Plan plan = request.policy->plan(snapshot);
   for (size_t i = 0; i < plan.choices.size(); ++i) {

@@ -46,6 +46,7 @@ struct QueueAhead {
 
 /// What admission needs to say when a job may start.
 struct Outlook {
+  std::vector<CapChange> caps;      ///< that may be planned with, now and when they change
   Timeline timeline{0, {}, {}};     ///< without those that wait, but for starts that are planned
   std::map<int, QueueAhead> queue;  ///< by priority
   std::vector<int> capacity;        ///< by type
@@ -242,6 +243,9 @@ PlanRequest request_plan(State& state, double now_seconds);
 Snapshot make_snapshot(const State& state, double now_seconds);
 /// The whole cluster at a moment under the caps that are known, with nothing to run but this job.
 Snapshot make_snapshot_alone(State& state, const Job& job, double at_seconds);
+/// Whether the devices of a share count as the planner's: its run can be moved, or is about to end
+/// and leaves them to others.
+bool planned_with(const State& state, const Job& job, const NodeShare& share);
 /// A run that can be moved now: it is not stopping, and all of its nodes are in reach.
 bool steerable(const State& state, const Job& job);
 /// Whether a run is on a drained node. It goes on there; its devices are nobody else's.
@@ -249,6 +253,10 @@ bool stays(const State& state, const Job& job);
 
 // reconciler.cpp: towards the wanted state, lower before raise
 void reconcile(Round& round);
+/// What limits may be raised by, of the cap that is planned with.
+double headroom(const State& state);
+/// Of these devices on their node.
+std::vector<int> indices_on(const Node& node, const std::vector<DeviceId>& devices);
 bool is_resend_due(const State& state, double now_seconds);
 bool is_cap_overdue(const State& state, double now_seconds);
 
@@ -263,8 +271,37 @@ std::optional<double> expected_start(const State& state, const Job& job, int typ
 /// Joules of its tenant that are kept for runs which go before it.
 double kept_joules(const State& state, const Job& job);
 
+// caps_ahead.cpp: what caps leave for runs, now and later
+/// What of the cap is taken before any run that can be planned: idle devices, nodes out of reach,
+/// runs that can't be steered now.
+double base_watts(const State& state);
+/// What devices were measured to draw less than their limits.
+double measured_slack(const State& state);
+/// What limits may sum up to.
+struct PlanCap {
+  double watts = 0;
+  double slack_watts = 0;  ///< of them; with a soft cap, limits may exceed it by the slack
+};
+PlanCap cap_for_plan(const State& state, double at_seconds, double slack_watts);
+/// The caps that may be planned with, now and from each later moment on at which they change, as
+/// far as is known; and what they leave for runs, as Snapshot::watts.
+std::vector<CapChange> caps_ahead(const State& state);
+std::vector<CapChange> watts_ahead(const State& state);
+/// The lowest cap that begins too soon for a run that it does not hold to be worth its start.
+std::optional<CapChange> fall_ahead(const State& state, double now_seconds);
+/// Whether such a cap holds the job, or it is expected to be done before.
+bool outlasts(const State& state, const Job& job, const CapChange& fall, double now_seconds);
+
+// starts.cpp
+/// Starts what the plan wants, in its order; the first that has devices but no watts holds all
+/// behind it.
+void start_pending(Round& round);
+
 // admission.cpp: what a new job is expected to use
 Accepted expect(State& state, const Job& job);
+/// Whether a cap holds the job's fewest ranks at the lowest limit, beside idle devices and nodes
+/// out of reach.
+bool fits_alone(const State& state, const Job& job, double cap_watts);
 /// Draw above idle of the fewest ranks of a job at the type's lowest limit.
 double least_watts(const State& state, const Job& job, int type);
 /// Keeps what was answered, for a request that comes again; what stands in the job does so once.

@@ -173,7 +173,7 @@ void visit(Is<QueueAhead> auto& s, V&& v) {
 }
 template <class V>
 void visit(Is<Outlook> auto& s, V&& v) {
-  v("timeline", s.timeline), v("queue", s.queue);
+  v("caps", s.caps), v("timeline", s.timeline), v("queue", s.queue);
   v("capacity", s.capacity), v("kept_joules", s.kept_joules), v("made_seconds", s.made_seconds);
 }
 template <class V>
