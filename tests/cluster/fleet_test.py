@@ -110,7 +110,8 @@ class FleetTest(ClusterTest):
         self.assertNotIn("estimated:lost-node", self.watch_one_figure(cluster, job))
 
     def test_a_node_that_joins_waits_until_the_others_have_made_room(self):
-        cluster = Cluster(agents=2, devices=2, cap_watts=50)
+        cluster = Cluster(agents=2, devices=2, cap_watts=50,
+                          daemon="policy: {name: energy, eta: 0}")  # all that makes progress
         self.addCleanup(cluster.__exit__)
         cluster.start("wattled")
         cluster.start("n1")
