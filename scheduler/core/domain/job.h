@@ -133,8 +133,8 @@ struct Job {
   int fruitless_runs = 0;         ///< in a row: stopped of themselves or for joules, no unit done
   double not_before_seconds = 0;  ///< it is not planned until then
   /// Since when joules of its tenant are kept for it: it runs, or is between two runs on other
-  /// ranks; 0 = none are.
-  double claims_since_seconds = 0;
+  /// ranks.
+  std::optional<double> claims_since_seconds;
   int start_failures = 0;           ///< in a row: runs that a node could not begin, no unit done
   std::optional<PastRun> last_run;  ///< before `run`
   double ended_seconds = 0;

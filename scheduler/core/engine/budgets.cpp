@@ -124,19 +124,22 @@ std::vector<Held> held_by(const State& state, const Run& run) {
   return held;
 }
 
-/// For how long a run gets a lease: where joules are few, others need what it will not.
+/// For how long a run gets a lease: where joules are few, others need what it will not. Reports
+/// come every 15 s at least, and half of the shortest lease is left when one is seen to be due. Of
+/// a run that goes on after its last unit nobody knows for how long.
 double lease_seconds(const State& state, const Job& job) {
-  constexpr double kShortestSeconds = 10, kMargin = 1.1;
+  constexpr double kShortestSeconds = 40, kMargin = 1.1;
   const double longest = state.options.joule_lease_seconds;
-  const bool has_begun = job.units_done > job.run->units_before;
-  const auto rest = rest_seconds(state, job, job.run->point);
-  return has_begun && rest ? std::min(longest, *rest * kMargin + kShortestSeconds) : longest;
+  if (job.units_done <= job.run->units_before) return longest;
+  const double rest = rest_seconds(state, job, job.run->point).value_or(0);
+  return rest > 0 ? std::min(longest, rest * kMargin + kShortestSeconds) : longest;
 }
 
 /// Nothing for a run whose leases are long enough, or that needs none.
 std::optional<Renewal> renewal(const State& state, const Job& job, JouleClaims& claims) {
   const Run& run = *job.run;
   Renewal due{held_by(state, run)};
+  if (due.held.empty()) return std::nullopt;
   const double need = run.issued_watts * lease_seconds(state, job);  // a device
   const auto has_less = [&](double joules) {
     return [joules](const Held& each) { return each.joules < joules * each.devices(); };

@@ -119,6 +119,7 @@ void count_idle_watts(State& state, int type, int count, double watts, bool is_u
 }  // namespace
 
 void count_fleet(State& state) {
+  const std::vector<DeviceType> before = state.types;
   state.installed.assign(state.types.size(), 0);
   state.up.assign(state.types.size(), 0);
   state.widest.assign(state.types.size(), 0);
@@ -141,6 +142,10 @@ void count_fleet(State& state) {
   }
   for (size_t type = 0; type < state.types.size(); ++type) {
     state.types[type].is_installed = state.installed[type] > 0;
+  }
+  const auto idle_watts = [](const DeviceType& type) { return type.idle_watts; };
+  if (!std::ranges::equal(before, state.types, {}, idle_watts, idle_watts)) {
+    state.profiles.refit(state.types);
   }
 }
 

@@ -59,59 +59,77 @@ void JouleClaims::count() {
   }
   for (JobId id : state_.waiting) {
     const Job& job = state_.jobs.at(id);
-    if (job.claims_since_seconds == 0 || !job.last_run) continue;
+    if (!job.claims_since_seconds || !job.last_run) continue;
     const int type = job.last_run->type;
     claim(job, {type, job.last_run->ranks, state_.types[type].max_limit_watts});
+  }
+  for (auto& [tenant, levels] : tenants_) {
+    for (auto& [priority, level] : levels) order(level);
   }
 }
 
 void JouleClaims::claim(const Job& job, const OperatingPoint& point) {
   if (!state_.joules.tenant_budget(job.request.tenant)) return;
   const double joules = expected_joules(state_, job, point, now_seconds_);
-  Level& level = tenants_[job.request.tenant][job.request.priority];
-  level.claims.push_back({job.claims_since_seconds, job.id, joules});
-  level.joules += joules;
+  const double since = job.claims_since_seconds.value_or(now_seconds_);
+  tenants_[job.request.tenant][job.request.priority].claims.push_back({since, job.id, joules});
 }
 
-JouleClaims::Level* JouleClaims::level_of(const Job& job) {
-  const auto tenant = tenants_.find(job.request.tenant);
-  if (tenant == tenants_.end()) return nullptr;
-  const auto level = tenant->second.find(job.request.priority);
-  return level == tenant->second.end() ? nullptr : &level->second;
+void JouleClaims::order(Level& level) {
+  std::ranges::sort(level.claims, {},
+                    [](const Claim& claim) { return std::pair(claim.since_seconds, claim.job); });
+  for (const Claim& claim : std::exchange(level.claims, {})) append(level, claim);
+}
+
+void JouleClaims::append(Level& level, const Claim& claim) {
+  places_[claim.job] = {&level, level.claims.size()};
+  level.claims.push_back(claim);
+  level.joules += claim.joules;
+  double sum = claim.joules;
+  const size_t last = level.claims.size(), first = last - (last & -last);
+  for (size_t i = last - 1; i > first; i -= i & -i) sum += level.sums[i - 1];
+  level.sums.push_back(sum);
+}
+
+void JouleClaims::change(const Place& place, double joules) {
+  auto& [level, index] = place;
+  level->claims[index].joules += joules;
+  level->joules += joules;
+  for (size_t i = index + 1; i <= level->sums.size(); i += i & -i) level->sums[i - 1] += joules;
 }
 
 double JouleClaims::before(const Job& job) {
-  if (!state_.joules.tenant_budget(job.request.tenant)) return 0;
+  const auto& tenant = job.request.tenant;
+  if (!state_.joules.tenant_budget(tenant)) return 0;
   count();
   double joules = 0;
-  for (const auto& [priority, level] : tenants_[job.request.tenant]) {
-    if (priority > job.request.priority) joules += level.joules;
+  for (const auto& [priority, level] : tenants_[tenant]) {
+    if (priority < job.request.priority) break;
+    if (priority > job.request.priority || !places_.contains(job.id)) joules += level.joules;
   }
-  const Level* level = level_of(job);
-  if (!level) return joules;
-  if (job.claims_since_seconds == 0) return joules + level->joules;
-  const std::pair place(job.claims_since_seconds, job.id);
-  for (const Claim& claim : level->claims) {
-    if (std::pair(claim.since_seconds, claim.job) < place) joules += claim.joules;
-  }
+  const auto place = places_.find(job.id);
+  if (place == places_.end()) return joules;
+  const auto& [level, index] = place->second;
+  for (size_t i = index; i > 0; i -= i & -i) joules += level->sums[i - 1];
   return joules;
 }
 
 void JouleClaims::start(const Job& job) {
-  if (!is_counted_) return;
-  lease(job, std::numeric_limits<double>::infinity());  // what it had between two runs
-  claim(job, job.run->point);
+  if (!is_counted_ || !state_.joules.tenant_budget(job.request.tenant)) return;
+  const double joules = expected_joules(state_, job, job.run->point, now_seconds_);
+  const auto place = places_.find(job.id);
+  if (place != places_.end()) {  // that it had between two runs
+    return change(place->second, joules - place->second.level->claims[place->second.index].joules);
+  }
+  append(tenants_[job.request.tenant][job.request.priority],
+         {job.claims_since_seconds.value_or(now_seconds_), job.id, joules});
 }
 
 void JouleClaims::lease(const Job& job, double joules) {
-  Level* level = is_counted_ ? level_of(job) : nullptr;
-  if (!level) return;
-  for (Claim& claim : level->claims) {
-    if (claim.job != job.id) continue;
-    const double less = std::min(joules, claim.joules);
-    claim.joules -= less;
-    level->joules -= less;
-  }
+  const auto place = places_.find(job.id);
+  if (place == places_.end()) return;
+  const double claimed = place->second.level->claims[place->second.index].joules;
+  change(place->second, -std::min(joules, claimed));
 }
 
 std::map<std::string, std::map<int, double>> JouleClaims::totals() {

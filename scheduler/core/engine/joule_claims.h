@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "scheduler/core/engine/state.h"
@@ -42,18 +43,27 @@ class JouleClaims {
   };
   struct Level {
     std::vector<Claim> claims;  ///< in their order
+    std::vector<double> sums;   ///< of their joules: a Fenwick tree (Fenwick, 1994)
     double joules = 0;          ///< of all of them
   };
   using Levels = std::map<int, Level, std::greater<>>;  ///< by priority
+  struct Place {
+    Level* level = nullptr;
+    size_t index = 0;
+  };
 
   void count();
   void claim(const Job& job, const OperatingPoint& point);
-  Level* level_of(const Job& job);
+  void order(Level& level);
+  /// Behind all others.
+  void append(Level& level, const Claim& claim);
+  void change(const Place& place, double joules);
 
   const State& state_;
   double now_seconds_;
   bool is_counted_ = false;
   std::map<std::string, Levels> tenants_;
+  std::unordered_map<JobId, Place> places_;
 };
 
 }  // namespace wattle::scheduler

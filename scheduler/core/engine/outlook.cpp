@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <string_view>
 
 #include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
@@ -71,10 +70,9 @@ QueueAhead ahead_of(const Outlook& outlook, int priority) {
 /// Whether the job finds its devices and watts free now, beside those before it.
 bool is_free_now(const State& state, const Job& job, int type, const QueueAhead& ahead) {
   if (ahead.holds_all) return false;
-  const auto slot =
-      state.outlook.timeline.earliest(type, job.rank_counts.front() + ahead.claimed.devices[type],
-                                      least_watts(state, job, type) + ahead.claimed.watts);
-  return slot && slot->start_seconds <= state.now_seconds;
+  const Amount& free = state.outlook.timeline.free();
+  return free.devices[type] >= job.rank_counts.front() + ahead.claimed.devices[type] &&
+         free.watts + kRoundingWatts >= least_watts(state, job, type) + ahead.claimed.watts;
 }
 
 /// A job's part of what a new one finds before it.
@@ -113,8 +111,7 @@ void add(const State& state, const QueuedJob& job, QueueAhead& queue) {
   queue.device_seconds[job.type] += job.device_seconds;
   queue.claimed.devices[job.type] += job.claimed_devices;
   queue.claimed.watts += job.claimed_watts;
-  const bool holds_all =
-      job.claimed_devices == 0 && std::string_view(state.policy->name()) == "fifo";
+  const bool holds_all = job.claimed_devices == 0 && state.policy->is_strict();
   queue.holds_all = queue.holds_all || holds_all;
 }
 

@@ -50,7 +50,7 @@ void carry_out(Round& round, const Planned& event) {
     if (job.run) {
       if (steerable(state, job)) move_run(round, job, choice);
     } else if (!choice.point) {
-      job.claims_since_seconds = 0;
+      job.claims_since_seconds.reset();
       round.change(job, job.state, choice.reason, choice.why);
     } else if (job.not_before_seconds <= state.now_seconds && has_joules(state, job, 0, 0)) {
       state.pending_starts.push_back({job.id, *choice.point, choice.why});

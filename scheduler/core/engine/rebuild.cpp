@@ -62,7 +62,10 @@ void rebuild_jobs(State& state) {
     }
     state.count_unended(job, 1);
     (job.run ? state.running : state.waiting).insert(id);
-    if (job.run) state.job_of_token[job.run->token] = id;
+    if (!job.run) continue;
+    state.job_of_token[job.run->token] = id;
+    // Older versions kept no joules for runs.
+    if (!job.claims_since_seconds) job.claims_since_seconds = job.run->started_seconds;
   }
 }
 

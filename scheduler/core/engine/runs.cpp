@@ -118,7 +118,7 @@ void finish_run(Round& round, Job& job) {
   if (end.reason != Reason::kResize) job.resize_ranks = 0;
   job.last_run = past_run(*job.run, state.now_seconds);
   job.exit_code = job.run->exit_code.value_or(kExitFailed);
-  if (end.reason != Reason::kResize) job.claims_since_seconds = 0;
+  if (end.reason != Reason::kResize) job.claims_since_seconds.reset();
   state.job_of_token.erase(job.run->token);
   state.running.erase(job.id);
   state.to_adjust.erase(job.id);

@@ -68,7 +68,7 @@ void start_run(Round& round, Job& job, const PendingStart& pending, Place place)
   state.owner_of_token[run.token] = job.id;
   state.waiting.erase(job.id);
   state.running.insert(job.id);
-  if (job.claims_since_seconds == 0) job.claims_since_seconds = state.now_seconds;
+  if (!job.claims_since_seconds) job.claims_since_seconds = state.now_seconds;
   if (limit_watts != run.point.limit_watts) state.to_adjust.insert(job.id);
   const std::string remark =
       fmt::format("started on {} of {} at {:.0f} W each ({}): {}", run.point.ranks,
@@ -88,7 +88,7 @@ bool refuse_for_joules(Round& round, Job& job, const OperatingPoint& point, doub
   const double joules = start_joules(state, point.type, point.ranks);
   const std::string why = short_of_joules(state, job, kept_joules, joules);
   if (why.empty()) return false;
-  job.claims_since_seconds = 0;
+  job.claims_since_seconds.reset();
   round.change(job, job.state, Reason::kEnergyBudget, why);
   state.note_change();  // others may have its devices and watts
   return true;

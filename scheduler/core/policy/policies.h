@@ -9,6 +9,7 @@ class FifoPolicy : public Policy {
  public:
   const char* name() const override { return "fifo"; }
   Plan plan(const Snapshot& snapshot) const override;
+  bool is_strict() const override { return true; }
 };
 
 /// EASY backfilling (Lifka 1995): the first job that does not fit gets a reservation at the

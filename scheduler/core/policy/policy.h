@@ -72,6 +72,8 @@ class Policy {
   virtual ~Policy() = default;
   virtual const char* name() const = 0;
   virtual Plan plan(const Snapshot& snapshot) const = 0;
+  /// Whether nothing passes the first job that waits.
+  virtual bool is_strict() const { return false; }
 };
 
 struct PolicyOptions {

@@ -119,13 +119,6 @@ void ProfileBook::record(const Types& types, const Job& job, const OperatingPoin
 
 void ProfileBook::fit(const Types& types, int type, Series& series) {
   series.fit = fit_curve(types[type], series.samples);
-  series.fitted_idle_watts = types[type].idle_watts;
-}
-
-/// As it is for the type's present idle draw, noticed or not.
-PowerCurve ProfileBook::fit_of(const Types& types, int type, const Series& series) {
-  const bool is_present = series.fitted_idle_watts == types[type].idle_watts;
-  return is_present ? series.fit : fit_curve(types[type], series.samples);
 }
 
 void ProfileBook::refit(const Types& types) {
@@ -157,9 +150,7 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
     return p;
   };
   if (auto found = page.series.find({point.type, point.ranks}); found != page.series.end()) {
-    return scaled(performance_at(fit_of(types, point.type, found->second), found->second.samples,
-                                 point.limit_watts),
-                  1);
+    return scaled(performance_at(found->second.fit, found->second.samples, point.limit_watts), 1);
   }
   // The nearest rank count seen on the same type, scaled; else the prior of the type.
   const Series* nearest = nullptr;
@@ -172,8 +163,7 @@ Performance ProfileBook::predict(const Types& types, const Page& page,
   }
   const double scaling = std::pow(point.ranks / ranks, kUnseenScaling - 1);
   if (nearest) {
-    Performance p =
-        performance_at(fit_of(types, point.type, *nearest), nearest->samples, point.limit_watts);
+    Performance p = performance_at(nearest->fit, nearest->samples, point.limit_watts);
     p.uncertainty += 0.1;
     p.basis = Basis::kFitted;
     return scaled(p, scaling);
@@ -196,9 +186,6 @@ void ProfileBook::notice(const Types& types, Page& page) {
   if (page.types_version == types_version_) return;
   page.types_version = types_version_;
   page.cached = {};
-  for (auto& [key, series] : page.series) {
-    if (series.fitted_idle_watts != types[key.first].idle_watts) fit(types, key.first, series);
-  }
 }
 
 std::shared_ptr<const Options> ProfileBook::options(const Types& types, const Job& job) {

@@ -63,7 +63,8 @@ class ProfileBook {
   /// no events, and whatever they make anew a replay would not.
   void forget(const std::set<std::string>& pages);
 
-  /// Its fields, for the journal; the fits follow from the samples: refit() after they are set.
+  /// Its fields, for the journal; the fits follow from the samples and the types' idle watts:
+  /// refit() after either is set.
   template <class Self, class V>
   static void visit(Self& s, V&& v) {
     v("pages", s.pages_);
@@ -78,7 +79,6 @@ class ProfileBook {
   struct Series {                      ///< one device type and rank count
     std::vector<LimitSample> samples;  ///< per device, sorted by limit
     PowerCurve fit;
-    double fitted_idle_watts = 0;  ///< of the type, when the fit was made
     template <class Self, class V>
     static void visit(Self& s, V&& v) {
       v("samples", s.samples);
@@ -99,7 +99,6 @@ class ProfileBook {
   Page& page_of(const Job& job);
   void notice(const Types& types, Page& page);
   static void fit(const Types& types, int type, Series& series);
-  static PowerCurve fit_of(const Types& types, int type, const Series& series);
   static Performance predict(const Types& types, const Page& page, const OperatingPoint& point);
   static Performance expected(const Types& types, const Page& page, const Job& job,
                               const OperatingPoint& point);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "tests/scheduler/core/core_story.h"
 
 namespace wattle::scheduler {
@@ -129,6 +131,37 @@ TEST_F(JouleLease, APeriodThatNoDateEndsIsRefused) {
   }
   EXPECT_THAT(refusal(cluster.apply(CapSet{"cap", 1500, CapTier::kHard, {}, 1e300})),
               HasSubstr("within the next 100 years"));
+}
+
+/// A run of 300 units at its limit, which reports so often, and has more to do than was said.
+TEST(JouleLeases, OutlastTheReportsOfARunAtItsEnd) {
+  for (const double every : {5.0, 5.5, 7.0, 10.0, 15.0}) {
+    CoreOptions options;
+    options.cap_watts = 2000;
+    Core core(options);
+    const double start = 1000;
+    core.apply({start, NodeUp{"a", 1, {{kV100, 4, 60}}, {}}});
+    core.apply({start, BudgetSet{"t", 1e9, 30 * 86400.0, 1}});
+    Submit submit;
+    submit.name = submit.request_id = "job";
+    submit.spec.tenant = "t";
+    submit.work = {300, "", {}, 1};
+    core.apply({start, submit});
+    core.apply({start, make_plan(core.request_plan(start))});
+    const scheduler::Run& run = *core.state().jobs.at(1).run;
+    for (double passed = every; passed < 500; passed += every) {
+      const double used = passed * run.issued_watts;
+      ASSERT_LT(used, core.state().joules.leased(run.token, 0)) << passed << " s, each " << every;
+      Measured measured;
+      measured.node = "a", measured.epoch = 1, measured.token = run.token;
+      measured.limit_watts = measured.watts = run.issued_watts;
+      measured.joules = used;
+      measured.units = std::min(300.0, passed);
+      measured.units_per_second = 1;
+      core.apply({start + passed, measured});
+      if (core.is_tick_due(start + passed)) core.apply({start + passed, Tick{}});
+    }
+  }
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <regex>
+
 #include "common/error.h"
 #include "scheduler/core/journal/codec.h"
 #include "scheduler/core/journal/journal.h"
@@ -194,6 +196,20 @@ TEST(StateFile, FieldsThatAnOlderProgramDidNotKnowHaveTheirDefaults) {
   const std::string text = to_text(Core(options_of("energy")).state());
   const auto state = state_from_text(edited(text, "\"aging_seconds\":3600,", ""));
   EXPECT_EQ(to_text(*state), text);
+}
+
+TEST(StateFile, RunsOfAnOlderProgramClaimTheirJoulesSinceTheyBegan) {
+  const Recording past("energy", 3);
+  const State& state = past.cluster.core.state();
+  ASSERT_FALSE(state.running.empty());
+  std::string text = to_text(state);
+  const std::regex claim(",\"claims_since_seconds\":[^,}]*");
+  text = std::regex_replace(text, claim, "");
+  const auto older = state_from_text(text);
+  for (const JobId id : state.running) {
+    const Job& job = older->jobs.at(id);
+    EXPECT_EQ(job.claims_since_seconds, job.run->started_seconds);
+  }
 }
 
 TEST(StateFile, InPiecesItIsTheSame) {

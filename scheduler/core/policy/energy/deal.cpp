@@ -60,6 +60,7 @@ Deal::Deal(const Snapshot& snapshot, const Problem& problem, const std::vector<O
     const Run& run = runs_.emplace_back(run_of(snapshot, bidder, offers[j], j, item));
     watts_ += run.worth.ranks * (run.assigned - run.worth.limits.front());
   }
+  watts_ = std::max(0.0, watts_);  // an assignment is feasible up to rounding
 }
 
 Run Deal::run_of(const Snapshot& snapshot, const Bidder& bidder, const Offer& offer, size_t index,

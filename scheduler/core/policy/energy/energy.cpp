@@ -17,7 +17,19 @@ namespace {
 constexpr size_t kMostExactItems = 400;
 constexpr int kMostExactNodes = 300;
 
+/// Of a job alone: its best item.
+Assignment best_of_one(const Problem& problem) {
+  Assignment best{{kNothing}, 0, 0};
+  const Bidder& job = problem.jobs.front();
+  for (int i = 0; i < static_cast<int>(job.items.size()); ++i) {
+    const Assignment one{{i}, job.items[i].value, job.items[i].value};
+    if (one.value > best.value && feasible(problem, one)) best = one;
+  }
+  return best;
+}
+
 Assignment solve(const Problem& problem) {
+  if (problem.jobs.size() == 1) return best_of_one(problem);
   size_t items = 0;
   for (const Bidder& job : problem.jobs) items += job.items.size();
   Assignment relaxed = solve_relaxed(problem);

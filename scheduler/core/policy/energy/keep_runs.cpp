@@ -48,6 +48,7 @@ class Keeper {
   const Item& item(size_t job, int index) const { return problem_.jobs[job].items[index]; }
   int least_item(size_t job, int least_ranks) const;
   void count(size_t job, int index, int sign);
+  void set(size_t job, int index);
   void begin(Giving giving);
   void keep(std::vector<Wanted> wanted, Giving giving);
   bool make_room(const Wanted& wanted);
@@ -113,6 +114,13 @@ double Keeper::to_give(size_t job) const {
   return from.watts - least;
 }
 
+/// Another item in place of the one that the job has, if any.
+void Keeper::set(size_t job, int index) {
+  if (items_[job] != kNothing) count(job, items_[job], 1);
+  count(job, index, -1);
+  items_[job] = index;
+}
+
 void Keeper::begin(Giving giving) {
   giving_ = giving;
   steps_ = {};
@@ -137,17 +145,21 @@ bool Keeper::make_room(const Wanted& wanted) {
   const double own = to_give(wanted.job);
   if (watts > left_watts_ + to_give_ - own + kSameWatts) return false;
   to_give_ -= own;
+  std::vector<Step> made;
   while (watts > left_watts_ + kSameWatts && !steps_.empty()) {
     const Step step = steps_.top();
     steps_.pop();
     if (items_[step.job] != step.from || step.job == wanted.job) continue;
-    count(step.job, step.from, 1);
-    count(step.job, step.to, -1);
+    set(step.job, step.to);
     to_give_ -= item(step.job, step.from).watts - item(step.job, step.to).watts;
-    items_[step.job] = step.to;
+    made.push_back(step);
     push_step(step.job);
   }
-  return watts <= left_watts_ + kSameWatts;
+  if (watts <= left_watts_ + kSameWatts) return true;
+  // Fewer watts could be given than it seemed: nobody gives any in vain.
+  for (auto step = made.rbegin(); step != made.rend(); ++step) set(step->job, step->from);
+  begin(giving_);
+  return false;
 }
 
 void Keeper::keep(std::vector<Wanted> wanted, Giving giving) {
@@ -157,9 +169,7 @@ void Keeper::keep(std::vector<Wanted> wanted, Giving giving) {
   begin(giving);
   for (const Wanted& one : wanted) {
     if (!make_room(one)) continue;
-    if (items_[one.job] != kNothing) count(one.job, items_[one.job], 1);
-    count(one.job, one.item, -1);
-    items_[one.job] = one.item;
+    set(one.job, one.item);
   }
 }
 
