@@ -56,4 +56,15 @@ bool is_finished(v1::JobState state) {
          state != v1::JOB_STATE_PREEMPTED && state != v1::JOB_STATE_UNSPECIFIED;
 }
 
+CLI::Validator job_number() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        const bool is_number = !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+        return is_number && text != "0"
+                   ? ""
+                   : "expected a job's number, as `wattle queue` shows it, got '" + text + "'";
+      },
+      "NUMBER");
+}
+
 }  // namespace wattle

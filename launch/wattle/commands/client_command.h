@@ -46,4 +46,7 @@ std::string reason_text(const v1::JobSummary& job);
 /// COMPLETED, FAILED, CANCELLED, TIMEOUT, NODE_FAIL: nothing more will come of it.
 bool is_finished(v1::JobState state);
 
+/// Accepts the number of a job; names are for `after:` alone.
+CLI::Validator job_number();
+
 }  // namespace wattle

@@ -63,15 +63,13 @@ void add_job_commands(CLI::App& wattle, int& exit_code) {
   cancelled->client.add_to(*cancel_app);
   cancel_app->add_option("job", cancelled->jobs, "numbers of the jobs")
       ->required()
-      ->check(CLI::PositiveNumber);
+      ->check(job_number());
   cancel_app->callback([cancelled, &exit_code] { exit_code = cancel(*cancelled); });
 
   const auto logged = std::make_shared<LogsArguments>();
   CLI::App* logs_app = wattle.add_subcommand("logs", "what a job's ranks print, as kubectl logs");
   logged->client.add_to(*logs_app);
-  logs_app->add_option("job", logged->job, "number of the job")
-      ->required()
-      ->check(CLI::PositiveNumber);
+  logs_app->add_option("job", logged->job, "number of the job")->required()->check(job_number());
   logs_app->add_flag("-f,--follow", logged->follow, "go on until the job is finished");
   logs_app->add_option("--tail", logged->tail_bytes, "only the last so many bytes")
       ->check(CLI::PositiveNumber);

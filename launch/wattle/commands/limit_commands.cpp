@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <limits>
 #include <memory>
 
@@ -46,7 +47,7 @@ void print_cap(const v1::GetCapResponse& cap) {
   if (cap.has_soft_watts()) line("Soft cap", watts_text(cap.soft_watts()));
   line("Limits", watts_text(cap.limit_watts()));
   line("Drawn", watts_text(cap.watts()));
-  line("Lowest cap", watts_text(cap.least_watts()));
+  line("Lowest cap", watts_text(std::ceil(cap.least_watts())));
   print_changes(cap);
 }
 

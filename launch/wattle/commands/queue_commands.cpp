@@ -192,9 +192,7 @@ CLI::App* add_job_command(CLI::App& wattle, const char* name, const char* meanin
                           const std::shared_ptr<JobArguments>& arguments) {
   CLI::App* command = wattle.add_subcommand(name, meaning);
   arguments->client.add_to(*command);
-  command->add_option("job", arguments->job, "number of the job")
-      ->required()
-      ->check(CLI::PositiveNumber);
+  command->add_option("job", arguments->job, "number of the job")->required()->check(job_number());
   command->callback([arguments, run] { run(*arguments); });
   return command;
 }

@@ -48,7 +48,7 @@ std::optional<double> next_fit(const State& state, const Job& job, double after_
 void expect_fall(const State& state, const Job& job, Accepted& accepted) {
   const double start = accepted.start_seconds.value_or(state.now_seconds);
   const double end = start + accepted.run_seconds.value_or(std::numeric_limits<double>::infinity());
-  for (const CapChange& change : state.hard_cap.changes_after(start)) {
+  for (const CapChange& change : falls_after(state, start)) {
     if (change.seconds >= end) return;
     if (fits_alone(state, job, change.watts)) continue;
     const auto soon = fall_ahead(state, start);
@@ -225,7 +225,7 @@ Accepted expect(State& state, const Job& job) {
   accepted.watts = p.watts;
   accepted.run_seconds = rest_seconds(state, job, option.point);
   if (accepted.run_seconds) accepted.joules = *accepted.run_seconds * p.watts;
-  if (!job.is_dependent) accepted.start_seconds = expected_start(state, job, option.point.type);
+  if (!job.is_dependent) accepted.start_seconds = expected_start(state, job);
   const bool is_later = alone->from_seconds > state.now_seconds;
   if (is_later) {
     accepted.why = fmt::format("it does not fit under the cap of now; from {} on, under {:.0f} W, ",

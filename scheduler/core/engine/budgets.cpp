@@ -198,9 +198,9 @@ void on(Round& round, const CapSet& event) {
     round.decide(
         0,
         Refused{event.request_id,
-                fmt::format("a cap of {:.0f} W is below the {:.0f} W that idle devices and "
-                            "nodes out of reach may draw",
-                            event.watts, least),
+                fmt::format("a cap of {} W is below the {} W that idle devices and nodes out of "
+                            "reach may draw",
+                            event.watts, std::ceil(10 * least) / 10),  // a number that works
                 least},
         "");
     return;

@@ -91,13 +91,34 @@ std::vector<CapChange> watts_ahead(const State& state) {
   return watts;
 }
 
+std::vector<CapChange> falls_after(const State& state, double seconds) {
+  const auto cap_at = [&](double at) {
+    const double hard = state.hard_cap.at(at);
+    if (!state.soft_cap) return hard;
+    return std::min(hard, state.soft_cap->at(at) * (1 - state.options.soft_reserve));
+  };
+  std::vector<double> moments;
+  for (const CapSchedule* caps : {&state.hard_cap, state.soft_cap ? &*state.soft_cap : nullptr}) {
+    if (!caps) continue;
+    for (const CapChange& change : caps->changes_after(seconds)) moments.push_back(change.seconds);
+  }
+  std::ranges::sort(moments);
+  std::vector<CapChange> falls;
+  double before = cap_at(seconds);
+  for (const double moment : moments) {
+    const double watts = cap_at(moment);
+    if (watts < before) falls.push_back({moment, watts});
+    before = watts;
+  }
+  return falls;
+}
+
 std::optional<CapChange> fall_ahead(const State& state, double now_seconds) {
   const double settled = now_seconds + state.options.settle_seconds;
   std::optional<CapChange> lowest;
-  for (const CapChange& change : state.hard_cap.changes_after(settled)) {
-    if (change.seconds >= settled + kWorthSeconds) break;
-    const double before = lowest ? lowest->watts : state.hard_cap.at(now_seconds);
-    if (change.watts < before) lowest = change;
+  for (const CapChange& fall : falls_after(state, settled)) {
+    if (fall.seconds >= settled + kWorthSeconds) break;
+    if (!lowest || fall.watts < lowest->watts) lowest = fall;
   }
   return lowest;
 }

@@ -10,7 +10,8 @@ namespace {
 /// takes.
 constexpr double kTailSeconds = 15;
 
-/// What its shares may use of their leases yet.
+}  // namespace
+
 double unused_lease(const State& state, const Run& run) {
   double joules = 0;
   for (const NodeShare& share : run.shares) {
@@ -20,6 +21,8 @@ double unused_lease(const State& state, const Run& run) {
   }
   return joules;
 }
+
+namespace {
 
 /// Beyond its leases, and by how much that may be too little.
 double expected_joules(const State& state, const Job& job, const OperatingPoint& point,

@@ -12,6 +12,8 @@ namespace wattle::scheduler {
 
 /// Until the job is done at a point; nothing if that is unknown.
 std::optional<double> rest_seconds(const State& state, const Job& job, const OperatingPoint& point);
+/// What a run's shares may use of their leases yet.
+double unused_lease(const State& state, const Run& run);
 
 /// The joules that are kept for the runs of tenants with a budget: what each is expected to use yet
 /// until it is done, its own budget spent or its tenant's period over, beyond its leases. Nothing

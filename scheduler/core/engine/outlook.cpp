@@ -177,15 +177,20 @@ double kept_joules(const State& state, const Job& job) {
   return joules;
 }
 
-std::optional<double> expected_start(const State& state, const Job& job, int type) {
+std::optional<double> expected_start(const State& state, const Job& job) {
   const Outlook& outlook = state.outlook;
-  if (static_cast<size_t>(type) >= outlook.capacity.size()) return std::nullopt;
   const QueueAhead ahead = ahead_of(outlook, job.request.priority);
-  if (is_free_now(state, job, type, ahead)) return state.now_seconds;
-  const auto start = outlook.timeline.earliest_behind(
-      ahead.device_seconds[type], type, job.rank_counts.front(), least_watts(state, job, type));
-  if (!start) return std::nullopt;
-  return std::max(*start, state.now_seconds);
+  const int ranks = job.rank_counts.front();
+  std::optional<double> earliest;
+  for (int type = 0; type < static_cast<int>(outlook.capacity.size()); ++type) {
+    if (ranks > std::min(outlook.capacity[type], state.widest[type])) continue;
+    if (is_free_now(state, job, type, ahead)) return state.now_seconds;
+    const auto start = outlook.timeline.earliest_behind(ahead.device_seconds[type], type, ranks,
+                                                        least_watts(state, job, type));
+    if (start && *start < earliest.value_or(kForever)) earliest = start;
+  }
+  if (!earliest) return std::nullopt;
+  return std::max(*earliest, state.now_seconds);
 }
 
 }  // namespace wattle::scheduler

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "scheduler/core/engine/joule_claims.h"
 #include "scheduler/core/engine/state.h"
 
 namespace wattle::scheduler {
@@ -28,6 +29,9 @@ void move_run(Round& round, Job& job, const PlannedJob& choice) {
   // Free devices may lie on nodes that share no folder: then it had better stay where it is.
   if (!round.state.pool.fits(choice.point->type, choice.point->ranks, freed_by(run, *choice.point)))
     return;
+  // A run that could not pay its next start would be stopped for long.
+  const double start = start_joules(round.state, choice.point->type, choice.point->ranks);
+  if (!has_joules(round.state, job, start - unused_lease(round.state, run), 0)) return;
   const std::string remark = fmt::format("{} from {} to {} ranks: {}",
                                          choice.point->ranks > run.point.ranks ? "grows" : "moves",
                                          run.point.ranks, choice.point->ranks, choice.why);

@@ -196,7 +196,8 @@ void lower(Round& round) {
       continue;
     }
     ++next;
-    lower_to(round, job, wanted, "the plan gives its watts to others");
+    lower_to(round, job, wanted,
+             fmt::format("planned under a cap of {:.0f} W", state.planned_cap_watts));
   }
 }
 

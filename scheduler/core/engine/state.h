@@ -266,8 +266,8 @@ bool is_cap_overdue(const State& state, double now_seconds);
 void look_ahead(State& state);
 /// A job that has been taken waits, too.
 void join_queue(State& state, const Job& job);
-/// When the job is expected to start on a type; nothing if that can't be told.
-std::optional<double> expected_start(const State& state, const Job& job, int type);
+/// When the job is expected to start on any type; nothing if that can't be told.
+std::optional<double> expected_start(const State& state, const Job& job);
 /// Joules of its tenant that are kept for runs which go before it.
 double kept_joules(const State& state, const Job& job);
 
@@ -287,6 +287,8 @@ PlanCap cap_for_plan(const State& state, double at_seconds, double slack_watts);
 /// far as is known; and what they leave for runs, as Snapshot::watts.
 std::vector<CapChange> caps_ahead(const State& state);
 std::vector<CapChange> watts_ahead(const State& state);
+/// When what limits may sum up to under the hard and the soft cap falls, and to how much.
+std::vector<CapChange> falls_after(const State& state, double seconds);
 /// The lowest cap that begins too soon for a run that it does not hold to be worth its start.
 std::optional<CapChange> fall_ahead(const State& state, double now_seconds);
 /// Whether such a cap holds the job, or it is expected to be done before.

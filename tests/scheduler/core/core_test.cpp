@@ -137,6 +137,21 @@ TEST_F(CoreStory, RefusesACapBelowWhatMustRunWithTheNumberThatWorks) {
   EXPECT_EQ(refusal(set_cap(200)), "");
 }
 
+TEST_F(CoreStory, TheNumberThatARefusalOfACapNamesWorks) {
+  for (const double idle : {25.04, 12.349}) {
+    cluster.cut_off("a");
+    cluster.measure_idle("a", idle);
+    cluster.reconnect("a");
+    cluster.run(5);
+    const std::string wrong = refusal(set_cap(1));
+    const std::string below = "is below the ";
+    const double named = std::stod(wrong.substr(wrong.find(below) + below.size()));
+    EXPECT_NEAR(named, 4 * idle + 4 * 25, 0.2) << wrong;
+    EXPECT_EQ(refusal(set_cap(named)), "");
+    set_cap(2000);
+  }
+}
+
 TEST_F(CoreStory, ANodeOutOfReachMayComeBackUnderALowCap) {
   set_cap(300);  // idle devices draw 200 W; out of reach, node a counts for 240 W instead of 100 W
   const JobId job = cluster.submit("train", 1, 1, 1e6);

@@ -100,5 +100,29 @@ TEST(Energy, ShrinksBeforeItStops) {
   EXPECT_GT(shrunk, 500);
 }
 
+/// What is left of a budget is less than what fewer ranks, which are thriftier, would use.
+TEST(Energy, MovesNoRunForJoules) {
+  for (const double left : {0.0, 300.0, 2000.0, 20000.0, 1e6}) {
+    Scene scene(2, 2 * 225);
+    scene.snapshot.tenants[0].joules_left = left;
+    scene.snapshot.tenants[0].seconds_left = 3600;
+    scene.running(scene.job({1, 2}, 1e5), 2, 250);
+    EXPECT_EQ(scene.ranks("energy")[0], 2) << left;
+    scene.snapshot.tenants[0].joules_left.reset();
+    scene.snapshot.jobs[0].joules_left = left;
+    EXPECT_EQ(scene.ranks("energy")[0], 2) << left << " of its own";
+  }
+}
+
+TEST(Energy, SaysWhetherTheCapOrOthersStopARun) {
+  Scene alone(2, 50);
+  alone.running(alone.job({1}, 100), 1, 250);
+  EXPECT_EQ(alone.reasons("energy")[0], Reason::kPowerCap);
+  Scene beside(1, 225);
+  beside.running(beside.job({1}, 100), 1, 250);
+  beside.job({1}, 100).weight = 100;
+  EXPECT_EQ(beside.reasons("energy")[0], Reason::kPreempted);
+}
+
 }  // namespace
 }  // namespace wattle::scheduler

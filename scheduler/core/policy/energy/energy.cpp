@@ -49,6 +49,7 @@ std::string why_chosen(const JobView& job, const OperatingPoint& point) {
 struct Leftover {
   std::vector<int> devices;
   double watts = 0;
+  bool has_starts = false;  ///< jobs that begin to run
 };
 
 /// The least that a job's items take of the watts, of those whose devices are left; infinite if
@@ -66,7 +67,8 @@ Choice refusal(const Snapshot& snapshot, const JobView& job, const Bidder& bidde
                const Leftover& left) {
   const double least = least_watts(bidder, left);
   Choice choice;
-  choice.reason = job.current                     ? Reason::kPreempted
+  const bool is_for_others = left.has_starts || least <= left.watts;
+  choice.reason = job.current ? (is_for_others ? Reason::kPreempted : Reason::kPowerCap)
                   : !is_in_service(snapshot, job) ? Reason::kNodesUnavailable
                   : std::isinf(least)             ? Reason::kResources
                   : least > left.watts            ? Reason::kPowerCap
@@ -113,12 +115,13 @@ Plan EnergyPolicy::plan(const Snapshot& snapshot) const {
   keep_runs(snapshot, problem, best);
   const std::vector<double> limits = deal_limits(snapshot, problem, offers, best);
 
-  Leftover left{problem.devices, problem.watts};
+  Leftover left{problem.devices, problem.watts, false};
   for (size_t j = 0; j < offers.size(); ++j) {
     if (best.items[j] == kNothing) continue;
     const Item& item = problem.jobs[j].items[best.items[j]];
     left.devices[item.type] -= item.ranks;
     left.watts -= item.watts;
+    left.has_starts = left.has_starts || !snapshot.jobs[j].current;
   }
   Plan plan;
   for (size_t j = 0; j < offers.size(); ++j) {

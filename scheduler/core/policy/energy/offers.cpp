@@ -30,6 +30,12 @@ const Option* reference_of(const Options& options) {
   return best;
 }
 
+/// Whether a run would go on where it is.
+bool is_as_now(const JobView& job, const Option& option) {
+  return job.current && option.point.type == job.current->type &&
+         option.point.ranks == job.current->ranks;
+}
+
 /// Joules until the job is done, or the tenant's period over if that is not known or comes first.
 double joules_of(const JobView& job, const TenantView& tenant, const Performance& p) {
   double seconds = std::max(0.0, tenant.seconds_left);
@@ -57,10 +63,9 @@ double Offers::value(const JobView& job, const Option& option, const Option& ref
 double Offers::keep(const JobView& job, const Option& option, double present) const {
   if (job.resizing) return kKeepFactor * present;
   if (!job.current) return 0;
-  const OperatingPoint& now = *job.current;
-  if (option.point.type == now.type && option.point.ranks == now.ranks)
-    return kKeepFactor * present;
-  return (kKeepFactor - (option.point.ranks > now.ranks ? kGrowCost : kShrinkCost)) * present;
+  if (is_as_now(job, option)) return kKeepFactor * present;
+  const bool grows = option.point.ranks > job.current->ranks;
+  return (kKeepFactor - (grows ? kGrowCost : kShrinkCost)) * present;
 }
 
 Offer Offers::of(size_t index, Bidder& bidder) const {
@@ -72,14 +77,11 @@ Offer Offers::of(size_t index, Bidder& bidder) const {
   if (!reference) return offer;
   double present = job.weight * reference->point.ranks;  // a resizing job's claim
   for (const Option& option : *job.options) {
-    if (job.current && option.point.type == job.current->type &&
-        option.point.ranks == job.current->ranks) {
-      present = value(job, option, *reference);  // at its highest limit
-    }
+    if (is_as_now(job, option)) present = value(job, option, *reference);  // at its highest limit
   }
   const TenantView& tenant = snapshot_.tenants[job.tenant];
   const bool limited = tenant.joules_left || job.joules_left;
-  double least = std::numeric_limits<double>::infinity();
+  double least = std::numeric_limits<double>::infinity(), least_as_now = least;
   bidder.items.reserve(job.options->size());
   offer.options.reserve(job.options->size());
   for (size_t i = 0; i < job.options->size(); ++i) {
@@ -97,10 +99,13 @@ Offer Offers::of(size_t index, Bidder& bidder) const {
     item.watts = run_watts(snapshot_, option.point);
     item.joules = limited ? joules_of(job, tenant, option.performance) : 0;
     least = std::min(least, item.joules);
+    if (is_as_now(job, option)) least_as_now = std::min(least_as_now, item.joules);
     if (!(item.value > 0) || !std::isfinite(item.value) || !std::isfinite(item.joules)) continue;
     bidder.items.push_back(item);
     offer.options.push_back(static_cast<int>(i));
   }
+  // A run gets thriftier by lower limits: it is not stopped to go on elsewhere for joules.
+  if (std::isfinite(least_as_now)) least = least_as_now;
   offer.least_joules = offer.options.empty() ? 0 : least;
   offer.is_held = offer.is_held && offer.options.empty();
   return offer;
