@@ -223,7 +223,7 @@ Accepted expect(State& state, const Job& job) {
   const Option& option = alone->option;
   const Performance& p = option.performance;
   accepted.watts = p.watts;
-  accepted.run_seconds = rest_seconds(state, job, option.point);
+  accepted.run_seconds = rest_seconds(job, p);
   if (accepted.run_seconds) accepted.joules = *accepted.run_seconds * p.watts;
   if (!job.is_dependent) accepted.start_seconds = expected_start(state, job);
   const bool is_later = alone->from_seconds > state.now_seconds;

@@ -10,17 +10,25 @@ namespace {
 /// A run is worth its start when it has had its start-up, 30 s, and a minute more.
 constexpr double kWorthSeconds = 90;
 
-/// What is planned with changes when a cap rises, and so long before one falls as that needs.
-std::vector<double> moments_ahead(const State& state, double now_seconds) {
-  std::vector<double> moments{now_seconds};
+/// When the hard or the soft cap changes.
+std::vector<double> changes_after(const State& state, double seconds) {
+  std::vector<double> moments;
   const auto add = [&](const CapSchedule& caps) {
-    for (const CapChange& change : caps.changes_after(now_seconds)) {
-      moments.push_back(std::max(now_seconds, change.seconds - state.options.settle_seconds));
-      moments.push_back(change.seconds);
-    }
+    for (const CapChange& change : caps.changes_after(seconds)) moments.push_back(change.seconds);
   };
   add(state.hard_cap);
   if (state.soft_cap) add(*state.soft_cap);
+  std::ranges::sort(moments);
+  return moments;
+}
+
+/// What is planned with changes when a cap rises, and so long before one falls as that needs.
+std::vector<double> moments_ahead(const State& state, double now_seconds) {
+  std::vector<double> moments{now_seconds};
+  for (const double change : changes_after(state, now_seconds)) {
+    moments.push_back(std::max(now_seconds, change - state.options.settle_seconds));
+    moments.push_back(change);
+  }
   std::ranges::sort(moments);
   moments.erase(std::ranges::unique(moments).begin(), moments.end());
   return moments;
@@ -97,15 +105,9 @@ std::vector<CapChange> falls_after(const State& state, double seconds) {
     if (!state.soft_cap) return hard;
     return std::min(hard, state.soft_cap->at(at) * (1 - state.options.soft_reserve));
   };
-  std::vector<double> moments;
-  for (const CapSchedule* caps : {&state.hard_cap, state.soft_cap ? &*state.soft_cap : nullptr}) {
-    if (!caps) continue;
-    for (const CapChange& change : caps->changes_after(seconds)) moments.push_back(change.seconds);
-  }
-  std::ranges::sort(moments);
   std::vector<CapChange> falls;
   double before = cap_at(seconds);
-  for (const double moment : moments) {
+  for (const double moment : changes_after(state, seconds)) {
     const double watts = cap_at(moment);
     if (watts < before) falls.push_back({moment, watts});
     before = watts;

@@ -27,11 +27,11 @@ namespace {
 /// Beyond its leases, and by how much that may be too little.
 double expected_joules(const State& state, const Job& job, const OperatingPoint& point,
                        double now_seconds) {
-  const auto rest = rest_seconds(state, job, point);
+  const Performance p = state.profiles.at(state.types, job, point);
+  const auto rest = rest_seconds(job, p);
   if (!rest) return 0;
   const double period =
       std::max(0.0, state.joules.period_end_seconds(job.request.tenant) - now_seconds);
-  const Performance p = state.profiles.at(state.types, job, point);
   const double seconds = *rest * (1 + p.uncertainty) + kTailSeconds;
   double joules = p.watts * std::min(period, seconds);
   if (job.run) joules -= unused_lease(state, *job.run);
@@ -45,13 +45,19 @@ bool is_stopped_for_good(const Run& run) {
 
 }  // namespace
 
+std::optional<double> seconds_left(const Job& job, const Performance& p) {
+  if (job.request.work.units <= 0 || p.units_per_second <= 0) return std::nullopt;
+  return std::max(0.0, job.request.work.units - job.units_done) / p.units_per_second;
+}
+
+std::optional<double> rest_seconds(const Job& job, const Performance& p) {
+  const bool is_known = p.basis != Basis::kPrior || job.request.work.units_per_second > 0;
+  return is_known ? seconds_left(job, p) : std::nullopt;
+}
+
 std::optional<double> rest_seconds(const State& state, const Job& job,
                                    const OperatingPoint& point) {
-  const WorkEstimate& work = job.request.work;
-  const Performance p = state.profiles.at(state.types, job, point);
-  const bool is_known = p.basis != Basis::kPrior || work.units_per_second > 0;
-  if (work.units <= 0 || !is_known || p.units_per_second <= 0) return std::nullopt;
-  return std::max(0.0, work.units - job.units_done) / p.units_per_second;
+  return rest_seconds(job, state.profiles.at(state.types, job, point));
 }
 
 void JouleClaims::count() {

@@ -10,7 +10,11 @@
 
 namespace wattle::scheduler {
 
-/// Until the job is done at a point; nothing if that is unknown.
+/// Until the job is done as it performs; nothing if that is unknown.
+std::optional<double> seconds_left(const Job& job, const Performance& p);
+/// The same where the performance is more than a guess for the device type.
+std::optional<double> rest_seconds(const Job& job, const Performance& p);
+/// The same at a point.
 std::optional<double> rest_seconds(const State& state, const Job& job, const OperatingPoint& point);
 /// What a run's shares may use of their leases yet.
 double unused_lease(const State& state, const Run& run);

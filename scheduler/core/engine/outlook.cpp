@@ -11,12 +11,6 @@ constexpr double kForever = std::numeric_limits<double>::infinity();
 /// An outlook is good for so long, for each job, node and change of a cap that it was made from.
 constexpr double kSecondsPerEntry = 1e-3;
 
-/// Until the job is done at a point; nothing if that is unknown.
-std::optional<double> seconds_left(const Job& job, const Performance& p) {
-  if (job.request.work.units <= 0 || p.units_per_second <= 0) return std::nullopt;
-  return std::max(0.0, job.request.work.units - job.units_done) / p.units_per_second;
-}
-
 /// Takes what runs hold, or starts that are planned, until they are expected to end.
 class Holdings {
  public:
