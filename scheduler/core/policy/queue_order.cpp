@@ -16,23 +16,6 @@ constexpr double kForever = std::numeric_limits<double>::infinity();
 constexpr double kGrowCost = 0.1;
 constexpr double kGrowSeconds = 60;
 
-/// Units a second on a type and ranks at a limit, between the levels next to it.
-double rate_at(const JobView& job, const OperatingPoint& point) {
-  const Option* below = nullptr;
-  for (const Option& option : *job.options) {
-    if (option.point.type != point.type || option.point.ranks != point.ranks) continue;
-    const double rate = option.performance.units_per_second, limit = option.point.limit_watts;
-    if (limit >= point.limit_watts) {
-      if (!below) return rate;
-      const double low = below->point.limit_watts;
-      return std::lerp(below->performance.units_per_second, rate,
-                       (point.limit_watts - low) / (limit - low));
-    }
-    below = &option;
-  }
-  return below ? below->performance.units_per_second : 0;
-}
-
 }  // namespace
 
 QueuePlanner::QueuePlanner(const Snapshot& snapshot) : snapshot_(snapshot), watts_(snapshot.watts) {
@@ -168,8 +151,9 @@ QueuePlanner::Raise QueuePlanner::raise() const {
 double QueuePlanner::rate(size_t job, const OperatingPoint& point, const Raise& raise) const {
   const DeviceType& type = snapshot_.types[point.type].type;
   const double range = type.max_limit_watts - type.min_limit_watts;
-  return rate_at(snapshot_.jobs[job],
-                 {point.type, point.ranks, type.min_limit_watts + raise.share() * range});
+  const OperatingPoint raised{point.type, point.ranks,
+                              type.min_limit_watts + raise.share() * range};
+  return performance_at(*snapshot_.jobs[job].options, raised).units_per_second;
 }
 
 /// The joules are those at the highest limits, to the end of the job or of the tenant's period.

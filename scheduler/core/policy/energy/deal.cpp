@@ -74,10 +74,9 @@ Run Deal::run_of(const Snapshot& snapshot, const Bidder& bidder, const Offer& of
     run.worth.limits.push_back(limit_of(job, offer, i));
     run.worth.values.push_back(other.value);
   }
-  const auto& now = job.current;
-  if (now && now->type == assigned.type && now->ranks == assigned.ranks &&
-      now->limit_watts >= run.worth.limits.front()) {
-    run.present = now->limit_watts;
+  if (is_as_now(job, {assigned.type, assigned.ranks}) &&
+      job.current->limit_watts >= run.worth.limits.front()) {
+    run.present = job.current->limit_watts;
   }
   return run;
 }

@@ -134,9 +134,8 @@ Plan EnergyPolicy::plan(const Snapshot& snapshot) const {
     }
     OperatingPoint point = (*job.options)[offers[j].options[best.items[j]]].point;
     point.limit_watts = limits[j];
-    const bool moves =
-        !job.current || job.current->type != point.type || job.current->ranks != point.ranks;
-    plan.choices.push_back({point, Reason::kNone, moves ? why_chosen(job, point) : ""});
+    const std::string why = is_as_now(job, point) ? "" : why_chosen(job, point);
+    plan.choices.push_back({point, Reason::kNone, why});
   }
   return plan;
 }

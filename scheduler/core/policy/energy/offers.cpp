@@ -30,12 +30,6 @@ const Option* reference_of(const Options& options) {
   return best;
 }
 
-/// Whether a run would go on where it is.
-bool is_as_now(const JobView& job, const Option& option) {
-  return job.current && option.point.type == job.current->type &&
-         option.point.ranks == job.current->ranks;
-}
-
 /// Joules until the job is done, or the tenant's period over if that is not known or comes first.
 double joules_of(const JobView& job, const TenantView& tenant, const Performance& p) {
   double seconds = std::max(0.0, tenant.seconds_left);
@@ -47,6 +41,10 @@ double joules_of(const JobView& job, const TenantView& tenant, const Performance
 }
 
 }  // namespace
+
+bool is_as_now(const JobView& job, const OperatingPoint& point) {
+  return job.current && point.type == job.current->type && point.ranks == job.current->ranks;
+}
 
 /// Progress per Zeus' cost, relative to the reference and in its devices:
 /// n_ref·(T/T_ref) / ((1-η) + η·P/P_ref). Jobs that need many devices count for as many that need
@@ -63,7 +61,7 @@ double Offers::value(const JobView& job, const Option& option, const Option& ref
 double Offers::keep(const JobView& job, const Option& option, double present) const {
   if (job.resizing) return kKeepFactor * present;
   if (!job.current) return 0;
-  if (is_as_now(job, option)) return kKeepFactor * present;
+  if (is_as_now(job, option.point)) return kKeepFactor * present;
   const bool grows = option.point.ranks > job.current->ranks;
   return (kKeepFactor - (grows ? kGrowCost : kShrinkCost)) * present;
 }
@@ -77,7 +75,8 @@ Offer Offers::of(size_t index, Bidder& bidder) const {
   if (!reference) return offer;
   double present = job.weight * reference->point.ranks;  // a resizing job's claim
   for (const Option& option : *job.options) {
-    if (is_as_now(job, option)) present = value(job, option, *reference);  // at its highest limit
+    if (is_as_now(job, option.point))
+      present = value(job, option, *reference);  // at its highest limit
   }
   const TenantView& tenant = snapshot_.tenants[job.tenant];
   const bool limited = tenant.joules_left || job.joules_left;
@@ -99,7 +98,7 @@ Offer Offers::of(size_t index, Bidder& bidder) const {
     item.watts = run_watts(snapshot_, option.point);
     item.joules = limited ? joules_of(job, tenant, option.performance) : 0;
     least = std::min(least, item.joules);
-    if (is_as_now(job, option)) least_as_now = std::min(least_as_now, item.joules);
+    if (is_as_now(job, option.point)) least_as_now = std::min(least_as_now, item.joules);
     if (!(item.value > 0) || !std::isfinite(item.value) || !std::isfinite(item.joules)) continue;
     bidder.items.push_back(item);
     offer.options.push_back(static_cast<int>(i));

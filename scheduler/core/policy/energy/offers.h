@@ -7,6 +7,9 @@
 
 namespace wattle::scheduler {
 
+/// Whether a job would go on where it runs, at whatever limit.
+bool is_as_now(const JobView& job, const OperatingPoint& point);
+
 /// What stands behind a job's items. Those of one type and rank count differ by what they are worth
 /// at their limits and nothing else.
 struct Offer {
