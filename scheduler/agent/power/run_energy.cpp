@@ -83,7 +83,7 @@ void RunEnergy::book(const Readings& readings, double cpu_seconds) {
   record_.cpu_seconds = std::max(record_.cpu_seconds, cpu_seconds);
 }
 
-void RunEnergy::book_end(const Readings& readings, double cpu_seconds, double ended,
+void RunEnergy::book_end(const Readings& readings, std::optional<double> cpu_seconds, double ended,
                          double most_watts) {
   const double at = std::max(record_.at, std::min(readings.at, ended));
   const double seconds = record_.at > 0 ? at - record_.at : 0;
@@ -95,9 +95,13 @@ void RunEnergy::book_end(const Readings& readings, double cpu_seconds, double en
     record_.joules = before;
     if (counted > 0) record_.joules[kModel] += std::min(counted, most_watts * seconds);
   }
-  if (record_.at > 0) book_model(seconds, cpu_seconds);
+  if (cpu_seconds) {
+    book_model(seconds, *cpu_seconds);
+    record_.cpu_seconds = std::max(record_.cpu_seconds, *cpu_seconds);
+  } else if (is_modelled()) {
+    record_.joules[kModel] += most_watts * seconds;
+  }
   record_.at = at;
-  record_.cpu_seconds = std::max(record_.cpu_seconds, cpu_seconds);
 }
 
 }  // namespace wattle::agent

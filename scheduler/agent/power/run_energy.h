@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,10 @@ class RunEnergy {
   void book(const Readings& readings, double cpu_seconds);
   /// Books the rest of a run that ended at `ended` (boot_seconds()). Where that is long ago, others
   /// may have used what its meters have counted since: no more of it counts than `most_watts` for
-  /// the run's own time, as an estimate.
-  void book_end(const Readings& readings, double cpu_seconds, double ended, double most_watts);
+  /// the run's own time, as an estimate. So much, and no less, is what the model makes of a run
+  /// whose processor time nobody has counted.
+  void book_end(const Readings& readings, std::optional<double> cpu_seconds, double ended,
+                double most_watts);
 
   const EnergyRecord& record() const { return record_; }
   double joules() const { return record_.total(); }

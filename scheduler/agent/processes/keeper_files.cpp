@@ -132,11 +132,12 @@ void write_process(const std::string& path, const ProcessId& process) {
 }
 
 void write_ending(const std::string& folder, const Ending& ending) {
-  write_json(folder + "/ending.json", {{"exit_code", ending.exit_code},
-                                       {"cpu_seconds", ending.cpu_seconds},
-                                       {"ended", ending.ended},
-                                       {"error", ending.error},
-                                       {"fault", static_cast<int>(ending.fault)}});
+  json object{{"exit_code", ending.exit_code},
+              {"ended", ending.ended},
+              {"error", ending.error},
+              {"fault", static_cast<int>(ending.fault)}};
+  put(object, "cpu_seconds", ending.cpu_seconds);
+  write_json(folder + "/ending.json", object);
 }
 
 std::optional<ProcessId> keeper_of(const std::string& folder) {
@@ -150,7 +151,7 @@ std::optional<ProcessId> command_of(const std::string& folder) {
 std::optional<Ending> ending_of(const std::string& folder) {
   const auto value = read_json(folder + "/ending.json");
   if (!value) return std::nullopt;
-  return Ending{value->at("exit_code"), value->at("cpu_seconds"), value->at("ended"),
+  return Ending{value->at("exit_code"), get<double>(*value, "cpu_seconds"), value->at("ended"),
                 value->at("error"), static_cast<StartFault>(value->value("fault", 0))};
 }
 

@@ -54,7 +54,7 @@ std::optional<Ending> KeptCommand::ending() {
     return Ending{127, 0, boot_seconds(), "no keeper could be started", StartFault::kNode};
   }
   // So it is, too, when the machine went down.
-  return Ending{128 + SIGKILL, 0, boot_seconds(), "the process that kept the run was killed",
+  return Ending{128 + SIGKILL, std::nullopt, boot_seconds(), "the process that kept the run was killed",
                 StartFault::kElsewhere};
 }
 
@@ -63,7 +63,7 @@ void KeptCommand::kill() {
 }
 
 double KeptCommand::cpu_seconds() const {
-  if (const auto ending = ending_of(folder_)) return ending->cpu_seconds;
+  if (const auto ending = ending_of(folder_)) return ending->cpu_seconds.value_or(0);
   return keeper_ ? tree_cpu_seconds(keeper_->pid) : 0;
 }
 

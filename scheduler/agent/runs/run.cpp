@@ -72,6 +72,7 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
       stopper_(parts.settings.stop_grace_seconds),
       governor_(is_first() ? kDebtSeconds : kFurtherDebtSeconds),
       is_frozen_(command_.was_started()) {  // the agent before may have held it back
+  if (command_.was_started()) lived_until_ = parts_.lease().runs_until;
   if (!has_ended() && !command_.was_started() && !record_.is_prepared) {
     preparing_ = std::async(std::launch::async, [this] {
       try {
@@ -227,7 +228,9 @@ void Run::tick(const Readings& readings, bool is_cut_off) {
   }
 }
 
+/// From before its start, so that an agent that is started again knows since when nothing is booked.
 void Run::move(const Readings& readings, bool is_cut_off) {
+  if (energy_.record().at == 0) energy_.book(readings, 0);
   if (!command_.was_started() && !ending_) {
     if (record_.is_killed) end({128 + SIGKILL, 0, boot_seconds(), ""});
     if (!ending_) start_when_prepared();

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <future>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -116,6 +117,7 @@ class Run {
   std::string folder_;
   RunRecord record_;
   double first_limit_watts_;  // that this agent knew of
+  double lived_until_ = std::numeric_limits<double>::infinity();  // at most, without an agent
   std::vector<NodeDevice> devices_;
   std::optional<Account> account_;
   JobFiles files_;

@@ -69,10 +69,12 @@ void Run::report_start() {
   parts_.send(std::move(message));
 }
 
+/// Where nobody has seen the end, the keeper, too, was killed, and no run outlives its lease.
 void Run::account_end(const Readings& readings) {
   if (std::exchange(is_end_booked_, true)) return;
   const double watts = std::max(first_limit_watts_, record_.limit_watts);
-  energy_.book_end(readings, ending_->cpu_seconds, ending_->ended,
+  const double ended = ending_->cpu_seconds ? ending_->ended : std::min(ending_->ended, lived_until_);
+  energy_.book_end(readings, ending_->cpu_seconds, ended,
                    watts * static_cast<double>(devices_.size()));
 }
 
@@ -129,7 +131,7 @@ void Run::give_up(const Readings& readings) {
       ending_ = command_.ending();
     } catch (const std::exception&) {  // its notes are what is broken
       if (command_.keeper() && is_running(*command_.keeper())) return;
-      ending_ = Ending{128 + SIGKILL, 0, boot_seconds(), ""};
+      ending_ = Ending{128 + SIGKILL, std::nullopt, boot_seconds(), ""};
     }
     if (!ending_) return;
     ending_->fault = StartFault::kElsewhere;

@@ -38,6 +38,15 @@ TEST_F(RunEnergyTest, AModelledRunIsChargedUpToItsEnd) {
   EXPECT_DOUBLE_EQ(energy.joules(), 20);
 }
 
+TEST_F(RunEnergyTest, AModelledRunThatNobodyHasSeenIsChargedItsLimit) {
+  RunEnergy energy = run({});
+  energy.book_end({160, {}}, std::nullopt, 103, kMostWatts);
+  EXPECT_DOUBLE_EQ(energy.joules(), 3 * kMostWatts);
+  RunEnergy counted = measured();
+  counted.book_end({103, {{kPackage, 5020}}}, std::nullopt, 103, kMostWatts);
+  EXPECT_THAT(counted.record().joules, ElementsAre(Pair("measured:rapl", DoubleEq(20))));
+}
+
 TEST_F(RunEnergyTest, OfWhatWasCountedLongAfterItsEndNoMoreThanItsLimitIsCharged) {
   RunEnergy energy = measured();
   energy.book_end({160, {{kPackage, 6500}}}, 3, 102, kMostWatts);
