@@ -57,7 +57,7 @@ enum class StartFault {
 
 /// How a command ended.
 struct Ending {
-  int exit_code = 0;  ///< 128 + N: by signal N; 127: could not be started
+  int exit_code = 0;                      ///< 128 + N: by signal N; 127: could not be started
   std::optional<double> cpu_seconds = 0;  ///< of all its processes; none: nobody has counted
   double ended = 0;                       ///< boot_seconds(); no later than that, if not counted
   std::string error;  ///< why it could not be started, or its keeper has killed it

@@ -54,8 +54,8 @@ std::optional<Ending> KeptCommand::ending() {
     return Ending{127, 0, boot_seconds(), "no keeper could be started", StartFault::kNode};
   }
   // So it is, too, when the machine went down.
-  return Ending{128 + SIGKILL, std::nullopt, boot_seconds(), "the process that kept the run was killed",
-                StartFault::kElsewhere};
+  return Ending{128 + SIGKILL, std::nullopt, boot_seconds(),
+                "the process that kept the run was killed", StartFault::kElsewhere};
 }
 
 void KeptCommand::kill() {

@@ -228,7 +228,8 @@ void Run::tick(const Readings& readings, bool is_cut_off) {
   }
 }
 
-/// From before its start, so that an agent that is started again knows since when nothing is booked.
+/// From before its start, so that an agent that is started again knows since when nothing is
+/// booked.
 void Run::move(const Readings& readings, bool is_cut_off) {
   if (energy_.record().at == 0) energy_.book(readings, 0);
   if (!command_.was_started() && !ending_) {

@@ -116,7 +116,7 @@ class Run {
   const RunParts& parts_;
   std::string folder_;
   RunRecord record_;
-  double first_limit_watts_;  // that this agent knew of
+  double first_limit_watts_;                                      // that this agent knew of
   double lived_until_ = std::numeric_limits<double>::infinity();  // at most, without an agent
   std::vector<NodeDevice> devices_;
   std::optional<Account> account_;

@@ -73,7 +73,8 @@ void Run::report_start() {
 void Run::account_end(const Readings& readings) {
   if (std::exchange(is_end_booked_, true)) return;
   const double watts = std::max(first_limit_watts_, record_.limit_watts);
-  const double ended = ending_->cpu_seconds ? ending_->ended : std::min(ending_->ended, lived_until_);
+  const double ended =
+      ending_->cpu_seconds ? ending_->ended : std::min(ending_->ended, lived_until_);
   energy_.book_end(readings, ending_->cpu_seconds, ended,
                    watts * static_cast<double>(devices_.size()));
 }
