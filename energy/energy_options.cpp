@@ -80,6 +80,9 @@ void EnergyOptions::describe(Fields& f) {
   f("trace_path", trace_path,
     "power curve to replay with meter: trace (CSV: seconds,watts[,device])")
       .type = kInputPath;
+  f("host", host,
+    "name of this host in energy.json; what several ranks on one host see counts once")
+      .default_is("the system's");
   f("idle_watts", idle_watts, "what the host draws without work, for the model")
       .unit("W")
       .default_is("from a table of processors")

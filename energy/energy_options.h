@@ -16,6 +16,7 @@ enum class TuneObjective { kOff, kCost, kEnergy };
 struct EnergyOptions {
   MeterKind meter = MeterKind::kAuto;
   std::string trace_path;
+  std::string host;  ///< "" = as the system names it
   std::optional<double> idle_watts, max_watts;
   double sample_interval_seconds = 0.02;
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "common/error.h"
+#include "common/host_name.h"
 #include "energy/accounting/sample_schedule.h"
 
 namespace wattle {
@@ -35,6 +36,7 @@ EnergyMonitor::EnergyMonitor(FoundMeters found, const EnergyOptions& options, Cl
                              Sampling sampling)
     : clock_(clock),
       sample_interval_seconds_(options.sample_interval_seconds),
+      host_(options.host.empty() ? host_name() : options.host),
       notes_(std::move(found.notes)) {
   for (auto& meter : found.meters) {
     auto& group = meter->info().is_cheap ? cheap_ : costly_;

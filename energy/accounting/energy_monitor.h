@@ -87,6 +87,8 @@ class EnergyMonitor {
   /// assign_devices() says. Call it before the first window.
   void keep_only(const std::vector<std::string>& devices);
   std::vector<std::string> devices();
+  /// The name under which they stand in accounts of several hosts.
+  const std::string& host() const { return host_; }
 
   /// What the devices draw without work, as far as that is known.
   double idle_watts();
@@ -128,6 +130,7 @@ class EnergyMonitor {
 
   Clock& clock_;
   double sample_interval_seconds_;
+  std::string host_;
   std::vector<std::string> notes_;
 
   std::mutex

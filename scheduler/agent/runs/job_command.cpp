@@ -41,20 +41,6 @@ void add_hosts(std::vector<std::string>& words, const Settings& settings,
   }
 }
 
-/// A trainer without a meter that sees only its own processes holds its cap by the same model by
-/// which the agent accounts for it.
-void add_model(std::vector<std::string>& words, const std::vector<NodeDevice>& devices) {
-  if (devices.empty() || devices[0].is_gpu()) return;
-  double idle_watts = 0;
-  for (const NodeDevice& device : devices) idle_watts += device.idle_watts;
-  const auto processors = static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
-  const double max_watts = idle_watts + processors * devices[0].joules_per_cpu_second();
-  for (const auto& [key, value] : {std::pair{"idle_watts", idle_watts}, {"max_watts", max_watts}}) {
-    append(words, {"--set", fmt::format("energy.{}={}", key, value)});
-  }
-  append(words, {"--set", "energy.meter=model"});
-}
-
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (char c : text) {
@@ -62,6 +48,19 @@ std::string quoted(const std::string& text) {
     out += c;
   }
   return out + '"';
+}
+
+/// What a node's ranks are told of it. A trainer without a meter that sees only its own processes
+/// holds its cap by the same model by which the agent accounts for it.
+std::string node_settings(const std::string& node, const std::vector<NodeDevice>& devices) {
+  std::string settings = "energy.host=" + quoted(node);
+  if (devices.empty() || devices[0].is_gpu()) return settings;
+  double idle_watts = 0;
+  for (const NodeDevice& device : devices) idle_watts += device.idle_watts;
+  const auto processors = static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
+  const double max_watts = idle_watts + processors * devices[0].joules_per_cpu_second();
+  return settings + fmt::format(";energy.meter=model;energy.idle_watts={};energy.max_watts={}",
+                                idle_watts, max_watts);
 }
 
 std::string join_cpus(const std::vector<NodeDevice>& devices) {
@@ -97,8 +96,7 @@ std::string session_folder(const Settings& settings, const v1::Launch& launch) {
 }
 
 std::vector<std::string> job_command(const Settings& settings, const v1::Launch& launch,
-                                     const JobFiles& files,
-                                     const std::vector<NodeDevice>& devices) {
+                                     const JobFiles& files) {
   // By its name: called by a path, mpirun wraps the remote command in settings of a shell.
   std::vector<std::string> words{"mpirun",          "--bind-to", "none",
                                  "--oversubscribe", "-np",       std::to_string(launch.ranks())};
@@ -109,7 +107,6 @@ std::vector<std::string> job_command(const Settings& settings, const v1::Launch&
   if (launch.hosts_size() > 1) add_hosts(words, settings, launch);
   append(words, {settings.self_program, "rank", settings.train_program, "run.yaml"});
   for (const std::string& override : launch.overrides()) append(words, {"--set", override});
-  add_model(words, devices);
   const std::string output_dir = files.output_dir.substr(files.folder.size() + 1);
   append(words, {"--set", "run.output_dir=" + quoted(output_dir)});
   return words;
@@ -137,6 +134,7 @@ std::map<std::string, std::string> job_environment(const Settings& settings,
   environment[kFolderVariable] = files.folder;
   environment[kCpusVariable] = join_cpus(devices);
   environment[kGpusVariable] = join_gpus(devices);
+  environment[kSettingsVariable] = node_settings(settings.node, devices);
   environment[kDoorVariable] = door_name(launch);
   // Ranks end with the thread that started them (rank.cpp): it must be one that stays.
   environment["OMPI_MCA_odls_base_num_threads"] = "0";

@@ -8,10 +8,11 @@
 namespace wattle::agent {
 
 /// Names of what the agent and its helper programs tell each other by the environment.
-inline constexpr char kRunVariable[] = "WATTLE_RUN";           ///< the run's folder of the agent
-inline constexpr char kFolderVariable[] = "WATTLE_JOB_DIR";    ///< working directory of a rank
-inline constexpr char kCpusVariable[] = "WATTLE_RANK_CPUS";    ///< "0,1;2,3": by local rank
-inline constexpr char kGpusVariable[] = "WATTLE_RANK_GPUS";    ///< "GPU-6f2a;GPU-71c0"
+inline constexpr char kRunVariable[] = "WATTLE_RUN";         ///< the run's folder of the agent
+inline constexpr char kFolderVariable[] = "WATTLE_JOB_DIR";  ///< working directory of a rank
+inline constexpr char kCpusVariable[] = "WATTLE_RANK_CPUS";  ///< "0,1;2,3": by local rank
+inline constexpr char kGpusVariable[] = "WATTLE_RANK_GPUS";  ///< "GPU-6f2a;GPU-71c0"
+inline constexpr char kSettingsVariable[] = "WATTLE_RANK_SETTINGS";  ///< "key=value;key=value"
 inline constexpr char kDoorVariable[] = "WATTLE_REMOTE_DOOR";  ///< socket, relative to the folder
 
 /// What mpirun calls the nodes of a run: 0, the one it runs on, is "localhost"; the others' names
@@ -25,7 +26,7 @@ std::string door_name(const v1::Launch& launch);
 
 /// What runs on the run's first node: mpirun with all ranks, over all its hosts.
 std::vector<std::string> job_command(const Settings& settings, const v1::Launch& launch,
-                                     const JobFiles& files, const std::vector<NodeDevice>& devices);
+                                     const JobFiles& files);
 
 /// The environment of everything that belongs to the run on this node. It is built anew: nothing of
 /// the agent's own but the search paths and settings of OpenMPI (OMPI_MCA_*) passes into a run.
@@ -38,7 +39,8 @@ std::map<std::string, std::string> job_environment(const Settings& settings,
 std::string session_folder(const Settings& settings, const v1::Launch& launch);
 
 /// Becomes a rank (`wattle-agent rank PROGRAM ...`): takes its own processors and GPU by its local
-/// number, enters the job's folder and runs the program. Returns an exit code if it can't.
+/// number, enters the job's folder and runs the program, `--set` to what it has to know of its
+/// node. Returns an exit code if it can't.
 int become_rank(const std::vector<std::string>& program);
 
 }  // namespace wattle::agent

@@ -56,8 +56,12 @@ int become_rank(const std::vector<std::string>& program) {
   if (const std::string session = variable("TMPDIR"); !session.empty()) {
     ::setenv("OMPI_MCA_btl_vader_backing_directory", session.c_str(), 1);
   }
+  std::vector<std::string> words = program;
+  for (const std::string& setting : split(variable(kSettingsVariable), ';')) {
+    words.insert(words.end(), {"--set", setting});
+  }
   std::vector<char*> argv;
-  for (const std::string& word : program) argv.push_back(const_cast<char*>(word.c_str()));
+  for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execvp(argv[0], argv.data());
   return fail(program[0]);

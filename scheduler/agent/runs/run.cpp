@@ -20,11 +20,9 @@ constexpr double kChildlessSeconds = 15;
 constexpr double kStoreSeconds = 60;
 
 /// How far ranks may be beyond their limit, as time at it, before the agent stops them. A trainer
-/// paces itself, more evenly than any stop can, but neither its start nor its end.
-constexpr double kDebtSeconds = 1;
-/// On further nodes nobody else does: they are paced from the first one, over a stream that may be
-/// cut.
-constexpr double kFurtherDebtSeconds = 0.25;
+/// paces itself, more evenly than any stop can, but neither its start nor its end, nor, over a
+/// stream that may be cut, what it has on further nodes.
+constexpr double kDebtSeconds = 0.25;
 constexpr double kInVainSeconds = 10;
 
 /// Why a run was stopped; the daemon uses the word, too.
@@ -70,7 +68,7 @@ Run::Run(const RunParts& parts, std::string folder, RunRecord record)
       metrics_(files_, record_.metrics, account_),
       checkpoints_(parts.transfer, files_, account_),
       stopper_(parts.settings.stop_grace_seconds),
-      governor_(is_first() ? kDebtSeconds : kFurtherDebtSeconds),
+      governor_(kDebtSeconds),
       is_frozen_(command_.was_started()) {  // the agent before may have held it back
   if (command_.was_started()) lived_until_ = parts_.lease().runs_until;
   if (!has_ended() && !command_.was_started() && !record_.is_prepared) {
@@ -170,7 +168,7 @@ void Run::start_when_prepared() {
   if (const std::string why = needs_door() ? open_door() : ""; !why.empty()) {
     return end({127, 0, boot_seconds(), why});
   }
-  start(job_command(parts_.settings, record_.launch, files_, devices_));
+  start(job_command(parts_.settings, record_.launch, files_));
 }
 
 void Run::kill() {

@@ -71,7 +71,7 @@ void Run::report_start() {
 
 /// Where nobody has seen the end, the keeper, too, was killed, and no run outlives its lease.
 void Run::account_end(const Readings& readings) {
-  if (std::exchange(is_end_booked_, true)) return;
+  if (std::exchange(is_end_booked_, true)) return energy_.rest();
   const double watts = std::max(first_limit_watts_, record_.limit_watts);
   const double ended =
       ending_->cpu_seconds ? ending_->ended : std::min(ending_->ended, lived_until_);

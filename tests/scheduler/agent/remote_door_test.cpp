@@ -54,7 +54,7 @@ TEST(RemoteDoor, MpirunStartsAllDaemonsAtTheSameTime) {
   launch.set_ranks(300);
   for (int host = 0; host < 300; ++host) launch.add_hosts()->set_ranks(1);
   const JobFiles files{"/jobs/1", "/jobs/1/out"};
-  const auto words = job_command(Settings{}, launch, files, {});
+  const auto words = job_command(Settings{}, launch, files);
   const auto key = std::find(words.begin(), words.end(), "plm_rsh_num_concurrent");
   ASSERT_NE(key, words.end());
   EXPECT_EQ(*std::next(key), "300");

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "common/host_name.h"
 #include "energy/accounting/rank_readings.h"
 
 namespace wattle {
@@ -28,7 +27,7 @@ RunAccounts::RunAccounts(FiguresExchange& exchange, EnergyMonitor& energy, Earli
   earlier_ = {EnergyLedger::parse(exchange_.gather_texts(earlier.ledger.serialize()).front()),
               first[0], first[1]};
   std::vector<RankDevices> ranks;
-  const RankDevices mine{host_name(), energy_.devices()};
+  const RankDevices mine{energy_.host(), energy_.devices()};
   for (const std::string& text : exchange_.gather_texts(serialize(mine))) {
     ranks.push_back(parse_rank_devices(text));
   }
@@ -140,7 +139,7 @@ EnergyLedger RunAccounts::ledger() {
   EnergyLedger sum = earlier_.ledger;
   EnergyLedger mine = energy_.ledger();
   std::vector<DeviceTotal> devices = mine.devices();
-  for (DeviceTotal& device : devices) device.host = host_name();
+  for (DeviceTotal& device : devices) device.host = energy_.host();
   mine.set_devices(std::move(devices));
   for (const std::string& text : exchange_.gather_texts(mine.serialize())) {
     sum += EnergyLedger::parse(text);
