@@ -98,7 +98,8 @@ Daemon::Daemon(const ClusterOptions& options, const Clock& clock, const Clock& m
       reports_(below(options.state_dir, "wattle.db")),
       files_(below(options.state_dir, "files")),
       logs_(below(options.state_dir, "logs"), options.log_bytes_per_run),
-      agents_(std::chrono::duration<double>(kSilentBeats * options.heartbeat_seconds)) {
+      agents_(std::chrono::duration<double>(kSilentBeats * options.heartbeat_seconds),
+              options.report_seconds) {
   choose_state_id(store_);
   core_ = std::make_unique<JournalledCore>(
       store_, core_options(options), journal_limits(options), clock,

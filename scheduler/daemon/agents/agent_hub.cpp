@@ -1,6 +1,14 @@
 #include "scheduler/daemon/agents/agent_hub.h"
 
+#include <algorithm>
+
 namespace wattle::scheduler {
+namespace {
+
+/// Reports that a node may be behind the others; then it is not waited for.
+constexpr double kMostReportsBehind = 2.5;
+
+}  // namespace
 
 bool AgentHub::attach(const std::string& node, const std::string& instance,
                       std::shared_ptr<Outbox> outbox) {
@@ -27,6 +35,7 @@ void AgentHub::detach(const std::string& node, const std::shared_ptr<Outbox>& ou
   if (found == places_.end() || found->second.outbox != outbox) return;
   places_.erase(found);
   readings_.erase(node);
+  drawn_.erase(node);
 }
 
 void AgentHub::send(const std::string& node, const v1::Command& command) {
@@ -37,7 +46,9 @@ void AgentHub::send(const std::string& node, const v1::Command& command) {
 
 void AgentHub::heard(const std::string& node, const NodeReading& reading) {
   const std::lock_guard lock(mutex_);
-  if (places_.contains(node)) readings_[node] = reading;
+  if (!places_.contains(node)) return;
+  readings_[node] = reading;
+  drawn_[node].add(reading.heard_seconds, reading.watts);
 }
 
 std::optional<NodeReading> AgentHub::reading(const std::string& node) const {
@@ -48,8 +59,15 @@ std::optional<NodeReading> AgentHub::reading(const std::string& node) const {
 
 double AgentHub::watts() const {
   const std::lock_guard lock(mutex_);
+  double newest = 0;
+  for (const auto& [node, drawn] : drawn_) newest = std::max(newest, drawn.newest_seconds());
+  double until = newest;
+  for (const auto& [node, drawn] : drawn_) {
+    const double at = drawn.newest_seconds();
+    if (at >= newest - kMostReportsBehind * report_seconds_) until = std::min(until, at);
+  }
   double watts = 0;
-  for (const auto& [node, reading] : readings_) watts += reading.watts;
+  for (const auto& [node, drawn] : drawn_) watts += drawn.mean(until - report_seconds_, until);
   return watts;
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/daemon/agents/drawn_watts.h"
 #include "scheduler/daemon/agents/outbox.h"
 
 namespace wattle::scheduler {
@@ -31,8 +32,10 @@ struct NodeReading {
 /// The streams to the agents that are there now: one a node. Any thread.
 class AgentHub {
  public:
-  /// A stream on which nothing has come for so long is dead.
-  explicit AgentHub(std::chrono::duration<double> silence) : silence_(silence) {}
+  /// A stream on which nothing has come for `silence` is dead; power is told of each
+  /// `report_seconds`.
+  AgentHub(std::chrono::duration<double> silence, double report_seconds)
+      : silence_(silence), report_seconds_(report_seconds) {}
 
   /// A node's new stream, of an agent's process; commands that are sent to the node from now on go
   /// to `outbox`. An older stream is closed if it is of the same process ("" is none's) or dead;
@@ -49,7 +52,9 @@ class AgentHub {
 
   void heard(const std::string& node, const NodeReading& reading);
   std::optional<NodeReading> reading(const std::string& node) const;
-  /// Of all nodes that have a stream.
+  /// Drawn by all nodes that have a stream, over the newest `report_seconds` of which all have
+  /// told. A sum of each one's newest figure would count twice what has just moved between two
+  /// nodes.
   double watts() const;
   /// Ends every stream.
   void close();
@@ -63,9 +68,11 @@ class AgentHub {
   };
 
   std::chrono::duration<double> silence_;
+  double report_seconds_;
   mutable std::mutex mutex_;
   std::map<std::string, Place> places_;
   std::map<std::string, NodeReading> readings_;
+  std::map<std::string, DrawnWatts> drawn_;  // of the same nodes
 };
 
 }  // namespace wattle::scheduler
