@@ -85,11 +85,11 @@ void Agent::send_regular(double now) {
   send(std::move(message));
 }
 
-/// Of runs whose processes may draw anything.
+/// Of runs that have booked something. The devices of others are idle.
 std::vector<RunDraw> Agent::draws() const {
   std::vector<RunDraw> draws;
   for (const auto& [token, run] : runs_) {
-    if (run->has_ended()) continue;
+    if (run->watts() <= 0) continue;
     const auto& devices = run->record().launch.devices();
     draws.push_back({{devices.begin(), devices.end()}, run->watts()});
   }

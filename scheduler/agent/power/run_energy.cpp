@@ -85,8 +85,9 @@ void RunEnergy::book(const Readings& readings, double cpu_seconds) {
 
 void RunEnergy::book_end(const Readings& readings, std::optional<double> cpu_seconds, double ended,
                          double most_watts) {
-  const double at = std::max(record_.at, std::min(readings.at, ended));
-  const double seconds = record_.at > 0 ? at - record_.at : 0;
+  const double began = record_.at > 0 ? record_.at : readings.at;
+  const double at = std::max(began, std::min(readings.at, ended));
+  const double seconds = at - began;
   const std::map<std::string, double> before = record_.joules;
   const double joules_before = joules();
   book_meters(readings);
@@ -101,6 +102,7 @@ void RunEnergy::book_end(const Readings& readings, std::optional<double> cpu_sec
   } else if (is_modelled()) {
     record_.joules[kModel] += most_watts * seconds;
   }
+  watts_ = readings.at > began ? (joules() - joules_before) / (readings.at - began) : 0;
   record_.at = at;
 }
 

@@ -42,10 +42,12 @@ class RunEnergy {
   /// whose processor time nobody has counted.
   void book_end(const Readings& readings, std::optional<double> cpu_seconds, double ended,
                 double most_watts);
+  /// Nothing of it draws any more.
+  void rest() { watts_ = 0; }
 
   const EnergyRecord& record() const { return record_; }
   double joules() const { return record_.total(); }
-  /// Watts over the latest interval that was long enough to tell.
+  /// Watts over the latest interval that was booked.
   double watts() const { return watts_; }
 
  private:

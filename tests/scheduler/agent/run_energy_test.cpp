@@ -38,6 +38,14 @@ TEST_F(RunEnergyTest, AModelledRunIsChargedUpToItsEnd) {
   EXPECT_DOUBLE_EQ(energy.joules(), 20);
 }
 
+TEST_F(RunEnergyTest, DrawsNothingAfterItsEnd) {
+  RunEnergy energy = run({});
+  energy.book_end({100.2, {}}, 2.1, 100.1, kMostWatts);
+  EXPECT_NEAR(energy.watts(), (1 + 1) / 0.2, 1e-9) << "over the interval in which it ended";
+  energy.rest();
+  EXPECT_EQ(energy.watts(), 0);
+}
+
 TEST_F(RunEnergyTest, AModelledRunThatNobodyHasSeenIsChargedItsLimit) {
   RunEnergy energy = run({});
   energy.book_end({160, {}}, std::nullopt, 103, kMostWatts);
