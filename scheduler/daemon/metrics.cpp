@@ -68,7 +68,8 @@ void add_power(const State& state, double now, double drawn, Page& page) {
   page.family("wattle_limit_watts", "gauge",
               "Sum of the power limits that may be in force on all devices.");
   page.sample(state.ledger.possible_watts());
-  page.family("wattle_power_watts", "gauge", "Drawn by all nodes, as last reported.");
+  page.family("wattle_power_watts", "gauge",
+              "Drawn by all nodes, over the newest report_seconds of which all have told.");
   page.sample(drawn);
 }
 
@@ -143,8 +144,9 @@ void add_snapshots(Daemon& daemon, Page& page) {
   const SnapshotStatus status = daemon.core().snapshot_status();
   const auto records = daemon.core().read([](const Core& core) { return core.state().events; });
   page.family("wattle_snapshot_age_seconds", "gauge",
-              "Time since the core's state was last kept in the journal.");
-  page.sample(std::max(0.0, daemon.now() - status.newest.time_seconds));
+              "Time since the core's state was last kept in the journal; none before the first.");
+  if (status.newest.time_seconds > 0)
+    page.sample(std::max(0.0, daemon.now() - status.newest.time_seconds));
   page.family("wattle_snapshot_age_records", "gauge", "Records since then: a start replays them.");
   page.sample(static_cast<double>(records - status.newest.number));
   page.family("wattle_snapshot_size_bytes", "gauge",

@@ -288,9 +288,11 @@ void Store::keep_upload(const std::string& tenant, const StoredFile& file) {
   keep.bind(1, tenant).bind(2, file.sha256).bind(3, file.size_bytes).run();
 }
 
-int64_t Store::waiting_bytes(const std::string& tenant, const std::string& but_for) {
-  Statement read(database_, "SELECT sum(bytes) FROM upload WHERE tenant = ? AND sha256 <> ?");
-  return read.bind(1, tenant).bind(2, but_for).step() ? read.integer(0) : 0;
+FileSum Store::waiting(const std::string& tenant, const std::string& but_for) {
+  Statement read(database_,
+                 "SELECT count(*), sum(bytes) FROM upload WHERE tenant = ? AND sha256 <> ?");
+  read.bind(1, tenant).bind(2, but_for).step();
+  return {read.integer(0), read.integer(1)};
 }
 
 void Store::own(const NamedFiles& named) {

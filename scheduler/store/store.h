@@ -18,6 +18,11 @@ struct StoredFile {
   int64_t size_bytes = 0;
 };
 
+/// Of several files.
+struct FileSum {
+  int64_t files = 0, bytes = 0;
+};
+
 /// What a user handed in, apart from what the core knows.
 struct Submission {
   std::string request;  ///< unique in the cluster: TENANT/ID
@@ -109,7 +114,7 @@ class Store {
   /// and is owned from then on; versions before 10 owned it at once.
   void keep_upload(const std::string& tenant, const StoredFile& file);
   /// Of what waits so, but for one content.
-  int64_t waiting_bytes(const std::string& tenant, const std::string& but_for);
+  FileSum waiting(const std::string& tenant, const std::string& but_for);
   bool has_sent(const std::string& tenant, const std::string& sha256);
   /// Whether any tenant owns it.
   bool is_owned(const std::string& sha256);

@@ -32,9 +32,9 @@ int cancel(const CancelArguments& arguments) {
     try {
       jobs.cancel(job);
       json.push_back({{"job", job}, {"cancelled", true}});
-      if (!arguments.client.json) fmt::print("Job {} is cancelled\n", job);
+      if (!arguments.client.json) fmt::print("Cancelled job {}; what runs of it is being stopped\n", job);
     } catch (const Error& e) {
-      fmt::print(stderr, "wattle: job {}: {}\n", job, e.what());
+      fmt::print(stderr, "wattle: {}\n", e.what());
       json.push_back({{"job", job}, {"cancelled", false}, {"error", e.what()}});
       if (code == kExitDone) code = exit_code(e.code());
     }

@@ -25,6 +25,7 @@ struct BudgetArguments {
   ClientArguments client;
   std::string tenant, amount;
   double weight = 0;
+  bool create = false;
 };
 
 /// A line for each change that is to come, the earliest first.
@@ -120,6 +121,7 @@ void set_budget(const BudgetArguments& arguments) {
   v1::SetBudgetRequest request;
   request.set_tenant(arguments.tenant);
   request.set_weight(arguments.weight);
+  request.set_create(arguments.create);
   if (arguments.amount != "unlimited") {
     const BudgetRate rate = parse_budget(arguments.amount);
     request.set_joules(rate.joules);
@@ -168,6 +170,7 @@ void add_budget(CLI::App& wattle) {
       ->required();
   set->add_option("--weight", arguments->weight, "what the tenant's progress is worth")
       ->check(CLI::PositiveNumber);
+  set->add_flag("--create", arguments->create, "of a tenant that has no jobs and no budget yet");
   set->callback([arguments] { set_budget(*arguments); });
 }
 

@@ -19,9 +19,11 @@ struct ReportArguments {
   std::string by = "tenant", from, until;
 };
 
-/// "2026-11-24" is its first moment.
+/// "2026-11-24" is its first moment; "-7d" is so long ago.
 double parse_day(const std::string& text) {
-  return parse_time(text.size() == 10 ? text + "T00:00:00Z" : text, now_seconds());
+  const double now = now_seconds();
+  if (text.starts_with('-')) return now - parse_duration(text.substr(1));
+  return parse_time(text.size() == 10 ? text + "T00:00:00Z" : text, now);
 }
 
 std::vector<std::string> cells_of(const v1::ReportRow& row, bool named) {
@@ -86,8 +88,9 @@ void add_report_command(CLI::App& wattle) {
   command->add_option("--by", arguments->by, "a row for each")
       ->check(CLI::IsMember({"tenant", "job", "day"}))
       ->capture_default_str();
-  command->add_option("--from", arguments->from, "first day in UTC, as 2026-11-24");
-  command->add_option("--until", arguments->until, "first day that does not count");
+  command->add_option("--from", arguments->from,
+                      "first day in UTC, as 2026-11-24, or -7d: that of so long ago");
+  command->add_option("--until", arguments->until, "first day that does not count, likewise");
   command->callback([arguments] { report(*arguments); });
 }
 

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <set>
 
 #include "common/error.h"
 #include "launch/wattle/client/sweep_plans.h"
@@ -76,15 +77,18 @@ v1::SubmitRequest request_of(const SubmitArguments& arguments, const std::vector
   return request;
 }
 
+/// When it can start, as far as that is known, from now on.
+std::string start_text(const v1::Acceptance& job) {
+  if (!job.has_start_time()) return "";
+  const double wait = job.start_time() - now_seconds();
+  return wait < 1 ? "now" : "in about " + duration_text(wait);
+}
+
 std::string expectation(const v1::Acceptance& job) {
   std::string text = fmt::format("~{}", watts_text(job.watts()));
   if (job.has_joules()) text += fmt::format(", ~{}", joules_text(job.joules()));
   if (job.has_run_seconds()) text += fmt::format(", ~{}", duration_text(job.run_seconds()));
-  if (job.has_start_time()) {
-    const double wait = job.start_time() - now_seconds();
-    text +=
-        wait < 1 ? ", can start now" : fmt::format(", can start in about {}", duration_text(wait));
-  }
+  if (job.has_start_time()) text += ", can start " + start_text(job);
   return text;
 }
 
@@ -101,14 +105,18 @@ void print_accepted(const v1::SubmitResponse& response) {
                {"WATTS", kRight},
                {"ENERGY", kRight},
                {"TIME", kRight},
+               {"START"},
                {"OVERRIDES"}});
+  std::set<std::string> whys;
   for (const auto& job : response.jobs()) {
     table.add({std::to_string(job.job()), job.name(), watts_text(job.watts()),
                job.has_joules() ? joules_text(job.joules()) : "",
-               job.has_run_seconds() ? duration_text(job.run_seconds()) : "",
+               job.has_run_seconds() ? duration_text(job.run_seconds()) : "", start_text(job),
                fmt::format("{}", fmt::join(job.overrides(), "  "))});
+    if (!job.why().empty()) whys.insert(printable(job.why()));
   }
   fmt::print("Submitted {} jobs\n{}", response.jobs_size(), table.text());
+  for (const std::string& why : whys) fmt::print("  {}\n", why);
 }
 
 int wait_for(JobsClient& client, const v1::SubmitResponse& response, bool quiet) {

@@ -53,29 +53,39 @@ void RunEnergy::book_model(double seconds, double cpu_seconds) {
   record_.joules[kModel] += idle_watts * seconds + joules_per_cpu_second * used;
 }
 
-void RunEnergy::book_meters(const Readings& readings) {
-  for (auto& [device, integrator] : integrators_) book_meter(device, integrator, readings);
+/// Whether they say what was used since the readings before.
+bool RunEnergy::book_meters(const Readings& readings) {
+  bool is_known = true;
+  for (auto& [device, integrator] : integrators_) {
+    is_known = book_meter(device, integrator, readings) && is_known;
+  }
+  return is_known;
 }
 
-void RunEnergy::book_meter(const std::string& device, Integrator& integrator,
+bool RunEnergy::book_meter(const std::string& device, Integrator& integrator,
                            const Readings& readings) {
   const auto reading = readings.by_device.find(device);
   if (reading == readings.by_device.end()) {
     integrator.fail(readings.at, "the meter does not answer");
     record_.readings.erase(device);
-    return;
+    return false;
   }
+  const bool had_reading = record_.readings.contains(device);
+  const int gaps_before = integrator.total().gaps;
   const double joules = integrator.add(readings.at, reading->second);
   if (joules > 0) record_.joules[std::string(label_of(integrator.total().source))] += joules;
   record_.readings[device] = reading->second;
+  return had_reading && integrator.total().gaps == gaps_before;
 }
 
-void RunEnergy::book(const Readings& readings, double cpu_seconds) {
+void RunEnergy::book(const Readings& readings, double cpu_seconds, double most_watts) {
   const double before = joules();
   const double seconds = readings.at - record_.at;
   if (record_.at > 0 && seconds <= 0) return;
-  book_meters(readings);
+  const bool is_known = book_meters(readings);
   if (record_.at > 0) {
+    const bool is_lost = !is_known && seconds > kLongestInterval && joules() == before;
+    if (is_lost) record_.joules[kModel] += most_watts * seconds;
     book_model(seconds, cpu_seconds);
     watts_ = (joules() - before) / seconds;
   }
@@ -90,17 +100,19 @@ void RunEnergy::book_end(const Readings& readings, std::optional<double> cpu_sec
   const double seconds = at - began;
   const std::map<std::string, double> before = record_.joules;
   const double joules_before = joules();
-  book_meters(readings);
-  if (readings.at - at > kLongestInterval) {
+  const double most = most_watts * seconds;
+  const bool is_known = book_meters(readings);
+  if (!is_known || readings.at - at > kLongestInterval || seconds == 0) {
     const double counted = joules() - joules_before;
     record_.joules = before;
-    if (counted > 0) record_.joules[kModel] += std::min(counted, most_watts * seconds);
+    const double estimate = is_known ? std::min(counted, most) : most;
+    if (estimate > 0) record_.joules[kModel] += estimate;
   }
   if (cpu_seconds) {
     book_model(seconds, *cpu_seconds);
     record_.cpu_seconds = std::max(record_.cpu_seconds, *cpu_seconds);
   } else if (is_modelled()) {
-    record_.joules[kModel] += most_watts * seconds;
+    record_.joules[kModel] += most;
   }
   watts_ = readings.at > began ? (joules() - joules_before) / (readings.at - began) : 0;
   record_.at = at;

@@ -35,11 +35,12 @@ class RunEnergy {
             bool has_whole_node, EnergyRecord record);
 
   /// Books everything up to these readings; `cpu_seconds`: of all the run's processes so far.
-  void book(const Readings& readings, double cpu_seconds);
+  /// Time in which the agent was away, and of which meters can't tell, counts with `most_watts`.
+  void book(const Readings& readings, double cpu_seconds, double most_watts);
   /// Books the rest of a run that ended at `ended` (boot_seconds()). Where that is long ago, others
   /// may have used what its meters have counted since: no more of it counts than `most_watts` for
-  /// the run's own time, as an estimate. So much, and no less, is what the model makes of a run
-  /// whose processor time nobody has counted.
+  /// the run's own time, as an estimate. So much, and no less, counts where its meters can't tell,
+  /// and is what the model makes of a run whose processor time nobody has counted.
   void book_end(const Readings& readings, std::optional<double> cpu_seconds, double ended,
                 double most_watts);
   /// Nothing of it draws any more.
@@ -52,9 +53,9 @@ class RunEnergy {
 
  private:
   bool is_modelled() const;
-  void book_meters(const Readings& readings);
+  bool book_meters(const Readings& readings);
   void book_model(double seconds, double cpu_seconds);
-  void book_meter(const std::string& device, Integrator& integrator, const Readings& readings);
+  bool book_meter(const std::string& device, Integrator& integrator, const Readings& readings);
 
   std::vector<NodeDevice> devices_;
   std::map<std::string, Integrator> integrators_;

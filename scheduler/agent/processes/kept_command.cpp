@@ -26,8 +26,7 @@ std::optional<ProcessId> KeptCommand::command() {
   return command_;
 }
 
-/// Whether a keeper, this agent's or one that an agent before it has just started, is at work or
-/// about to be. The one that has the lock writes its id.
+/// The one that has the lock writes its id.
 bool KeptCommand::is_kept() {
   if (keeper_ && is_running(*keeper_)) return true;
   if (const auto known = keeper_of(folder_)) {
@@ -56,6 +55,10 @@ std::optional<Ending> KeptCommand::ending() {
   // So it is, too, when the machine went down.
   return Ending{128 + SIGKILL, std::nullopt, boot_seconds(),
                 "the process that kept the run was killed", StartFault::kElsewhere};
+}
+
+void KeptCommand::note_ending(const Ending& ending) const {
+  if (!ending_of(folder_)) write_ending(folder_, ending);
 }
 
 void KeptCommand::kill() {

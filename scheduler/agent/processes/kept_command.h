@@ -22,6 +22,11 @@ class KeptCommand {
   /// How it ended, when nothing of it is left. If the keeper was killed, its processes are killed
   /// here, and the exit code is 137.
   std::optional<Ending> ending();
+  /// For agents to come, where no keeper did. Throws Error(kIo).
+  void note_ending(const Ending& ending) const;
+  /// Whether a keeper, this agent's or one that an agent before it has just started, is at work or
+  /// about to be.
+  bool is_kept();
 
   std::optional<ProcessId> keeper() const { return keeper_; }
   std::optional<ProcessId> command();
@@ -31,8 +36,6 @@ class KeptCommand {
   double cpu_seconds() const;
 
  private:
-  bool is_kept();
-
   std::string folder_, variable_;
   bool was_started_ = false;
   std::optional<ProcessId> keeper_, command_;

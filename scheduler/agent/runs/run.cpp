@@ -214,7 +214,7 @@ void Run::stop(const std::string& reason) {
 
 void Run::tick(const Readings& readings, bool is_cut_off) {
   is_log_sent_ = log_sent_ >= 0 && !send_log();
-  if (has_ended()) return;
+  if (has_ended()) return energy_.rest();
   try {
     if (fault_.empty()) {
       move(readings, is_cut_off);
@@ -229,7 +229,7 @@ void Run::tick(const Readings& readings, bool is_cut_off) {
 /// From before its start, so that an agent that is started again knows since when nothing is
 /// booked.
 void Run::move(const Readings& readings, bool is_cut_off) {
-  if (energy_.record().at == 0) energy_.book(readings, 0);
+  if (energy_.record().at == 0) energy_.book(readings, 0, most_watts());
   if (!command_.was_started() && !ending_) {
     if (record_.is_killed) end({128 + SIGKILL, 0, boot_seconds(), ""});
     if (!ending_) start_when_prepared();
@@ -259,8 +259,10 @@ void Run::read_metrics() {
 
 void Run::account(const Readings& readings, bool is_cut_off) {
   if (ending_) return account_end(readings);
+  // What is left of it is being killed; then it is known until when it was there.
+  if (command_.was_started() && !command_.is_kept()) return;
   const double before = energy_.joules(), at = energy_.record().at;
-  energy_.book(readings, command_.cpu_seconds());
+  energy_.book(readings, command_.cpu_seconds(), most_watts());
   if (at > 0) hold_back(readings.at - at, energy_.joules() - before, is_cut_off);
   if (record_.leased_joules && energy_.joules() >= *record_.leased_joules && !is_stopping()) {
     parts_.say(fmt::format("run {}: its {:.0f} J are used", record_.launch.token(),

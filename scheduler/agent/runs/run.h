@@ -70,13 +70,14 @@ class Run {
   bool has_ended() const { return record_.exited.has_value(); }
   /// Its end may be told: all of its log has been.
   bool is_to_be_told() const { return has_ended() && is_log_sent_; }
-  double watts() const { return has_ended() ? 0 : energy_.watts(); }
+  double watts() const { return energy_.watts(); }
 
  private:
   bool is_first() const { return record_.launch.hosts(0).node() == parts_.settings.node; }
   bool is_on_processors() const { return !devices_.front().is_gpu(); }
   bool is_stopping() const { return record_.stop_began > 0; }
   double limit_watts(bool is_cut_off) const;
+  double most_watts() const;
   bool set_limit(double watts, int64_t sequence);
   void apply_limit();
   std::string joules_file() const;

@@ -10,6 +10,7 @@
 
 #include "common/atomic_file.h"
 #include "common/error.h"
+#include "scheduler/agent/processes/process.h"
 
 namespace wattle::agent {
 namespace {
@@ -44,7 +45,8 @@ json to_json(const RunRecord& record) {
   for (const RemoteRequest& remote : record.remotes) {
     remotes.push_back({{"number", remote.number}, {"host", remote.host}, {"argv", remote.argv}});
   }
-  json state{{"limit_watts", record.limit_watts},
+  json state{{"boot", boot_id()},
+             {"limit_watts", record.limit_watts},
              {"sequence", record.sequence},
              {"is_prepared", record.is_prepared},
              {"stop_reason", record.stop_reason},
@@ -97,6 +99,13 @@ void read_state(const json& state, RunRecord& record) {
   }
 }
 
+/// The clock has begun anew, and so have meters and processes.
+void forget_clock(RunRecord& record) {
+  record.energy.at = record.energy.cpu_seconds = 0;
+  record.energy.readings.clear();
+  if (record.stop_began > 0) record.stop_began = boot_seconds();
+}
+
 }  // namespace
 
 void create(const std::string& folder, const RunRecord& record) {
@@ -124,6 +133,8 @@ RunRecord load(const std::string& folder) {
   const json state = json::parse(read_file(folder + "/state.json"), nullptr, false);
   try {
     read_state(state, record);
+    if (state.value("boot", boot_id()) != boot_id())
+      forget_clock(record);  // an older agent's: none
   } catch (const json::exception& e) {
     throw Error(ErrorCode::kFormat, fmt::format("{}/state.json: {}", folder, e.what()));
   }

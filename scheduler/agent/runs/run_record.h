@@ -44,7 +44,8 @@ struct RunRecord {
 void create(const std::string& folder, const RunRecord& record);
 /// Writes state.json in one step. Throws Error(kIo).
 void save(const std::string& folder, const RunRecord& record);
-/// Throws Error(kIo) or Error(kFormat) if the folder holds no run.
+/// Of a record from before the machine was booted, times and readings are dropped. Throws
+/// Error(kIo) or Error(kFormat) if the folder holds no run.
 RunRecord load(const std::string& folder);
 
 }  // namespace wattle::agent

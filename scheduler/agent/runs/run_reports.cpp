@@ -69,14 +69,23 @@ void Run::report_start() {
   parts_.send(std::move(message));
 }
 
-/// Where nobody has seen the end, the keeper, too, was killed, and no run outlives its lease.
+double Run::most_watts() const {
+  return std::max(first_limit_watts_, record_.limit_watts) * static_cast<double>(devices_.size());
+}
+
+/// Where nobody has seen the end, the keeper, too, was killed, and no run outlives its lease. It is
+/// noted, for an agent that is started meanwhile has another lease.
 void Run::account_end(const Readings& readings) {
   if (std::exchange(is_end_booked_, true)) return energy_.rest();
-  const double watts = std::max(first_limit_watts_, record_.limit_watts);
-  const double ended =
-      ending_->cpu_seconds ? ending_->ended : std::min(ending_->ended, lived_until_);
-  energy_.book_end(readings, ending_->cpu_seconds, ended,
-                   watts * static_cast<double>(devices_.size()));
+  if (!ending_->cpu_seconds) {
+    ending_->ended = std::min(ending_->ended, lived_until_);
+    try {
+      command_.note_ending(*ending_);
+    } catch (const Error& e) {
+      parts_.say(e.what());
+    }
+  }
+  energy_.book_end(readings, ending_->cpu_seconds, ending_->ended, most_watts());
 }
 
 v1::RunExited Run::exit_of(const std::string& cause, StartFault fault) const {

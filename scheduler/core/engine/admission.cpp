@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -184,27 +185,29 @@ std::string never_fits(const State& state, const Job& job, double now_seconds) {
   for (const Node& node : state.nodes) {
     if (!node.removed) cap -= node.idle_watts;  // those out of reach may come back
   }
-  std::string too_big, too_hot;
+  std::vector<std::string> too_big, too_hot;
   for (size_t type = 0; type < devices.size(); ++type) {
     if (devices[type] == 0) continue;
     const int ranks = job.rank_counts.front();
     const double watts = least_watts(state, job, static_cast<int>(type));
     if (ranks > state.widest[type]) {
-      too_big += fmt::format(" {} of {}{};", state.widest[type], state.types[type].name,
-                             ranks <= devices[type] ? " on nodes that share a jobs_dir" : "");
+      too_big.push_back(
+          fmt::format("{} of {}{}", state.widest[type], state.types[type].name,
+                      ranks <= devices[type] ? " on nodes that share a jobs_dir" : ""));
     } else if (!all_run && watts > cap + kRoundingWatts) {
-      too_hot += fmt::format(" {:.0f} W on {};", watts, state.types[type].name);
+      too_hot.push_back(fmt::format("{:.0f} W on {}", watts, state.types[type].name));
     } else {
       return "";
     }
   }
   if (!too_hot.empty()) {
     return fmt::format(
-        "it needs at least{} above idle, and the cap never leaves more than {:.0f} W", too_hot,
-        std::max(0.0, cap));
+        "it needs at least {} above idle, and the cap never leaves more than {:.0f} W",
+        fmt::join(too_hot, " or "), std::max(0.0, cap));
   }
-  return fmt::format("it needs at least {} devices of one type, and the cluster has{}",
-                     job.rank_counts.front(), too_big.empty() ? " none" : too_big);
+  return fmt::format("it needs at least {} devices of one type, and the cluster has {}",
+                     job.rank_counts.front(),
+                     too_big.empty() ? "none" : fmt::format("{}", fmt::join(too_big, ", ")));
 }
 
 Accepted expect(State& state, const Job& job) {

@@ -6,7 +6,7 @@ void on(Round& round, const Drain& event) {
   State& state = round.state;
   auto found = state.node_by_name.find(event.node);
   if (found == state.node_by_name.end()) {
-    round.decide(0, Refused{event.node, "there is no such node", std::nullopt}, "");
+    round.decide(0, Refused{event.node, "there is no node " + event.node, std::nullopt}, "");
     return;
   }
   Node& node = state.nodes[found->second];

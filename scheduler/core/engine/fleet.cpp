@@ -242,27 +242,29 @@ namespace {
 
 std::string may_still_run(const State& state, const Node& node) {
   return fmt::format(
-      "is out of reach and may hold its watts and runs until {}, when its lease "
+      "{} is out of reach and may hold its watts and runs until {}, when its lease "
       "and the grace after it have surely run out: remove it then, or with --force if you know "
       "that the machine is off",
-      time_text(std::ceil(orphans_end(state, node))));
+      node.name, time_text(std::ceil(orphans_end(state, node))));
 }
 
 }  // namespace
 
 void on(Round& round, const NodeRemoved& event) {
   State& state = round.state;
+  const auto refuse = [&](const std::string& why) {
+    round.decide(0, Refused{event.node, why, std::nullopt}, "");
+  };
   auto found = state.node_by_name.find(event.node);
-  if (found == state.node_by_name.end() || state.nodes[found->second].state == NodeState::kUp) {
-    round.decide(0,
-                 Refused{event.node, "is up, or unknown: only a node that is off can be removed",
-                         std::nullopt},
-                 "");
-    return;
-  }
+  if (found == state.node_by_name.end()) return refuse("there is no node " + event.node);
   Node& node = state.nodes[found->second];
+  if (node.state == NodeState::kUp) {
+    return refuse(event.node +
+                  " is up: only a node that is off can be removed; to keep jobs from "
+                  "it, drain it");
+  }
   if (node.state == NodeState::kLost && !event.force) {
-    round.decide(0, Refused{event.node, may_still_run(state, node), std::nullopt}, "");
+    refuse(may_still_run(state, node));
     return;
   }
   give_up(round, node);

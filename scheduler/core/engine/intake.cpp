@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "scheduler/core/domain/rank_counts.h"
 #include "scheduler/core/engine/state.h"
 
@@ -103,8 +104,8 @@ std::string check(const State& state, Job& job, double now_seconds) {
   }
   if (!request.work.rank_counts.empty()) request.work.rank_counts = job.rank_counts;
   if (request.deadline_seconds.value_or(now_seconds) < now_seconds) {
-    return fmt::format("job.deadline: is over since {:.0f} s",
-                       now_seconds - *request.deadline_seconds);
+    return fmt::format("job.deadline: expected a time to come, got {}",
+                       time_text(*request.deadline_seconds));
   }
   return never_fits(state, job, now_seconds);
 }
@@ -242,9 +243,11 @@ std::variant<Refused, Intake> intake_of(const State& state, const Submit& event,
 /// Nothing for a job that can be cancelled.
 std::optional<Refused> refusal_of(const State& state, const Cancel& event) {
   const auto found = state.jobs.find(event.job);
-  if (found != state.jobs.end() && !is_finished(found->second.state)) return std::nullopt;
   const std::string id = std::to_string(event.job);
-  return Refused{id, fmt::format("job {} is finished, or there is none", id), {}};
+  if (found == state.jobs.end()) return Refused{id, fmt::format("there is no job {}", id), {}};
+  const JobState now = found->second.state;
+  if (!is_finished(now)) return std::nullopt;
+  return Refused{id, fmt::format("job {} has ended already: {}", id, to_string(now)), {}};
 }
 
 }  // namespace

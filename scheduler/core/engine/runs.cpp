@@ -90,8 +90,10 @@ void rest_if_fruitless(State& state, Job& job, Ending& end) {
   job.fruitless_runs = std::min(job.fruitless_runs + 1, 30);
   job.not_before_seconds = state.now_seconds + rest;
   state.resting.emplace(job.not_before_seconds, job.id);
-  end.why += fmt::format("; {} runs in a row without progress: rests for {:.0f} s",
-                         job.fruitless_runs, rest);
+  end.why += fmt::format(
+      "; {} without progress: rests for {:.0f} s",
+      job.fruitless_runs == 1 ? "it ended" : fmt::format("{} runs in a row", job.fruitless_runs),
+      rest);
 }
 
 PastRun past_run(const Run& run, double now_seconds) {

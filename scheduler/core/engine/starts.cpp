@@ -70,9 +70,11 @@ void start_run(Round& round, Job& job, const PendingStart& pending, Place place)
   state.running.insert(job.id);
   if (!job.claims_since_seconds) job.claims_since_seconds = state.now_seconds;
   if (limit_watts != run.point.limit_watts) state.to_adjust.insert(job.id);
+  const size_t others = start.shares.size() - 1;
   const std::string remark =
-      fmt::format("started on {} of {} at {:.0f} W each ({}): {}", run.point.ranks,
-                  start.device_type, limit_watts, start.shares.front().node, pending.why);
+      fmt::format("started on {} of {} at {:.0f} W each ({}{}): {}", run.point.ranks,
+                  start.device_type, limit_watts, start.shares.front().node,
+                  others > 0 ? fmt::format(" and {} more", others) : "", pending.why);
   run.units_before = job.units_done;
   job.resize_ranks = 0;
   job.kept_bytes += kBytesOfRun;

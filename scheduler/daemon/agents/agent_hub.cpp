@@ -6,7 +6,7 @@ namespace wattle::scheduler {
 namespace {
 
 /// Reports that a node may be behind the others; then it is not waited for.
-constexpr double kMostReportsBehind = 2.5;
+constexpr double kMostReportsBehind = 1.5;
 
 }  // namespace
 
@@ -48,7 +48,8 @@ void AgentHub::heard(const std::string& node, const NodeReading& reading) {
   const std::lock_guard lock(mutex_);
   if (!places_.contains(node)) return;
   readings_[node] = reading;
-  drawn_[node].add(reading.heard_seconds, reading.watts);
+  const double keep_seconds = (kMostReportsBehind + 2) * report_seconds_;
+  drawn_[node].add(reading.heard_seconds, reading.watts, keep_seconds);
 }
 
 std::optional<NodeReading> AgentHub::reading(const std::string& node) const {

@@ -3,17 +3,10 @@
 #include <algorithm>
 
 namespace wattle::scheduler {
-namespace {
-
-/// Enough for a window of one report's length that ends with the newest report of a node that is
-/// two behind.
-constexpr size_t kMostReports = 5;
-
-}  // namespace
-
-void DrawnWatts::add(double at_seconds, double watts) {
+void DrawnWatts::add(double at_seconds, double watts, double keep_seconds) {
   reports_.push_back({at_seconds, watts});
-  if (reports_.size() > kMostReports) reports_.pop_front();
+  // A report tells of the time since the one before it.
+  while (reports_.front().at_seconds < at_seconds - keep_seconds) reports_.pop_front();
 }
 
 double DrawnWatts::mean(double from_seconds, double until_seconds) const {

@@ -7,8 +7,8 @@ namespace wattle::scheduler {
 /// What one node drew in its newest reports, each the mean since the one before. Not thread-safe.
 class DrawnWatts {
  public:
-  /// `at_seconds`: of any clock, ascending.
-  void add(double at_seconds, double watts);
+  /// `at_seconds`: of any clock, ascending. What was before the last `keep_seconds` is forgotten.
+  void add(double at_seconds, double watts, double keep_seconds);
 
   /// Of the newest report; one at least was added.
   double newest_seconds() const { return reports_.back().at_seconds; }

@@ -121,7 +121,9 @@ JournalCheck verify_journal(const std::string& state_dir,
     const SnapshotHead& head = heads[i];
     const bool is_last = i + 1 == heads.size();
     const int64_t until = is_last ? journal.newest() : heads[i + 1].number;
-    const std::string span = fmt::format("records {} to {}", head.number + 1, until);
+    const std::string span = until == head.number
+                                 ? fmt::format("no records after {}", head.number)
+                                 : fmt::format("records {} to {}", head.number + 1, until);
     if (head.program != core_fingerprint()) {
       check.others += until - head.number;
       say(fmt::format("{}: of version {}, this one is {}: not checked", span, head.program,

@@ -1,8 +1,10 @@
 #include "scheduler/daemon/services/cluster_service.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/text.h"
@@ -18,6 +20,7 @@ using grpc::Status;
 
 constexpr int kMostRows = 20'000;   ///< of a report: some 2 MB, names apart
 constexpr int kReportsPerUser = 2;  ///< on their way at once
+constexpr size_t kMostNamed = 10;   ///< tenants in a message
 
 /// The last day that counts: the moment itself does not.
 std::string last_day(double until_seconds) { return day_text(until_seconds - 1e-3); }
@@ -175,6 +178,7 @@ class ClusterService : public v1::Cluster::Service {
 
   void set_budget(const Caller& caller, const v1::SetBudgetRequest& request) {
     if (request.tenant().empty()) throw Refusal(RefusalCode::kInvalid, "tenant: is empty");
+    if (!request.create()) require_known(request.tenant());
     BudgetSet event;
     event.tenant = request.tenant();
     if (request.has_joules()) event.joules = request.joules();
@@ -183,6 +187,20 @@ class ClusterService : public v1::Cluster::Service {
     caller.change(event, event.tenant,
                   fmt::format("{}: {} J", event.tenant,
                               event.joules ? fmt::format("{}", *event.joules) : "unlimited"));
+  }
+
+  /// A slip of the pen would leave the tenant that was meant as it was.
+  void require_known(const std::string& tenant) {
+    std::vector<std::string> known;
+    daemon_.core().read([&](const Core& core) {
+      for (const auto& [name, _] : core.state().tenants) known.push_back(name);
+    });
+    if (std::find(known.begin(), known.end(), tenant) != known.end()) return;
+    if (known.size() > kMostNamed) known.resize(kMostNamed), known.push_back("...");
+    throw Refusal(
+        RefusalCode::kNotFound,
+        fmt::format("tenant: expected one that is known ({}), got {}; --create makes it",
+                    known.empty() ? "none is" : fmt::format("{}", fmt::join(known, ", ")), tenant));
   }
 
   void report(const Caller& caller, const v1::ReportRequest& request,

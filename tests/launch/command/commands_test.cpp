@@ -91,6 +91,16 @@ TEST_F(Commands, DoesNotWaitForWhatNeverRuns) {
   EXPECT_THAT(done.err, HasSubstr("it never runs"));
 }
 
+TEST_F(Commands, ASweepsTableSaysWhenEachJobStartsAndWhy) {
+  const std::string file = write("run.yaml", "job: {sweep: {list: [{run.seed: 1}, {}]}}\n");
+  const std::string out = run({"submit", file, "--no-plan"}).out;
+  EXPECT_THAT(out, testing::ContainsRegex("WATTS +ENERGY +TIME +START"));
+  EXPECT_THAT(out, testing::ContainsRegex("7 +tiny +120 W +3.60 kJ +- +now"));
+  EXPECT_THAT(out, testing::ContainsRegex("8 +tiny +120 W +3.60 kJ +- +-"));
+  EXPECT_THAT(out, HasSubstr("\n  first in the queue\n"));
+  EXPECT_THAT(out, HasSubstr("\n  the first one draws what the cap leaves\n"));
+}
+
 TEST_F(Commands, RefusesBadSubmitsBeforeTheyAreSent) {
   const std::string file = write("run.yaml", "run: {name: tiny}\n");
   for (const char* input : {"../data", "/etc/passwd", "x=/abs", "x=a/../../b"}) {
@@ -181,7 +191,7 @@ TEST_F(Commands, CancelTriesEveryJob) {
   add_job(3, v1::JOB_STATE_RUNNING);
   const Outcome done = run({"cancel", "1", "2", "3"});
   EXPECT_EQ(done.code, 1);
-  EXPECT_THAT(done.err, HasSubstr("job 2: there is no such job"));
+  EXPECT_THAT(done.err, testing::StartsWith("wattle: there is no job 2\n"));
   EXPECT_THAT(daemon_->cancelled, ElementsAre(1, 3));
 }
 
@@ -243,7 +253,10 @@ TEST_F(Commands, SetsBudgets) {
   EXPECT_EQ(run({"budget", "set", "team-b", "unlimited"}).code, 0);
   EXPECT_EQ(run({"budget", "set", "team-b", "5kW/day"}).code, 2);
   EXPECT_EQ(run({"budget", "set", "team-b", "5kWh/never"}).code, 2);
-  ASSERT_EQ(daemon_->budgets.size(), 2u);
+  EXPECT_EQ(run({"budget", "set", "team-c", "5kWh/day", "--create"}).code, 0);
+  ASSERT_EQ(daemon_->budgets.size(), 3u);
+  EXPECT_FALSE(daemon_->budgets[1].create());
+  EXPECT_TRUE(daemon_->budgets[2].create());
   EXPECT_EQ(daemon_->budgets[0].joules(), 18e6);
   EXPECT_EQ(daemon_->budgets[0].period_seconds(), 86400);
   EXPECT_EQ(daemon_->budgets[0].weight(), 2);
@@ -294,6 +307,10 @@ TEST_F(Commands, ReportsMeasuredAndEstimatedApart) {
   EXPECT_THAT(out, testing::ContainsRegex("total +4 +3.60 MJ +7.20 MJ +3.000000"));
   EXPECT_EQ(run({"report", "--by", "hour"}).code, 2);
   EXPECT_EQ(run({"report", "--from", "yesterday"}).code, 2);
+  EXPECT_EQ(run({"report", "--from", "-x"}).code, 2);
+  EXPECT_EQ(run({"report", "--from", "-7d", "--until=-1d"}).code, 0);
+  const v1::ReportRequest& request = daemon_->reports.back();
+  EXPECT_NEAR(request.until_time() - request.from_time(), 6 * 86400, 1);
 }
 
 TEST_F(Commands, SaysWhenItsCertificateIsOfAnotherSite) {

@@ -40,6 +40,12 @@ class FakeJobs : public v1::Jobs::Service {
     job->set_watts(120);
     job->set_joules(3600);
     job->set_why("first in the queue");
+    if (request->yaml().find("sweep") == std::string::npos) return Status::OK;
+    auto* later = response->add_jobs();
+    *later = *job;
+    later->set_job(8);
+    job->set_start_time(1);
+    later->set_why("the first one draws what the cap leaves");
     return Status::OK;
   }
 
@@ -85,7 +91,7 @@ class FakeJobs : public v1::Jobs::Service {
 
   Status Cancel(ServerContext*, const v1::CancelRequest* request, v1::CancelResponse*) override {
     if (!daemon_.jobs.contains(request->job()))
-      return {StatusCode::NOT_FOUND, "there is no such job"};
+      return {StatusCode::NOT_FOUND, fmt::format("there is no job {}", request->job())};
     daemon_.cancelled.push_back(request->job());
     return Status::OK;
   }
@@ -150,7 +156,9 @@ class FakeCluster : public v1::Cluster::Service {
     *out = daemon_.tenants;
     return Status::OK;
   }
-  Status Report(ServerContext*, const v1::ReportRequest*, v1::ReportResponse* response) override {
+  Status Report(ServerContext*, const v1::ReportRequest* request,
+                v1::ReportResponse* response) override {
+    daemon_.reports.push_back(*request);
     *response = daemon_.report;
     return Status::OK;
   }

@@ -33,7 +33,8 @@ struct FakeDaemon {
   v1::GetCapResponse cap;
   v1::BudgetsResponse tenants;
   v1::ReportResponse report;
-  std::string refusal;  ///< of SetCap, as FAILED_PRECONDITION
+  std::vector<v1::ReportRequest> reports;  ///< that were asked for
+  std::string refusal;                     ///< of SetCap, as FAILED_PRECONDITION
 
  private:
   struct Services;

@@ -19,7 +19,7 @@ class RunEnergyTest : public testing::Test {
     NodeDevice device;
     device.idle_watts = 10, device.max_limit_watts = 50, device.processors = 4;
     RunEnergy energy(meters, {device}, /*has_whole_node=*/true, {});
-    energy.book({100, {{kPackage, 5000}}}, 2);
+    energy.book({100, {{kPackage, 5000}}}, 2, kMostWatts);
     return energy;
   }
   static RunEnergy measured() {
@@ -53,6 +53,34 @@ TEST_F(RunEnergyTest, AModelledRunThatNobodyHasSeenIsChargedItsLimit) {
   RunEnergy counted = measured();
   counted.book_end({103, {{kPackage, 5020}}}, std::nullopt, 103, kMostWatts);
   EXPECT_THAT(counted.record().joules, ElementsAre(Pair("measured:rapl", DoubleEq(20))));
+}
+
+TEST_F(RunEnergyTest, WhereMetersCanNotTellItsLimitIsCharged) {
+  constexpr double kRange = 262144;
+  MeterInfo info;
+  info.device = kPackage, info.source = Source::kMeasuredRapl, info.reading = Reading::kJoules;
+  info.plausible_watts = 5000, info.wraps_at_joules = kRange;
+  for (const bool has_ended : {true, false}) {
+    RunEnergy energy = run({{kPackage, info}});
+    const Readings later{400, {{kPackage, 9000}}};  // it may have wrapped
+    has_ended ? energy.book_end(later, 3, 126, kMostWatts) : energy.book(later, 3, kMostWatts);
+    const double seconds = has_ended ? 26 : 300;
+    EXPECT_THAT(energy.record().joules,
+                ElementsAre(Pair("estimated:model", DoubleEq(seconds * kMostWatts))));
+  }
+  RunEnergy silent = measured();
+  silent.book_end({130, {}}, 3, 126, kMostWatts);
+  EXPECT_DOUBLE_EQ(silent.joules(), 26 * kMostWatts);
+}
+
+TEST_F(RunEnergyTest, AnEndThatIsBookedIsNotBookedAgain) {
+  for (const bool is_measured : {true, false}) {
+    RunEnergy energy = is_measured ? measured() : run({});
+    energy.book_end({103, {{kPackage, 5030}}}, std::nullopt, 103, kMostWatts);
+    const double joules = energy.joules();
+    energy.book_end({105, {{kPackage, 5900}}}, std::nullopt, 103, kMostWatts);  // another agent
+    EXPECT_DOUBLE_EQ(energy.joules(), joules);
+  }
 }
 
 TEST_F(RunEnergyTest, OfWhatWasCountedLongAfterItsEndNoMoreThanItsLimitIsCharged) {

@@ -34,6 +34,13 @@ TEST_F(ClusterWattsTest, ANodeThatIsSilentIsNotWaitedFor) {
   EXPECT_DOUBLE_EQ(hub_.watts(), 90 + 10);
 }
 
+TEST_F(ClusterWattsTest, ManyReportsWithinASecondAreAllSeen) {
+  join("a"), join("b");
+  for (int second = 1; second <= 5; ++second) tell("a", second, 100), tell("b", second, 100);
+  for (int i = 1; i <= 8; ++i) tell("a", 5 + 0.1 * i, 0);  // runs end one after the other
+  EXPECT_DOUBLE_EQ(hub_.watts(), 200) << "b has told of no more than 5 s";
+}
+
 TEST_F(ClusterWattsTest, OfNodesWhoseSumIsSteadyTheSumIsSeen) {
   std::mt19937 random(1);
   std::uniform_real_distribution<double> uniform(0, 1);

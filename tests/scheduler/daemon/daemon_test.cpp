@@ -312,6 +312,22 @@ TEST_F(DaemonTest, ACapBelowWhatIdles) {
   EXPECT_THAT(status.error_message(), HasSubstr("10 W"));
 }
 
+TEST_F(DaemonTest, ABudgetIsForATenantThatIsKnownOrForANewOne) {
+  const auto set = [&](bool create) {
+    grpc::ClientContext context;
+    v1::SetBudgetRequest request;
+    request.set_tenant("taem-a"), request.set_joules(1e6), request.set_create(create);
+    v1::SetBudgetResponse response;
+    return cluster_->SetBudget(&context, request, &response);
+  };
+  ASSERT_TRUE(submit(kYaml).ok());
+  const grpc::Status status = set(false);
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("(default), got taem-a; --create makes it"));
+  EXPECT_TRUE(set(true).ok());
+  EXPECT_TRUE(set(false).ok());
+}
+
 TEST_F(DaemonTest, WhatComesAfterAnEventThatThrewIsRefusedUntilTheNextStart) {
   EXPECT_THROW(daemon_->core().apply(Configured{"fastest", 0.5, 6, 20, 86400}), Error);
   const grpc::Status status = submit(kYaml);

@@ -90,8 +90,8 @@ TEST_F(JournalTest, WhatChangesNothingIsAnsweredWithoutARecord) {
     wide.spec.ranks = {5, 5};
     late.spec.deadline = "2001-01-01T00:00:00Z";
     EXPECT_THAT(why_refused(core, wide), HasSubstr("it needs at least 5 devices"));
-    EXPECT_THAT(why_refused(core, late), HasSubstr("job.deadline: is over"));
-    EXPECT_THAT(why_refused(core, Cancel{99}), HasSubstr("job 99 is finished, or there is none"));
+    EXPECT_THAT(why_refused(core, late), HasSubstr("job.deadline: expected a time to come"));
+    EXPECT_THAT(why_refused(core, Cancel{99}), HasSubstr("there is no job 99"));
     EXPECT_THAT(core.apply(job(1)), testing::IsEmpty()) << "the same request";
     EXPECT_EQ(events(), before);
     submit(core, 2, 1);

@@ -80,7 +80,7 @@ class UploadsTest : public DaemonTest {
   }
   int64_t waiting_bytes() {
     return daemon_->core().read_store(
-        [](Store& store) { return store.waiting_bytes("default", ""); });
+        [](Store& store) { return store.waiting("default", "").bytes; });
   }
 };
 
@@ -130,6 +130,18 @@ TEST_F(UploadsTest, FilesOfAnOlderStateStay) {
   EXPECT_TRUE(submit_with("a", "old").ok());
 }
 
+TEST_F(UploadsTest, ATenantHasSoManyFilesThatNoJobNames) {
+  ASSERT_TRUE(send("small").ok());
+  edit(
+      "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 19999) INSERT "
+      "INTO "
+      "upload SELECT 'default', 'n' || i, 0 FROM n");
+  const grpc::Status refused = send("");
+  EXPECT_EQ(refused.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("has 20000 other files of 5 bytes here"));
+  EXPECT_TRUE(send("small").ok()) << "it is here already";
+}
+
 TEST_F(UploadsTest, ATenantHasSoManyBytesThatNoJobNames) {
   ASSERT_TRUE(send("small").ok());
   EXPECT_EQ(waiting_bytes(), 5);
@@ -137,8 +149,8 @@ TEST_F(UploadsTest, ATenantHasSoManyBytesThatNoJobNames) {
   const grpc::Status refused = begin(large(500))->writer->Finish();
   EXPECT_EQ(refused.error_code(), StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.error_message(), HasSubstr("it has 500000000 bytes"));
-  EXPECT_THAT(refused.error_message(), HasSubstr("has 600000000 bytes of other files here"));
-  EXPECT_THAT(refused.error_message(), HasSubstr("at most 1000000000 are taken: hand in the jobs"));
+  EXPECT_THAT(refused.error_message(), HasSubstr("has 1 other files of 600000000 bytes here"));
+  EXPECT_THAT(refused.error_message(), HasSubstr("of 1000000000 bytes are taken: hand in"));
   EXPECT_TRUE(send("small").ok()) << "the same again counts once";
   ASSERT_TRUE(submit_with("a", "small").ok());
   EXPECT_EQ(waiting_bytes(), 0);
@@ -152,7 +164,7 @@ TEST_F(UploadsTest, FilesOnTheirWayCountAsTheyWereAnnounced) {
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   const grpc::Status refused = begin(large(401))->writer->Finish();
   EXPECT_EQ(refused.error_code(), StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(refused.error_message(), HasSubstr("600000000 of them on their way"));
+  EXPECT_THAT(refused.error_message(), HasSubstr("600000000 bytes of them on their way"));
   first->writer->WritesDone();
   EXPECT_EQ(first->writer->Finish().error_code(), StatusCode::INVALID_ARGUMENT) << "too short";
   const auto second = begin(large(1000));

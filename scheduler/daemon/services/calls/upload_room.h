@@ -7,13 +7,14 @@
 #include <string>
 
 #include "scheduler/rpc/wattle.pb.h"
+#include "scheduler/store/store.h"
 
 namespace wattle::scheduler {
 
 class Daemon;
 
-/// How many bytes of files that no job names each tenant may have with the daemon: of those that
-/// are on their way, and of those that wait for a job. Members may be called from any thread.
+/// How many files that no job names, and bytes of them, each tenant may have with the daemon: on
+/// their way, or waiting for a job. Members may be called from any thread.
 class UploadRoom {
  public:
   explicit UploadRoom(Daemon& daemon);
@@ -45,7 +46,7 @@ class UploadRoom {
   Daemon& daemon_;
   int64_t most_bytes_;
   std::mutex mutex_;
-  std::map<std::string, int64_t> coming_bytes_;
+  std::map<std::string, FileSum> coming_;
 };
 
 }  // namespace wattle::scheduler
