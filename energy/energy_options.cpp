@@ -81,7 +81,7 @@ void EnergyOptions::describe(Fields& f) {
     "power curve to replay with meter: trace (CSV: seconds,watts[,device])")
       .type = kInputPath;
   f("host", host,
-    "name of this host in energy.json, another on each: what several ranks of one see counts once")
+    "name of this host in report.json, another on each: what several ranks of one see counts once")
       .default_is("the system's");
   f("idle_watts", idle_watts, "what the host draws without work, for the model")
       .unit("W")

@@ -32,7 +32,8 @@ int cancel(const CancelArguments& arguments) {
     try {
       jobs.cancel(job);
       json.push_back({{"job", job}, {"cancelled", true}});
-      if (!arguments.client.json) fmt::print("Cancelled job {}; what runs of it is being stopped\n", job);
+      if (!arguments.client.json)
+        fmt::print("Cancelled job {}; what runs of it is being stopped\n", job);
     } catch (const Error& e) {
       fmt::print(stderr, "wattle: {}\n", e.what());
       json.push_back({{"job", job}, {"cancelled", false}, {"error", e.what()}});

@@ -58,7 +58,8 @@ double parse_watts(const std::string& text) {
 }
 
 double parse_joules(const std::string& text) {
-  return parse_quantity(text, kJouleUnits, "an energy, as 500J, 20MJ or 5kWh, or for a budget unlimited");
+  return parse_quantity(text, kJouleUnits,
+                        "an energy, as 500J, 20MJ or 5kWh, or for a budget unlimited");
 }
 
 double parse_duration(const std::string& text) {

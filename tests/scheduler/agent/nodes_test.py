@@ -3,6 +3,7 @@ without ssh. The nodes are network namespaces with host names and process number
 joined by a veth; a daemon between them relays what their agents say.
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -48,6 +49,13 @@ class TwoNodes(AgentTest):
         self.assertGreater(exits["n2"].joules, 0)
         self.assertFalse(processes_of(self.folder))
 
+    def check_its_report_names_the_nodes(self):
+        """And counts the idle power of both, though they may be one machine."""
+        report = json.loads((self.folder / "jobs" / "1" / "out" / "report.json").read_text())
+        idle = [device["host"] for device in report["energy"]["devices"]
+                if device["device"] == "cpu:idle"]
+        self.assertEqual(sorted(idle), ["n1", "n2"])
+
 
 class OneMachineTest(TwoNodes):
     """Two agents on one machine, as in the demo: no privileges, no namespaces."""
@@ -60,6 +68,7 @@ class OneMachineTest(TwoNodes):
     def test_a_job_of_two_ranks(self):
         self.nodes()
         self.check_a_job_of_two_ranks()
+        self.check_its_report_names_the_nodes()
 
     def test_shared_memory_is_each_nodes_own(self):
         """The first ranks of both nodes would give it the same name on one machine."""
