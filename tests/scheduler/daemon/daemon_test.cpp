@@ -378,6 +378,8 @@ TEST_F(DaemonTest, CountsJobsByState) {
 
 TEST_F(DaemonTest, TellsOfAStateThatCanNotBeKept) {
   await_metric("wattle_snapshot_failures_total 0");
+  EXPECT_THAT(prometheus_text(*daemon_), Not(HasSubstr("\nwattle_snapshot_age_seconds ")))
+      << "none is kept yet";
   stop();
   edit(
       "UPDATE snapshot SET program = 'older'; CREATE TRIGGER full BEFORE INSERT ON snapshot_piece "
