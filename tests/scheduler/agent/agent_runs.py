@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -76,6 +77,12 @@ class Agent:
     def run_folder(self, token: int) -> pathlib.Path:
         return self.work / "runs" / str(token)
 
+    def keeper(self, token: int) -> int:
+        """The process that keeps a run."""
+        [pid] = subprocess.run(["pgrep", "-f", f"wattle-agent keep {self.run_folder(token)}$"],
+                               capture_output=True, text=True).stdout.split()
+        return int(pid)
+
     def job(self, job: int) -> pathlib.Path:
         return self.work / "jobs" / str(job)
 
@@ -123,6 +130,21 @@ class AgentTest(unittest.TestCase):
             agent.start()
             self.daemon.wait_registered(name)
         return agent
+
+    def stall_stores(self):
+        """What is sent to the daemon is not answered: an event for that it comes, and one that lets
+        it go on."""
+        stored, goes_on = threading.Event(), threading.Event()
+
+        def store(chunks, context):
+            stored.set()
+            goes_on.wait(2 * GENEROUS)
+            return next(chunks).file
+        self.addCleanup(goes_on.set)
+        self.daemon.stop()
+        self.daemon.store = store
+        self.daemon.start()
+        return stored, goes_on
 
     def program(self, text: str) -> pathlib.Path:
         """A stand-in for wattle-train: a shell script that is given the same arguments."""

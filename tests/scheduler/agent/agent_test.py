@@ -223,18 +223,12 @@ class CrashTest(AgentTest):
             self.daemon.wait_registered(after=epoch)
             self.assertEqual(self.daemon.wait_said("run_exited", token=token).exit_code, 0)
 
-    @staticmethod
-    def keepers(agent) -> list:
-        found = subprocess.run(["pgrep", "-f", f"wattle-agent keep {agent.run_folder(1)}"],
-                               capture_output=True, text=True).stdout
-        return [int(pid) for pid in found.split()]
-
     def test_a_killed_keeper_leaves_no_orphans(self):
         agent = self.agent(train_program=self.program(STUBBORN))
         self.daemon.launch(1, self.yaml())
         self.daemon.wait_said("run_started", token=1)
         self.wait("ranks run", lambda: len(processes_of(self.folder)) >= 2)
-        [keeper] = self.keepers(agent)
+        keeper = agent.keeper(1)
         os.kill(keeper, signal.SIGKILL)
         exited = self.daemon.wait_said("run_exited", token=1)
         self.assertEqual((exited.exit_code, exited.blameless, exited.node_at_fault),
@@ -247,7 +241,7 @@ class CrashTest(AgentTest):
         self.daemon.launch(1, self.yaml(steps=10**6, every=0), ranks=2, inputs=self.text())
         self.wait("it runs", is_running)
         self.assertGreaterEqual(len(processes_of(self.folder)), 3)
-        [keeper] = self.keepers(agent)
+        keeper = agent.keeper(1)
         agent.kill()
         os.kill(keeper, signal.SIGKILL)
         self.wait_gone(self.folder, 10)

@@ -5,12 +5,10 @@ they are.
 import json
 import os
 import subprocess
-import threading
 import time
 import unittest
 
 from agent_runs import AgentTest, SLEEPER, processes_of
-from fake_daemon import GENEROUS
 
 
 class FaultsTest(AgentTest):
@@ -86,16 +84,7 @@ class FaultsTest(AgentTest):
         self.assertEqual(self.daemon.wait_said("run_exited", token=2).exit_code, 75)
 
     def test_a_slow_daemon_does_not_keep_the_agent_from_its_other_runs(self):
-        stored, goes_on = threading.Event(), threading.Event()
-
-        def store(chunks, context):
-            stored.set()
-            goes_on.wait(2 * GENEROUS)
-            return next(chunks).file
-        self.addCleanup(goes_on.set)
-        self.daemon.stop()
-        self.daemon.store = store
-        self.daemon.start()
+        stored, _ = self.stall_stores()
         agent = self.agent(train_program=self.program(
             "mkdir -p out/checkpoints/step-1; echo x > out/checkpoints/step-1/weights\n"
             "while [ ! -e stop ]; do sleep 0.1; done; exit 0\n"))

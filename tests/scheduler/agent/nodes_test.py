@@ -129,10 +129,9 @@ class OneMachineTest(TwoNodes):
                                inputs=self.text())
             self.daemon.wait_measured(token, lambda m: m.units > 0)
             node, other = nodes[which], nodes[1 - which]
-            keepers = subprocess.run(["pgrep", "-f", f"agent keep {node.run_folder(token)}"],
-                                     capture_output=True, text=True).stdout.split()
+            keeper = node.keeper(token)
             node.kill()
-            os.kill(int(keepers[0]), signal.SIGKILL)
+            os.kill(keeper, signal.SIGKILL)
             self.wait_gone(self.folder, 20)
             node.start()
             for each in (node, other):

@@ -3,12 +3,10 @@
 import os
 import signal
 import subprocess
-import threading
 import time
 import unittest
 
 from agent_runs import IDLE, STUBBORN, AgentTest
-from fake_daemon import GENEROUS
 
 LIMIT = 30  # watts
 AWAY = 4  # seconds
@@ -17,11 +15,6 @@ SLACK = 3 * LIMIT
 
 
 class UnseenEndsTest(AgentTest):
-    def keeper(self, agent) -> int:
-        found = subprocess.run(["pgrep", "-f", f"wattle-agent keep {agent.run_folder(1)}"],
-                               capture_output=True, text=True).stdout
-        return int(found)
-
     def start_run(self, program: str):
         agent = self.agent(train_program=self.program(program))
         self.daemon.launch(1, self.yaml(), watts=LIMIT)
@@ -29,7 +22,7 @@ class UnseenEndsTest(AgentTest):
         return agent
 
     def kill_both(self, agent):
-        keeper = self.keeper(agent)
+        keeper = agent.keeper(1)
         agent.kill()
         os.kill(keeper, signal.SIGKILL)
         time.sleep(AWAY)
@@ -56,21 +49,12 @@ class UnseenEndsTest(AgentTest):
 
     def test_it_is_charged_once(self):
         """By the agent that finds it ended, not again by the next: a checkpoint is stored yet."""
-        stored, goes_on = threading.Event(), threading.Event()
-
-        def store(chunks, context):
-            stored.set()
-            goes_on.wait(2 * GENEROUS)
-            return next(chunks).file
-        self.addCleanup(goes_on.set)
-        self.daemon.stop()
-        self.daemon.store = store
-        self.daemon.start()
+        stored, goes_on = self.stall_stores()
         began = time.monotonic()
         agent = self.start_run("mkdir -p out/checkpoints/step-1; echo x > "
                                "out/checkpoints/step-1/weights\n" + STUBBORN)
         self.wait("its checkpoint is on its way", stored.is_set)
-        os.kill(self.keeper(agent), signal.SIGKILL)
+        os.kill(agent.keeper(1), signal.SIGKILL)
         self.wait("the end is noted", lambda: (agent.run_folder(1) / "ending.json").exists())
         seconds = time.monotonic() - began
         epoch = self.daemon.epoch
