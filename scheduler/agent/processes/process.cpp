@@ -147,12 +147,15 @@ double boot_seconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-std::string boot_id() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string id;
-  if (!std::getline(file, id)) {
-    throw Error(ErrorCode::kIo, "/proc/sys/kernel/random/boot_id: can't be read");
-  }
+const std::string& boot_id() {
+  static const std::string id = [] {
+    std::ifstream file("/proc/sys/kernel/random/boot_id");
+    std::string line;
+    if (!std::getline(file, line)) {
+      throw Error(ErrorCode::kIo, "/proc/sys/kernel/random/boot_id: can't be read");
+    }
+    return line;
+  }();
   return id;
 }
 

@@ -43,6 +43,6 @@ std::vector<std::pair<ProcessId, std::string>> started_with(const std::string& v
 double boot_seconds();
 
 /// Different after every boot.
-std::string boot_id();
+const std::string& boot_id();
 
 }  // namespace wattle::agent

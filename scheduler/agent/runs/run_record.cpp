@@ -133,8 +133,8 @@ RunRecord load(const std::string& folder) {
   const json state = json::parse(read_file(folder + "/state.json"), nullptr, false);
   try {
     read_state(state, record);
-    if (state.value("boot", boot_id()) != boot_id())
-      forget_clock(record);  // an older agent's: none
+    const bool is_of_this_boot = state.value("boot", boot_id()) == boot_id();  // older ones: none
+    if (!is_of_this_boot) forget_clock(record);
   } catch (const json::exception& e) {
     throw Error(ErrorCode::kFormat, fmt::format("{}/state.json: {}", folder, e.what()));
   }

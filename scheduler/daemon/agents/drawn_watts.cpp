@@ -3,6 +3,7 @@
 #include <algorithm>
 
 namespace wattle::scheduler {
+
 void DrawnWatts::add(double at_seconds, double watts, double keep_seconds) {
   reports_.push_back({at_seconds, watts});
   // A report tells of the time since the one before it.
